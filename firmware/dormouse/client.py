@@ -1,0 +1,276 @@
+"""The asyncio client around the session: connect, keep alive, reconnect, publish, subscribe."""
+
+import asyncio
+import sys
+from os import urandom
+
+from micropython import const
+
+from .packet import MQTTError
+from .session import ConnectionLost, Refused, Session
+
+if sys.implementation.name == "micropython":
+    from asyncio import sleep_ms
+    from time import ticks_ms
+
+    from .stream import open_stream
+else:
+    from ._host import open_stream, sleep_ms, ticks_ms
+
+_UP = const(2)  # Session.state
+_CLOSED = const(4)
+_TICKS = const(0x3FFFFFFF)
+
+
+class Client:
+    """An MQTT 3.1.1 client that stays connected.
+
+    ``port``: 1883, with ``tls`` (an SSLContext) 8883. ``timeout``: s, for a connection to stand,
+    for CONNACK, for PINGRESP and for ``disconnect``. ``backoff``: s, the shortest and the longest
+    bound of the random wait before a reconnect. All other arguments are ``Session``'s: client_id,
+    clean, keepalive (s), will, username, password, window, outbox, outbox_bytes, max_packet,
+    inbox_bytes. ``client_id`` defaults to the chip's unique id where there is one.
+
+    ``connected`` (bool); ``error``: why the last connection ended.
+
+    Raises ValueError or TypeError for what the standard forbids.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = 0,
+        tls=None,
+        client_id: str | None = None,
+        timeout: float = 10,
+        backoff: tuple = (1, 60),
+        auto_ack: bool = True,
+        **options,
+    ) -> None:
+        if client_id is None:
+            try:
+                from machine import unique_id
+
+                client_id = unique_id().hex()
+            except ImportError:
+                client_id = ""
+        self._output = asyncio.Event()
+        self._changed = asyncio.Event()  # a message, an answer, a connection, an end
+        self.session = Session(
+            self._output.set,
+            client_id,
+            timeout=int(timeout * 1000),
+            pid=int.from_bytes(urandom(2), "big"),
+            **options,
+        )
+        self.publish_nowait = self.session.publish
+        self.address = host, port or (8883 if tls else 1883), tls
+        self.timeout = timeout
+        self.backoff = backoff
+        self.auto_ack = auto_ack
+        self.messages = self
+        self.connected = False
+        self.error = self._task = self._last = None
+
+    # --- the connection
+
+    async def connect(self):
+        """Connect, and stay connected until ``disconnect``. Returns the client.
+
+        Raises what ended the first attempt: OSError, Refused, ConnectionLost, ProtocolError, or
+        asyncio.TimeoutError.
+        """
+        self._strict = True
+        try:
+            self.start()
+            await self.wait_connected()
+        except asyncio.CancelledError:
+            await self.disconnect()
+            raise
+        return self
+
+    def start(self) -> None:
+        """Connect in the background, and try again until it works or the broker refuses."""
+        if not self._task:
+            self.error = None
+            self._task = asyncio.create_task(self._run())
+
+    async def wait_connected(self, connected: bool = True) -> None:
+        """Wait until connected, or with False until not. Raises what ended the client for good."""
+        await self._until(self, "connected", connected)
+
+    async def disconnect(self, *_) -> None:
+        """Send what may be sent, then DISCONNECT, and close: the broker drops the will.
+
+        What is not acknowledged by then stays in the session; who waits for it gets
+        ConnectionLost. After ``timeout`` the connection is closed in any case.
+        """
+        task = self._task
+        if not task:
+            return
+        self._strict = True
+        try:
+            if self.connected:
+                self.session.disconnect()
+                await asyncio.wait_for(task, self.timeout)
+        except asyncio.TimeoutError:
+            pass
+        finally:
+            task.cancel()
+            self._end(None)
+        await sleep_ms(0)  # lets a cancelled task close its stream
+
+    __aenter__ = connect
+    __aexit__ = disconnect
+
+    # --- messages
+
+    async def publish(self, name: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
+        """Publish, and return when it is acknowledged for its QoS (at QoS 0: written).
+
+        Cancelled or timed out before it was sent, the message is withdrawn; once sent, it goes
+        on to the end of its handshake. Raises OutboxFull, SessionLost, or what ended the client;
+        ValueError or TypeError for a bad topic, QoS or payload. ``publish_nowait`` takes the same
+        arguments, connected or not, puts the message into the outbox and returns its ``Outgoing``.
+        """
+        await self._done(self.publish_nowait(name, payload, qos, retain))
+
+    async def subscribe(self, *filters, qos: int = 0) -> list:
+        """Subscribe to topic filters, each a str or a (str, QoS); repeated when the broker forgot.
+
+        Returns the granted QoS of each. Raises Refused if the broker refused any.
+        """
+        pairs = []
+        for f in filters:
+            pairs.append((f, qos) if isinstance(f, str) else f)
+        return await self._done(self.session.request(0x82, pairs))
+
+    async def unsubscribe(self, *filters: str) -> None:
+        """Give up topic filters. Messages already on their way still come."""
+        await self._done(self.session.request(0xA2, filters))
+
+    def __aiter__(self):
+        # Messages, for ``async for``. One is acknowledged when the next is asked for, which is
+        # when the body of the loop is done with it.
+        self._last = None
+        return self
+
+    async def __anext__(self):
+        last = self._last
+        self._last = None
+        if last:
+            last.ack()
+        try:
+            await self._until(self.session, "inbox")
+        except ConnectionLost:
+            if self.error:
+                raise
+            raise StopAsyncIteration
+        last = self.session.inbox.pop(0)
+        if self.auto_ack:
+            self._last = last
+        return last
+
+    # --- inside
+
+    async def _until(self, what, name, value=True):
+        while bool(getattr(what, name)) != value:
+            if not self._task:
+                raise self.error or ConnectionLost("disconnected")
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _done(self, o):
+        try:
+            await self._until(o, "done")
+        finally:
+            self.session.withdraw(o)
+        if o.error:
+            raise o.error
+        return o.codes
+
+    def _end(self, error):
+        # For good: whoever waits is told why; None is the application's own wish.
+        self._task = None
+        self.error = error
+        self._changed.set()
+
+    async def _run(self):
+        limit, longest = self.backoff
+        while True:
+            began = ticks_ms()
+            try:
+                e = await self._connection()
+            except Exception as fault:  # sorted here: what may pass is tried again, all else ends
+                e = fault
+            self.session.lost()
+            self.connected = False
+            if self._strict or (
+                # A refusal for good, a certificate that does not verify (ValueError on both
+                # Pythons), a mistake in the program.
+                e.code != 3
+                if isinstance(e, Refused)
+                else isinstance(e, ValueError)
+                or not isinstance(e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError))
+            ):
+                self._end(e)
+                return
+            self.error = e
+            # A broker that accepts and then closes is not to be hammered: only a connection that
+            # stood for a while, beyond what connecting can take, makes the next wait short again.
+            if ticks_ms() - began & _TICKS > self.timeout * 2000:
+                limit = self.backoff[0]
+            # Full jitter: a fleet that lost its broker together does not come back together.
+            await sleep_ms(int(int.from_bytes(urandom(2), "big") * limit / 65.536))
+            limit = min(limit * 2, longest)
+
+    async def _connection(self):
+        # Read until the connection ends; return or raise why.
+        s = self.session
+        stream = await asyncio.wait_for(open_stream(*self.address), self.timeout)
+        rx = memoryview(bytearray(128))
+        self._fault = None
+        s.connect(ticks_ms())
+        tasks = asyncio.create_task(self._pump(None)), asyncio.create_task(self._pump(stream))
+        try:
+            while True:
+                n = await stream.readinto(rx)
+                if not n:
+                    raise ConnectionLost("closed")
+                s.receive(rx[:n], ticks_ms())
+                if s.state == _UP:
+                    self.connected = True
+                    self._strict = False
+                self._changed.set()
+        except asyncio.CancelledError:
+            if not self._fault:
+                raise
+            return self._fault[0]
+        finally:
+            self._fault = ()  # from here on the other two end nothing
+            for task in tasks:
+                task.cancel()
+            stream.close()
+            self._changed.set()
+
+    async def _pump(self, stream):
+        # Keep alive, or with a stream, write.
+        s = self.session
+        run = self._task
+        fault = None
+        try:
+            while not stream:
+                await sleep_ms(s.tick(ticks_ms()))
+            while s.state != _CLOSED:
+                await self._output.wait()
+                self._output.clear()
+                data = s.take(ticks_ms())
+                while data:
+                    await stream.write(data)
+                    data = s.take(ticks_ms())
+                self._changed.set()  # messages at QoS 0 are done
+        except Exception as e:  # for _run to sort
+            fault = e
+        if self._fault is None:
+            self._fault = (fault,)
+            run.cancel()

@@ -1,0 +1,227 @@
+"""MQTT 3.1.1 wire format: bytes in, fields out, and back. Knows nothing else.
+
+Section numbers are those of the OASIS standard, MQTT Version 3.1.1. Wrong arguments raise
+ValueError or TypeError with the offending value, before a byte is made.
+"""
+
+
+class MQTTError(Exception):
+    """Every error that dormouse raises of its own, but for ValueError and TypeError."""
+
+
+class ProtocolError(MQTTError):
+    """The broker sent what the standard forbids, so the connection ends [MQTT-4.8.0-1].
+
+    The argument is the first byte of the packet: 0x20 CONNACK, 0x30 to 0x3F PUBLISH, 0x40 PUBACK,
+    0x50 PUBREC, 0x62 PUBREL, 0x70 PUBCOMP, 0x90 SUBACK, 0xB0 UNSUBACK, 0xD0 PINGRESP.
+    """
+
+
+class PacketTooLarge(ProtocolError):
+    """The broker announced a packet longer than ``max_packet``; the argument is its length."""
+
+
+def number(n: int) -> bytes:
+    """Return a two byte integer, high byte first (section 1.5.2). Raises ValueError."""
+    if not 0 <= n < 65536:
+        raise ValueError(n)
+    return bytes((n >> 8, n & 0xFF))
+
+
+def binary(data) -> bytes:
+    """Return two length bytes and the data; a str is encoded. Raises ValueError, TypeError."""
+    if isinstance(data, str):
+        data = data.encode()
+    return number(len(data)) + bytes(memoryview(data))
+
+
+def string(text: str) -> bytes:
+    """Return an MQTT string: strict UTF-8 without U+0000 [MQTT-1.5.3-1, 1.5.3-2].
+
+    Raises TypeError for what is no str, ValueError for what is too long or not well formed.
+    """
+    if not isinstance(text, str):
+        raise TypeError(text)
+    data = text.encode()
+    lead = 0
+    for c in data:
+        # MicroPython passes overlong forms, surrogates and code points above U+10FFFF
+        # (py/unicode.c, utf8_check), so the second byte is looked at (Unicode, table 3-7).
+        if not c or (
+            c > 0x7F
+            and (
+                c in b"\xc0\xc1"
+                or c > 0xF4
+                or (lead == 0xE0 and c < 0xA0)
+                or (lead == 0xED and c > 0x9F)
+                or (lead == 0xF0 and c < 0x90)
+                or (lead == 0xF4 and c > 0x8F)
+            )
+        ):
+            raise ValueError(text)
+        lead = c
+    return binary(data)
+
+
+def topic(text: str, qos: int, wild: bool = False) -> bytes:
+    """Return an encoded topic name, or with ``wild`` a topic filter, that goes with a QoS.
+
+    Not empty; wildcards in filters only, alone in their level, # last [MQTT-4.7.1-1 to 4.7.1-3,
+    4.7.3-1]. Raises ValueError or TypeError.
+    """
+    data = string(text)
+    levels = text.split("/")
+    if wild and levels[-1] == "#":
+        levels.pop()
+    for level in levels:
+        if "#" in level or ("+" in level and (not wild or level != "+")):
+            raise ValueError(text)
+    if not text or qos not in (0, 1, 2):
+        raise ValueError(text, qos)
+    return data
+
+
+def frame(first: int, *parts) -> bytearray:
+    """Return a whole packet: fixed header (section 2.2) and parts, which are copied.
+
+    Raises TypeError for a part that is neither bytes-like nor str, ValueError above 256 MB.
+    """
+    n = 0
+    for part in parts:
+        n += len(part)
+    packet = bytearray((first,))
+    while n > 127:
+        packet.append(n & 0x7F | 0x80)
+        n >>= 7
+    packet.append(n)
+    for part in parts:
+        packet.extend(memoryview(part))
+    return packet
+
+
+class Will:
+    """What the broker publishes for this client if it dies without DISCONNECT (section 3.1.2.5).
+
+    Raises ValueError or TypeError for a bad topic, QoS or payload.
+    """
+
+    def __init__(self, name: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
+        self.data = topic(name, qos) + binary(payload)
+        self.flags = 4 | qos << 3 | bool(retain) << 5
+
+
+def connect(client_id: str, clean: bool, keepalive: int, will, username, password) -> bytearray:
+    """Return CONNECT (section 3.1). Raises ValueError or TypeError."""
+    flags = clean << 1
+    data = string(client_id)
+    if not client_id and not clean:
+        # A random one would be a new session at every start: nothing is ever resumed, and
+        # the broker keeps each abandoned session and its queue for ever.
+        raise ValueError("clean=False needs a fixed client_id")
+    if will:
+        flags |= will.flags
+        data += will.data
+    if username is not None:
+        flags |= 0x80
+        data += string(username)
+    if password is not None:
+        flags |= 0x40
+        data += binary(password)
+        if username is None:
+            raise ValueError("username")  # [MQTT-3.1.2-22]
+    return frame(0x10, b"\x00\x04MQTT\x04", bytes((flags,)), number(keepalive), data)
+
+
+def publish(name: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
+    """Return PUBLISH with DUP 0 (section 3.3), without identifier at QoS 0 [MQTT-2.3.1-5]."""
+    data = topic(name, qos)
+    if qos:
+        data += number(pid)
+    if isinstance(payload, str):
+        payload = payload.encode()
+    return frame(0x30 | qos << 1 | bool(retain), data, payload)
+
+
+def request(first: int, pid: int, filters) -> bytearray:
+    """Return SUBSCRIBE (0x82) for pairs of topic filter and QoS, or UNSUBSCRIBE (0xA2) for
+    topic filters (sections 3.8, 3.10). Raises ValueError or TypeError."""
+    data = number(pid)
+    for name in filters:
+        if first == 0x82:
+            name, qos = name
+            data += topic(name, qos, True) + bytes((qos,))
+        else:
+            data += topic(name, 0, True)
+    if len(data) < 3:
+        raise ValueError(filters)  # [MQTT-3.8.3-3, 3.10.3-2]
+    return frame(first, data)
+
+
+def read_pid(first: int, body) -> int:
+    """Return the packet identifier that is the whole of ``body``. Raises ProtocolError."""
+    pid = body[0] << 8 | body[1] if len(body) == 2 else 0
+    if not pid:
+        raise ProtocolError(first)
+    return pid
+
+
+def read_publish(first: int, body) -> tuple:
+    """Return topic, payload, QoS and packet identifier (0 at QoS 0). Raises ProtocolError."""
+    qos = first >> 1 & 3
+    end = 2 + (body[0] << 8 | body[1]) if len(body) > 1 else 0
+    payload = end + 2 if qos else end
+    if len(body) < payload or first & 0xE == 8:  # [MQTT-3.3.1-2]
+        raise ProtocolError(first)
+    try:
+        name = str(body[2:end], "utf-8")
+        topic(name, qos)
+    except ValueError:
+        raise ProtocolError(first)
+    pid = read_pid(first, body[end:payload]) if qos else 0
+    return name, bytes(body[payload:]), qos, pid
+
+
+def reader(limit: int, handle):
+    """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
+
+    Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
+    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: ProtocolError,
+    PacketTooLarge, what ``handle`` raises.
+    """
+    data = yield
+    i = first = n = shift = 0
+    while True:
+        if i == len(data):
+            data = yield
+            i = 0
+            continue
+        c = data[i]
+        i += 1
+        if not first:
+            first = c
+            if not c:
+                raise ProtocolError(c)
+            continue
+        n |= (c & 0x7F) << shift
+        shift += 7
+        if c > 127:
+            if shift > 21:
+                raise ProtocolError(first)
+            continue
+        # The seam for streaming: here a body that is too large to hold is known.
+        if n + shift // 7 >= limit:
+            raise PacketTooLarge(n)
+        body = data[i : i + n]
+        i += len(body)
+        if len(body) < n:  # the rest comes in later chunks
+            whole = memoryview(bytearray(n))
+            k = len(body)
+            whole[:k] = body
+            while k < n:
+                data = yield
+                i = min(len(data), n - k)
+                whole[k : k + i] = data[:i]
+                k += i
+            body = whole
+        handle(first, body)
+        first = n = shift = 0

@@ -1,0 +1,65 @@
+"""Byte streams on MicroPython: TCP, and TLS over it. What ports do differently is kept here.
+
+A stream is any object with ``readinto(buffer)`` (awaitable, gives the number of bytes read, 0 at
+the end), ``write(memoryview)`` (awaitable, writes all of it) and ``close()``. All raise OSError.
+"""
+
+import socket
+from asyncio.core import _io_queue
+from errno import EINPROGRESS
+
+
+class Stream:
+    """A non-blocking socket ``raw``, and what is read and written: itself, or TLS around it."""
+
+    def __init__(self, sock, raw) -> None:
+        self._s = sock
+        self.close = raw.close  # a TLS socket that failed has forgotten what it wraps
+
+    def readinto(self, buf):
+        n = None
+        while n is None:  # None: TLS had bytes, but no whole record
+            yield _io_queue.queue_read(self._s)
+            n = self._s.readinto(buf)
+        return n
+
+    def write(self, buf):
+        while True:
+            n = self._s.write(buf)
+            if n:
+                if n == len(buf):
+                    return
+                buf = buf[n:]
+            yield _io_queue.queue_write(self._s)
+
+
+def open_stream(host: str, port: int, tls=None):
+    """Connect, and wait until the connection stands or failed. Raises OSError.
+
+    ``tls`` is an SSLContext; ``host`` is the name that the broker's certificate must bear.
+    The name is looked up by the port's resolver, which blocks.
+    """
+    a = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
+    s = socket.socket(a[0], a[1], a[2])
+    try:
+        s.setblocking(False)
+        try:
+            s.connect(a[-1])
+        except OSError as e:
+            # 118, 119: EALREADY and EINPROGRESS of ESP-IDF, whatever the errno module says.
+            if e.errno not in (EINPROGRESS, 118, 119):
+                raise
+        # TCP_NODELAY: without it the second piece of a burst waits for the ACK of the first,
+        # which the peer delays by 40 ms. RP2 numbers it differently and has the name; unix not.
+        s.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), 1)
+        yield _io_queue.queue_write(s)
+        sock = s
+        if tls:
+            # The handshake is done by the first reads and writes, without blocking.
+            sock = tls.wrap_socket(s, server_hostname=host, do_handshake_on_connect=False)
+            sock.setblocking(False)
+        # A connection that failed says so when CONNECT is written.
+        return Stream(sock, s)
+    except BaseException:
+        s.close()
+        raise

@@ -1,0 +1,808 @@
+"""Checks of packet.py, session.py and router.py that run on every runtime, with no test library.
+
+Each ``check_*`` function is one test. pytest collects them on CPython (test_core.py); MicroPython
+runs this file as a program, and it prints a line for each. Bytes are written out by hand from the
+standard, MQTT 3.1.1, never made by the code that is checked.
+"""
+
+import sys
+from binascii import unhexlify
+
+import dormouse
+import dormouse.packet as packet
+from dormouse.session import Session
+
+MS = 1000
+
+
+def h(text):
+    """Return the bytes that a text spells: pairs of hex digits, and 'letters' in quotes."""
+    out = b""
+    for i, part in enumerate(text.split("'")):
+        out += part.encode() if i % 2 else unhexlify(part.replace(" ", ""))
+    return out
+
+
+def raises(error, function, *args, **kwargs):
+    """Call; the error it must raise is returned."""
+    try:
+        result = function(*args, **kwargs)
+    except error as e:
+        return e
+    raise AssertionError("no %s from %r %r: %r" % (error.__name__, args, kwargs, result))
+
+
+def same(got, expected):
+    assert got == expected, "got %r, expected %r" % (got, expected)
+
+
+class Line:
+    """A session and the bytes it would write and read."""
+
+    def __init__(self, **options):
+        self.kicks = 0
+        options.setdefault("client_id", "c")
+        options.setdefault("clean", False)
+        self.session = Session(self.kick, **options)
+
+    def kick(self):
+        self.kicks += 1
+
+    def written(self, now=0):
+        """All that the session would write now."""
+        out = b""
+        while True:
+            data = self.session.take(now)
+            if not data:
+                return out
+            out += bytes(data)
+
+    def writes(self, text, now=0):
+        same(self.written(now), h(text))
+
+    def reads(self, text, now=0):
+        self.session.receive(memoryview(h(text)), now)
+
+    def up(self, present=0, now=0):
+        """Connect; what the session wrote after CONNACK is left for ``writes``."""
+        self.session.lost()
+        self.session.connect(now)
+        same(self.written(now)[:1], b"\x10")
+        self.reads("20 02 0%d 00" % present, now)
+        return self
+
+
+# --- packet.py: what is sent
+
+
+def check_connect():
+    connect = packet.connect
+    same(connect("c", True, 60, None, None, None), h("10 0d 0004'MQTT' 04 02 003c 0001'c'"))
+    same(connect("", True, 0, None, None, None), h("10 0c 0004'MQTT' 04 02 0000 0000"))
+    will = packet.Will("w", b"off", qos=1, retain=True)
+    same(
+        connect("id", False, 10, will, "u", b"\x00p"),
+        h("10 1d 0004'MQTT' 04 ec 000a 0002'id' 0001'w' 0003'off' 0001'u' 0002 00'p'"),
+    )
+    will = packet.Will("w", b"", qos=2)
+    same(connect("c", True, 1, will, "u", None), h("10 15 0004'MQTT' 04 96 0001 0001'c' 0001'w' 0000 0001'u'"))
+    same(connect("c", True, 65535, None, "", "")[-4:], h("0000 0000"))
+
+
+def check_connect_arguments():
+    connect = packet.connect
+    assert "fixed client_id" in str(raises(ValueError, connect, "", False, 60, None, None, None))
+    raises(ValueError, connect, "c", True, 60, None, None, b"secret")
+    raises(ValueError, connect, "c", True, 65536, None, None, None)
+    raises(ValueError, connect, "c", True, -1, None, None, None)
+    raises(ValueError, connect, "c" * 65536, True, 0, None, None, None)
+    raises(ValueError, connect, "c", True, 0, None, "u\x00", None)
+    raises(TypeError, connect, 7, True, 0, None, None, None)
+    raises(TypeError, connect, "c", True, 0, None, "u", 5)
+    raises(ValueError, connect, "c", True, 0, None, "u", b"x" * 65536)
+    raises(ValueError, packet.Will, "a/#")
+    raises(ValueError, packet.Will, "a", b"", 3)
+    raises(ValueError, packet.Will, "a", b"x" * 65536)
+    raises(TypeError, packet.Will, "a", 1.5)
+
+
+def check_publish():
+    publish = packet.publish
+    same(publish("a/b", b"hi", 0, False, 0), h("30 07 0003'a/b' 'hi'"))
+    same(publish("a", b"", 1, True, 1), h("33 05 0001'a' 0001"))
+    same(publish("a", "\xe9", 2, False, 65535), h("34 07 0001'a' ffff c3a9"))
+    same(publish("a", bytearray(b"x"), 0, False, 0), publish("a", memoryview(b"x"), 0, False, 0))
+    # Remaining Length, table 2.4: the borders of one, two, three bytes.
+    same(publish("a", b"x" * 124, 0, False, 0)[:2], h("30 7f"))
+    same(publish("a", b"x" * 125, 0, False, 0)[:3], h("30 80 01"))
+    same(publish("a", b"x" * 16380, 0, False, 0)[:3], h("30 ff 7f"))
+    same(publish("a", b"x" * 16381, 0, False, 0)[:4], h("30 80 80 01"))
+    payload = bytearray(b"1")
+    p = publish("a", payload, 0, False, 0)
+    payload[0] = 0
+    same(p, h("30 04 0001'a' '1'"))
+
+
+def check_topics():
+    for good in ("a", "/", "a//b", " ", "$SYS/x", "\xe9\u20ac\U0001f600", "a" * 65535, "\ufeffa"):
+        packet.topic(good, 0)
+    same(packet.topic("\ufeff", 0), h("0003 efbbbf"))
+    for bad in ("", "a+", "+", "#", "a/#", "a\x00b", "a" * 65536, "\u20ac" * 21846):
+        e = raises(ValueError, packet.topic, bad, 0)
+        assert e.args and (bad in e.args or len(bad) > 999), e
+    for bad in (None, b"a", 3):
+        raises(TypeError, packet.topic, bad, 0)
+    for qos in (-1, 3, "1", None):
+        raises((ValueError, TypeError), packet.topic, "a", qos)
+    for good in ("a", "#", "+", "a/#", "/#", "+/+", "+/a/#", "a/+/b", "$share/g/a/#"):
+        packet.topic(good, 2, True)
+    for bad in ("", "a#", "#/a", "a/#/b", "a+/b", "+a", "++", "##", "a/b#", "#/", "\x00"):
+        raises(ValueError, packet.topic, bad, 0, True)
+
+
+ILL_FORMED = (
+    "c0 80", "c1 bf", "e0 80 80", "e0 9f bf", "f0 80 80 80", "f0 8f bf bf",  # overlong
+    "ed a0 80", "ed bf bf",  # surrogates
+    "f4 90 80 80", "f5 80 80 80", "f8 88 80 80 80", "ff", "fe",  # above U+10FFFF
+    "80", "41 80", "c3", "e2 82", "f0 9f 98", "c3 41", "e2 82 41",  # cut, or stray
+    "00", "41 00 42",
+)  # fmt: skip
+
+
+def check_utf8():
+    for good in ("ed 9f bf", "ee 80 80", "e0 a0 80", "f0 90 80 80", "f4 8f bf bf", "c2 80", "df bf", "7f", "01"):
+        text = h(good)
+        name = packet.read_publish(0x30, memoryview(packet.binary(text)))[0]
+        same(name.encode(), text)
+    for bad in ILL_FORMED:
+        raises(packet.ProtocolError, packet.read_publish, 0x30, memoryview(packet.binary(h(bad))))
+
+
+def check_request():
+    same(packet.request(0x82, 10, [("a/b", 1), ("c/#", 2)]), h("82 0e 000a 0003'a/b' 01 0003'c/#' 02"))
+    same(packet.request(0xA2, 10, ["a/b", "c"]), h("a2 0a 000a 0003'a/b' 0001'c'"))
+    raises(ValueError, packet.request, 0x82, 1, [])
+    raises(ValueError, packet.request, 0xA2, 1, [])
+    raises(ValueError, packet.request, 0x82, 1, [("a", 3)])
+
+
+# --- packet.py: what is received
+
+
+def packets(data, limit=4096, chunk=None):
+    """Return what a reader makes of bytes, whole or cut into chunks: packets, then an error."""
+    got = []
+    r = packet.reader(limit, lambda first, body: got.append((first, bytes(body))))
+    next(r)
+    try:
+        for i in range(0, len(data), chunk or len(data)):
+            r.send(memoryview(data)[i : i + (chunk or len(data))])
+    except packet.ProtocolError as e:
+        got.append(type(e))
+    return got
+
+
+def check_reader():
+    data = h("d000 40020001 3005 0001'a' 'hi' 9003 0001 00") + h("30 83 01 0001'a'") + b"x" * 128 + h("d000")
+    expected = [
+        (0xD0, b""),
+        (0x40, h("0001")),
+        (0x30, h("0001'a' 'hi'")),
+        (0x90, h("0001 00")),
+        (0x30, h("0001'a'") + b"x" * 128),
+        (0xD0, b""),
+    ]
+    for chunk in (None, 1, 2, 3, 5, 7, 11, 64, 130):
+        same(packets(data, chunk=chunk), expected)
+
+
+def check_reader_limit():
+    for n, header in ((10, 2), (127, 2), (128, 3), (16384, 4)):
+        p = packet.frame(0x30, b"x" * n)
+        same(len(p), n + header)
+        for chunk in (None, 1):
+            same(packets(p, len(p), chunk), [(0x30, b"x" * n)])
+            same(packets(p, len(p) - 1, chunk), [packet.PacketTooLarge])
+    same(packets(h("30 ff ff ff 7f")), [packet.PacketTooLarge])
+    same(packets(h("30 ff ff ff ff")), [packet.ProtocolError])
+    same(packets(h("d000 00")), [(0xD0, b""), packet.ProtocolError])
+
+
+def check_read_publish():
+    def read(first, text):
+        return packet.read_publish(first, memoryview(h(text)))
+
+    same(read(0x30, "0003'a/b' 'hi'"), ("a/b", b"hi", 0, 0))
+    same(read(0x3B, "0001'a' 0007"), ("a", b"", 1, 7))
+    same(read(0x34, "0001'a' ffff 00"), ("a", b"\x00", 2, 65535))
+    same(read(0x30, "0003 efbbbf")[0], "\ufeff")
+    for first, text in (
+        (0x36, "0001'a' 0001"),  # QoS 3
+        (0x38, "0001'a'"),  # DUP at QoS 0
+        (0x32, "0001'a' 0000"),  # identifier 0
+        (0x32, "0001'a' 00"),
+        (0x32, "0001'a'"),
+        (0x30, "0000"),  # no topic
+        (0x30, "0002'a'"),
+        (0x30, "00"),
+        (0x30, ""),
+        (0x30, "0001'+'"),
+        (0x30, "0003'a/#'"),
+        (0x30, "ffff'a'"),
+    ):
+        raises(packet.ProtocolError, read, first, text)
+
+
+# --- session.py: connecting
+
+
+def check_connack():
+    line = Line()
+    line.session.connect(0)
+    line.session.publish("a", b"", 1)
+    line.writes("10 0d 0004'MQTT' 04 00 003c 0001'c'")  # and nothing else before CONNACK
+    line.reads("20 02 01 00")
+    line.writes("32 05 0001'a' 0001")
+    same(line.session.resumed, 1)
+
+
+def check_connack_refused():
+    words = ("version", "client_id", "unavailable", "username", "authorized")
+    for code in range(1, 6):
+        line = Line()
+        line.session.connect(0)
+        e = raises(dormouse.Refused, line.reads, "20 02 00 0%d" % code)
+        same(e.code, code)
+        assert words[code - 1] in str(e), e
+
+
+def check_connack_bad():
+    for text in (
+        "20 02 02 00",  # reserved flag
+        "20 02 01 05",  # refused, with a session
+        "20 02 00 06",  # reserved code
+        "20 03 00 00 00",
+        "20 01 00",
+        "21 02 00 00",  # flags
+        "d0 00",  # not CONNACK [MQTT-3.2.0-1]
+        "30 03 0001'a'",
+        "40 02 00 01",
+    ):
+        line = Line()
+        line.session.connect(0)
+        raises(packet.ProtocolError, line.reads, text)
+    line = Line(clean=True)
+    line.session.connect(0)
+    raises(packet.ProtocolError, line.reads, "20 02 01 00")  # [MQTT-3.2.2-1]
+    raises(packet.ProtocolError, Line().up().reads, "20 02 00 00")  # a second one
+
+
+def check_out_of_place():
+    for text in (
+        "10 0d 0004'MQTT' 04 02 003c 0001'c'",  # what only a server receives
+        "82 06 0001 0001'a' 00",
+        "a2 05 0001 0001'a'",
+        "c0 00",
+        "e0 00",
+        "f0 00",
+        "00 00",
+        "d1 00",  # flags [MQTT-2.2.2-2]
+        "41 02 0001",
+        "60 02 0001",
+        "63 02 0001",
+        "d0 01 00",  # lengths
+        "40 01 00",
+        "40 03 0001 00",
+        "62 02 0000",  # identifier 0
+        "40 02 0001",  # nothing was sent
+        "90 03 0001 00",
+        "b0 02 0001",
+    ):
+        raises(packet.ProtocolError, Line().up().reads, text)
+
+
+# --- session.py: sending
+
+
+def check_qos0():
+    line = Line().up()
+    o = line.session.publish("a", b"x")
+    assert not o.done
+    line.writes("30 04 0001'a' 'x'")
+    assert o.done and not o.error
+    line.up(present=1).writes("")
+
+
+def check_qos1():
+    line = Line().up()
+    o = line.session.publish("a", b"x", 1)
+    line.writes("32 06 0001'a' 0001 'x'")
+    assert not o.done
+    line.reads("40 02 0001")
+    assert o.done and not o.error
+    line.up(present=1).writes("")
+
+
+def check_qos1_lost_puback():
+    line = Line().up()
+    o = line.session.publish("a", b"x", 1)
+    line.writes("32 06 0001'a' 0001 'x'")
+    line.writes("", now=60 * MS)  # never again on a live connection [MQTT-4.4.0-1]
+    line.up(present=1).writes("3a 06 0001'a' 0001 'x'")
+    line.up(present=1).writes("3a 06 0001'a' 0001 'x'")
+    line.reads("40 02 0001")
+    assert o.done
+
+
+def check_qos2():
+    line = Line().up()
+    o = line.session.publish("a", b"x", 2)
+    line.writes("34 06 0001'a' 0001 'x'")
+    line.reads("50 02 0001")
+    line.writes("62 02 0001")
+    assert not o.done and not o.packet
+    line.reads("70 02 0001")
+    assert o.done and not o.error
+
+
+def check_qos2_lost_at_each_step():
+    line = Line().up()
+    o = line.session.publish("a", b"x", 2)
+    line.writes("34 06 0001'a' 0001 'x'")
+    line.up(present=1).writes("3c 06 0001'a' 0001 'x'")  # PUBLISH or PUBREC lost
+    line.reads("50 02 0001")  # PUBREL is made, but never written
+    line.up(present=1).writes("62 02 0001")
+    line.reads("50 02 0001")  # the broker repeats PUBREC
+    line.writes("62 02 0001")
+    line.up(present=1).writes("62 02 0001")  # PUBCOMP lost; no PUBLISH any more [MQTT-4.3.3-1]
+    line.reads("70 02 0001")
+    assert o.done
+    line.up(present=1).writes("")
+
+
+def check_pubrec_before_the_repeat():
+    # A broker may repeat its PUBREC before the client repeated its PUBLISH.
+    line = Line(window=1).up()
+    line.session.publish("a", b"x", 2)
+    line.written()
+    line.session.lost()
+    line.session.connect(0)
+    line.written()
+    line.reads("20 02 01 00 50 02 0001")
+    line.writes("62 02 0001")
+
+
+def check_resume_order():
+    line = Line().up()
+    for qos in (2, 1, 2, 1, 2):
+        line.session.publish("a", b"", qos)
+    line.written()
+    line.reads("50 02 0003 50 02 0001")  # PUBRECs, and in this order the PUBRELs [MQTT-4.6.0-4]
+    line.writes("62 02 0003 62 02 0001")
+    line.session.publish("b", b"", 1)
+    line.up(present=1)
+    line.writes(
+        "62 02 0003 62 02 0001  3a 05 0001'a' 0002  3a 05 0001'a' 0004  3c 05 0001'a' 0005"
+        " 32 05 0001'b' 0006"
+    )
+
+
+def check_session_gone():
+    line = Line().up()
+    s = line.session
+    done = [s.publish("a", b"", qos) for qos in (1, 2, 2)]
+    line.written()
+    line.reads("50 02 0003")
+    line.written()
+    line.up(present=0)
+    line.writes("32 05 0001'a' 0001  34 05 0001'a' 0002")  # anew: no DUP
+    assert isinstance(done[2].error, dormouse.SessionLost) and done[2].done
+    line.reads("40 02 0001 50 02 0002")
+    line.writes("62 02 0002")
+    line.reads("70 02 0002")
+    assert done[0].done and done[1].done and not s.outbox
+
+
+def check_identifiers():
+    line = Line(outbox=10, pid=65533).up()
+    s = line.session
+    pids = [s.publish("a", b"", 1).pid for _ in range(4)]
+    same(pids, [65534, 65535, 1, 2])
+    line.written()
+    s.pid = 65533
+    same(s.request(0x82, [("a", 0)]).pid, 3)  # none that is in use [MQTT-2.3.1-2]
+    line.reads("40 02 ffff")
+    s.pid = 65533
+    same(s.publish("a", b"", 2).pid, 65535)
+
+
+def check_window():
+    line = Line(window=2).up()
+    s = line.session
+    for i, qos in enumerate((2, 1, 1, 0, 2)):
+        s.publish("a", b"%d" % i, qos)
+    s.request(0x82, [("b", 1)])
+    line.writes("34 06 0001'a' 0001 '0' 32 06 0001'a' 0002 '1'  82 06 0005 0001'b' 01")
+    line.reads("50 02 0001")  # its place is free at PUBCOMP only
+    line.writes("62 02 0001")
+    kicks = line.kicks
+    line.reads("40 02 0002")
+    assert line.kicks > kicks
+    line.writes("32 06 0001'a' 0003 '2' 30 04 0001'a' '3'")
+    line.reads("70 02 0001")
+    line.writes("34 06 0001'a' 0004 '4'")
+
+
+def check_burst():
+    line = Line().up()
+    for i in range(3):
+        line.session.publish("a", b"%d" % i, 1)
+    same(len(line.session.take(0)), 24)  # one piece
+    same(line.session.take(0), None)
+    line.session.publish("a", b"y" * 300, 1)  # larger than the buffer: on its own
+    line.session.publish("b", b"")
+    line.session.publish("c", b"z" * 249)
+    same([len(line.session.take(0)) for _ in range(3)], [308, 5, 255])
+    same(line.session.take(0), None)
+
+
+def check_wrong_acknowledgements():
+    for qos, text in ((1, "50020001"), (1, "70020001"), (2, "40020001"), (2, "70020001"), (1, "90030001 00")):
+        line = Line().up()
+        line.session.publish("a", b"", qos)
+        line.written()
+        raises(packet.ProtocolError, line.reads, text)
+    line = Line().up()
+    line.session.publish("a", b"", 1)
+    raises(packet.ProtocolError, line.reads, "40020001")  # before it was sent
+
+
+def check_forgotten_handshakes():
+    # After a restart with nothing remembered the broker may be in the middle of one: end it.
+    line = Line().up(present=1)
+    line.reads("50 02 0009")
+    line.writes("62 02 0009")
+    line.reads("70 02 0009 62 02 0008")
+    line.writes("70 02 0008")
+
+
+def check_withdraw():
+    line = Line(window=1).up()
+    s = line.session
+    a, b = s.publish("a", b"", 2), s.publish("b", b"", 2)
+    line.writes("34 05 0001'a' 0001")
+    s.withdraw(a)
+    s.withdraw(b)
+    s.withdraw(b)
+    same(s.outbox, [a])
+    line.reads("50 02 0001")
+    line.writes("62 02 0001")
+    line.reads("70 02 0001")
+    s.withdraw(a)
+    line.writes("")
+
+
+def check_outbox():
+    s = Line(outbox=3, outbox_bytes=100).session
+    a, b = s.publish("a", b"1"), s.publish("a", b"2", 1)
+    c = s.publish("a", b"3")
+    d = s.publish("a", b"4", 1)  # drops the oldest at QoS 0
+    assert a.done and isinstance(a.error, dormouse.OutboxFull)
+    e = s.publish("a", b"5")
+    assert c.done and not b.done
+    same(s.outbox, [b, d, e])
+    s.publish("a", b"6", 2)
+    raises(dormouse.OutboxFull, s.publish, "a", b"7", 1)
+    raises(dormouse.OutboxFull, s.publish, "a", b"7")
+    same(len(s.outbox), 3)
+    s = Line(outbox_bytes=100).session
+    s.publish("a", b"x" * 60, 1)
+    raises(dormouse.OutboxFull, s.publish, "a", b"x" * 60, 1)
+    raises(ValueError, s.publish, "a", b"x" * 96)  # could never fit
+    s.publish("a", b"x" * 20, 1)
+    raises(ValueError, s.publish, "a", b"", 3)
+    raises(ValueError, s.publish, "a/#")
+    raises(TypeError, s.publish, "a", 5)
+    raises(TypeError, s.publish, "a", [1])
+    raises(TypeError, s.publish, "a", None)
+    same(len(s.outbox), 2)
+
+
+def check_disconnect():
+    line = Line(window=1).up()
+    line.session.publish("a", b"", 1)
+    line.session.publish("b", b"", 1)
+    line.session.disconnect()
+    line.writes("32 05 0001'a' 0001 e000")
+    line.session.publish("c")
+    line.reads("40 02 0001 32 05 0001'd' 0001")
+    line.session.inbox[0].ack()
+    line.writes("")  # nothing after DISCONNECT [MQTT-3.14.4-2]
+    line.up(present=1).writes("32 05 0001'b' 0002 30 03 0001'c'")
+
+
+# --- session.py: subscribing
+
+
+def check_subscribe():
+    line = Line().up()
+    s = line.session
+    o = s.request(0x82, [("a", 1), ("b/#", 2), ("c", 0)])
+    line.writes("82 10 0001 0001'a' 01 0003'b/#' 02 0001'c' 00")
+    line.reads("90 05 0001 01 80 00")
+    same(o.codes, [1, 0x80, 0])
+    same(o.error.code, o.codes)
+    assert o.done and isinstance(o.error, dormouse.Refused)
+    same(s.filters, {"a": 1, "c": 0})
+    o = s.request(0xA2, ["a", "never"])
+    line.writes("a2 0c 0002 0001'a' 0005'never'")
+    line.reads("b0 02 0002")
+    assert o.done and not o.error
+    same(s.filters, {"c": 0})
+
+
+def check_suback_bad():
+    for text in ("90 04 0001 00 00", "90 02 0001", "90 03 0001 03", "90 03 0001 81", "90 01 00", "b0 02 0001"):
+        line = Line().up()
+        line.session.request(0x82, [("a", 1)])
+        line.written()
+        raises(packet.ProtocolError, line.reads, text)
+
+
+def check_subscribe_again():
+    line = Line().up()
+    s = line.session
+    s.request(0x82, [("a", 1)])
+    line.writes("82 06 0001 0001'a' 01")
+    line.up(present=1).writes("82 06 0001 0001'a' 01")  # SUBACK lost
+    line.reads("90 03 0001 01")
+    line.up(present=1).writes("")  # the broker knows
+    s.publish("x", b"", 1)
+    line.up(present=0).writes("82 06 0003 0001'a' 01 32 05 0001'x' 0002")  # first of all
+    line.up(present=0).writes("82 06 0004 0001'a' 01 32 05 0001'x' 0002")  # once
+    e = raises(dormouse.Refused, line.reads, "90 03 0004 80")
+    same(e.code, [0x80])
+    same(s.filters, {})
+
+
+# --- session.py: receiving
+
+
+def take(line):
+    """The application takes the next message."""
+    return line.session.inbox.pop(0)
+
+
+def check_receive():
+    line = Line().up()
+    line.reads("31 04 0001'a' 'x'  32 05 0001'b' 0005  34 05 0001'c' 0006")
+    a, b, c = take(line), take(line), take(line)
+    same((a.topic, a.payload, a.qos, a.retain), ("a", b"x", 0, True))
+    same((b.qos, b.retain, c.qos), (1, False, 2))
+    line.writes("")  # acknowledged when the application is done, not before
+    a.ack()
+    line.writes("")
+    b.ack()
+    line.writes("40 02 0005")
+    c.ack()
+    c.ack()
+    b.ack()
+    line.writes("50 02 0006")
+    line.reads("62 02 0006")
+    line.writes("70 02 0006")
+
+
+def check_acknowledged_in_order():
+    line = Line().up()
+    line.reads("3205 0001'a' 0001 3405 0001'a' 0002 3205 0001'a' 0003 3405 0001'a' 0004")
+    a, b, c, d = (take(line) for _ in range(4))
+    d.ack()
+    c.ack()
+    line.writes("")
+    b.ack()  # QoS 1 and 2 apart [MQTT-4.6.0-2, 4.6.0-3]
+    line.writes("50020002 50020004")
+    a.ack()
+    line.writes("40020001 40020003")
+
+
+def check_qos2_suppressed():
+    line = Line().up()
+    line.reads("34 05 0001'a' 0001")
+    m = take(line)
+    line.up(present=1)
+    line.reads("3c 05 0001'a' 0001")  # while the application has it
+    same(line.session.inbox, [])
+    line.writes("")
+    m.ack()
+    line.writes("50 02 0001")
+    line.up(present=1)
+    line.reads("3c 05 0001'a' 0001")  # PUBREC lost
+    same(line.session.inbox, [])
+    line.writes("50 02 0001")
+    line.reads("62 02 0001")
+    line.writes("70 02 0001")
+    line.reads("62 02 0001")  # PUBCOMP lost
+    line.writes("70 02 0001")
+    line.reads("34 05 0001'a' 0001")  # a new message [MQTT-4.3.3-2]
+    same(len(line.session.inbox), 1)
+
+
+def check_acknowledged_while_offline():
+    line = Line().up()
+    line.reads("32 05 0001'a' 0001 34 05 0001'b' 0002 32 05 0001'c' 0003")
+    a, b, c = (take(line) for _ in range(3))
+    line.session.lost()
+    a.ack()
+    b.ack()
+    line.up(present=1)
+    line.writes("")  # the broker repeats first
+    line.reads("34 05 0001'd' 0009")
+    take(line).ack()
+    line.writes("50 02 0009")  # nothing is held up by what may never be repeated
+    line.reads("3a 05 0001'a' 0001 3c 05 0001'b' 0002 3a 05 0001'c' 0003")
+    same(line.session.inbox, [])
+    line.writes("40 02 0001 50 02 0002")
+    c.ack()
+    line.writes("40 02 0003")
+
+
+def check_identifier_used_again():
+    line = Line().up()
+    line.reads("32 05 0001'a' 0001")
+    old = take(line)
+    line.up(present=1)
+    line.reads("32 05 0001'b' 0001")  # no DUP: another message
+    same(take(line).topic, "b")
+    old.ack()
+    line.writes("")
+    line.reads("32 05 0001'c' 0002")
+    take(line).ack()
+
+
+def check_broker_forgot():
+    line = Line().up()
+    line.reads("34 05 0001'a' 0001 34 05 0001'b' 0002")
+    a, b = take(line), line.session.inbox[0]
+    b.ack()
+    line.up(present=0)
+    a.ack()
+    line.writes("")
+    line.reads("34 05 0001'c' 0001 34 05 0001'd' 0002")  # new messages with old identifiers
+    same([m.topic for m in line.session.inbox], ["b", "c", "d"])
+
+
+def check_clean_session():
+    line = Line(clean=True).up()
+    line.session.publish("a", b"", 2)
+    line.written()
+    line.reads("34 05 0001'a' 0001")
+    take(line).ack()
+    line.written()
+    line.up()
+    line.writes("34 05 0001'a' 0001")
+    line.reads("3c 05 0001'a' 0001")  # [MQTT-3.1.2-6]
+    same(len(line.session.inbox), 1)
+
+
+def check_inbox():
+    line = Line(inbox_bytes=200).up()
+    for _ in range(3):
+        line.reads("30 06 0001'a' 'xyz'")
+    same((len(line.session.inbox), line.session.dropped), (2, 1))
+    e = raises(dormouse.ConnectionLost, line.reads, "32 08 0001'a' 0001 'xyz'")
+    assert "inbox" in str(e)
+    line.session.inbox.clear()
+    line.up(present=1).reads("3a 08 0001'a' 0001 'xyz'")
+    same(len(line.session.inbox), 1)
+
+
+# --- session.py: time
+
+
+def check_keepalive():
+    line = Line(keepalive=40)
+    s = line.session
+    line.up(now=0)
+    left = s.tick(0)
+    assert 30 * MS < left < 40 * MS
+    line.writes("", now=left - 1)
+    s.tick(left - 1)
+    line.writes("", now=left - 1)
+    same(s.tick(left), 10 * MS)
+    line.writes("c0 00", now=left)
+    line.reads("d0 00", now=left + 5)
+    same(s.tick(left + 5), left - 5)
+    # Sending puts it off, but only while something is heard too.
+    t = left + 5
+    for _ in range(3):
+        t += 20 * MS
+        s.publish("a", b"", 1)
+        line.written(t)
+        pid = s.pid
+        line.reads("40 02 000%d" % pid, now=t)
+        same(s.tick(t), left)
+    t += 20 * MS
+    s.publish("a")
+    line.writes("30 03 0001'a'", now=t)
+    t += 16 * MS
+    s.tick(t)
+    line.writes("c0 00", now=t)  # sent a while ago, but nothing was heard for long
+
+
+def check_no_answer():
+    line = Line(keepalive=40, timeout=3000)
+    s = line.session
+    s.connect(0)
+    line.written()
+    same(s.tick(1), 2999)
+    raises(dormouse.ConnectionLost, s.tick, 3000)
+    line.up(now=0)
+    s.tick(39 * MS)
+    line.writes("c0 00", now=39 * MS)
+    same(s.tick(39 * MS + 1), 2999)
+    raises(dormouse.ConnectionLost, s.tick, 42 * MS)
+
+
+def check_no_keepalive():
+    line = Line(keepalive=0).up()
+    assert line.session.tick(1000 * MS) > 1000 * MS
+    line.writes("", now=1000 * MS)
+
+
+def check_clock_wraps():
+    for period in (1 << 30, 1 << 62):
+        now = period - 5
+        line = Line(keepalive=40).up(now=now)
+        left = line.session.tick(now)
+        same(line.session.tick((now + 10) % period), left - 10)
+
+
+# --- router.py
+
+
+def check_matches():
+    from dormouse.router import matches
+
+    for pattern, topic in (
+        ("a", "a"), ("a/b", "a/b"), ("#", "a"), ("#", "a/b"), ("#", "/"), ("a/#", "a"), ("a/#", "a/b/c"),
+        ("+", "a"), ("+/+", "/a"), ("/+", "/a"), ("a/+/c", "a/b/c"), ("a/+/c", "a//c"), ("+/b/#", "a/b/c/d"),
+        ("$SYS/#", "$SYS/x"), ("$SYS/+", "$SYS/x"), ("a/$b/#", "a/$b"), ("a/+", "a/$b"), ("a/+", "a/"),
+    ):  # fmt: skip
+        assert matches(pattern, topic), (pattern, topic)
+    for pattern, topic in (
+        ("a", "b"), ("a", "a/b"), ("a/b", "a"), ("A", "a"), ("+", "a/b"), ("+", "/a"), ("a/+", "a"),
+        ("a/+/c", "a/b/d"), ("a/#", "b"), ("a/#", "ab"), ("/a", "a"), ("a", "a/"),
+        ("#", "$SYS/x"), ("+/x", "$SYS/x"), ("+", "$x"), ("$SYS/#", "$sys/x"), ("e\u0301", "\u00e9"),
+    ):  # fmt: skip
+        assert not matches(pattern, topic), (pattern, topic)
+
+
+def check_public_names():
+    for name in ("Client", "Will", "Message", "MQTTError", "ProtocolError", "PacketTooLarge"):
+        assert getattr(dormouse, name).__name__ == name
+    raises(AttributeError, getattr, dormouse, "nonsense")
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+
+def main():
+    failed = 0
+    for name in CHECKS:
+        try:
+            globals()[name]()
+            print("ok", name)
+        except Exception as e:
+            failed += 1
+            print("FAILED", name)
+            if hasattr(sys, "print_exception"):
+                sys.print_exception(e)
+            else:
+                import traceback
+
+                traceback.print_exception(e)
+    print("done", len(CHECKS), "checks,", failed, "failed")
+
+
+if __name__ == "__main__":
+    main()
