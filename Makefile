@@ -1,0 +1,45 @@
+# Everything goes through .venv, which tools/bootstrap.py makes when it is missing or out of date.
+#   make test ARGS="-k session -x"      ARGS is passed on to the program behind a target
+#   make PYTHON=python3.12 test         another Python to make .venv with (3.11 or later)
+
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test size lint clean bootstrap
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+
+bootstrap:
+	@$(PYTHON) tools/bootstrap.py
+
+demo: bootstrap  ## the device code on a simulated board against a broker, on this desk
+	@$(VENV_PYTHON) tools/demo.py $(ARGS)
+
+test: bootstrap  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
+	@$(VENV_PYTHON) tools/get.py --keep-going all
+	$(VENV_PYTHON) -m pytest host_tests -n 2 $(ARGS)
+
+size: bootstrap  ## what the library costs on the device: flash and RAM
+	@$(VENV_PYTHON) tools/size.py $(ARGS)
+
+lint:  ## style and types; names that MicroPython's modules have not
+	@$(PYTHON) tools/bootstrap.py --lint
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy tools host_tests/harness
+	@for port in esp32 rp2; do \
+	echo "names in modules that MicroPython on $$port has not:"; \
+	export MYPYPATH=.cache/stubs/$$port; \
+	found=$$($(VENV_PYTHON) -m mypy --custom-typeshed-dir .cache/stubs/$$port --follow-imports silent \
+		--cache-dir .cache/mypy-$$port firmware/dormouse); \
+	test $$? -le 1 || { echo "$$found"; exit 2; }; \
+	echo "$$found" | grep -E '^firmware.*(Module.* has no attribute|import-not-found)' && exit 1; \
+	echo "  none"; done
+
+clean:  ## remove what was built and tested (.venv and .cache, which cost a download, stay)
+	rm -rf build .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -prune -exec rm -rf {} +
+	find . -path ./.venv -prune -o -path ./.cache -prune -o -name '*.mpy' -exec rm -f {} +

@@ -1,0 +1,1 @@
+"""What the tests are built from: runtimes, brokers, the chaos proxy, the simulated board."""
