@@ -1,0 +1,48 @@
+"""Messages both ways for a while: numbered ones out at each QoS, and back what was asked for.
+
+Publishes ``count`` messages at each QoS to ``topic``/QoS, a few at once, and takes messages on
+``topic``/cmd/+ until it has had a stop and all of its own are acknowledged. Says each number.
+"""
+
+import asyncio
+
+from device import client, config, run, say, text
+
+topic = config["topic"]
+
+
+async def send(c, qos):
+    for n in range(config["count"]):
+        await c.publish("%s/%d" % (topic, qos), "%d" % n, qos)
+        say("sent", qos, n)
+
+
+async def receive(c):
+    async for message in c.messages:
+        if text(message.payload) == "stop":
+            message.ack()
+            return
+        say("got", message.topic[-1], text(message.payload))
+
+
+async def lost(c):
+    while True:
+        await c.wait_connected()
+        say("connected", c.session.resumed)
+        await c.wait_connected(False)
+        say("lost", repr(c.error))
+
+
+async def main():
+    c = client()
+    c.start()
+    watch = asyncio.create_task(lost(c))
+    await c.subscribe((topic + "/cmd/1", 1), (topic + "/cmd/2", 2))
+    say("subscribed")
+    await asyncio.gather(*[send(c, qos) for qos in config["qos"]], receive(c))
+    watch.cancel()
+    await c.disconnect()
+    say("end", c.session.dropped)
+
+
+run(main)
