@@ -3,30 +3,15 @@
 What cannot be had on this machine is skipped with the reason; in CI (CI=true) it is a failure.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from harness import runtimes
 from harness.brokers import AmqttBroker, Broker, MosquittoBroker
 from harness.chaos import ChaosProxy
+from harness.needs import missing, mosquitto_argv
 from harness.peer import ScriptedPeer
-
-
-def missing(reason: str) -> None:
-    """Skip the test visibly; in CI let it fail."""
-    if os.environ.get("CI"):
-        pytest.fail(f"nothing may be skipped in CI: {reason}")
-    pytest.skip(reason)
-
-
-def mosquitto_argv() -> list[str]:
-    """Return how to start mosquitto; skips the test where it cannot be had."""
-    try:
-        return runtimes.get.mosquitto()
-    except runtimes.NotAvailable as error:
-        missing(str(error))
-        raise
 
 
 @pytest.fixture(params=list(runtimes.RUNTIMES.values()), ids=lambda r: r.name)
@@ -50,10 +35,11 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def mosquitto() -> Iterator[MosquittoBroker]:
-    """mosquitto alone, for what amqtt does not do."""
-    with MosquittoBroker(mosquitto_argv(), persistence=True) as chosen:
-        yield chosen
+def mosquitto() -> Iterator[Callable[..., MosquittoBroker]]:
+    """Return a function that starts a mosquitto, for what amqtt does not do; MosquittoBroker's
+    options."""
+    with ExitStack() as stack:
+        yield lambda **options: stack.enter_context(MosquittoBroker(mosquitto_argv(), **options))
 
 
 @pytest.fixture

@@ -366,10 +366,13 @@ class Session:
             raise ProtocolError(first)
 
     def _connack(self, body):
-        if len(body) != 2 or body[1] > 5 or body[0] > (not self.clean and not body[1]):
+        if len(body) != 2 or body[1] > 5:
             raise ProtocolError(0x20)
         if body[1]:
+            # Whatever its session present says: amqtt sets it, against [MQTT-3.2.2-4].
             raise Refused(body[1])
+        if body[0] > (not self.clean):
+            raise ProtocolError(0x20)
         self.asked = None
         self.state = _UP
         resumed = self.resumed = body[0]

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,18 @@ CLIENT = {
 
 
 @pytest.fixture
-def start(runtime: Runtime) -> Iterator[Callable[..., Device]]:
+def start(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., Device]]:
     """Return a function that starts a program of ``programs/`` with ``client`` options and more.
 
     All are killed at the end of the test.
     """
+    numbers = count()
     with ExitStack() as stack:
 
         def begin(program: str, port: int, client: dict[str, Any] | None = None, **config: Any):
             config["client"] = {**CLIENT, "port": port, **(client or {})}
-            path = PROGRAMS / f"{program}.py"
-            return stack.enter_context(runtime.start(path, json.dumps(config)))
+            file = tmp_path / f"device{next(numbers)}.json"
+            file.write_text(json.dumps(config))
+            return stack.enter_context(runtime.start(PROGRAMS / f"{program}.py", str(file)))
 
         yield begin

@@ -254,12 +254,14 @@ def check_connack_refused():
         e = raises(dormouse.Refused, line.reads, "20 02 00 0%d" % code)
         same(e.code, code)
         assert words[code - 1] in str(e), e
+    line = Line()
+    line.session.connect(0)
+    same(raises(dormouse.Refused, line.reads, "20 02 01 05").code, 5)  # as amqtt says it
 
 
 def check_connack_bad():
     for text in (
         "20 02 02 00",  # reserved flag
-        "20 02 01 05",  # refused, with a session
         "20 02 00 06",  # reserved code
         "20 03 00 00 00",
         "20 01 00",

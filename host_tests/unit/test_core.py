@@ -5,8 +5,8 @@ from pathlib import Path
 
 import core_checks
 import pytest
-from conftest import missing
 from harness import runtimes
+from harness.needs import missing
 
 PROGRAM = Path(core_checks.__file__)
 

@@ -1,7 +1,7 @@
 """What every device program begins with: its arguments, and a way to tell the test something.
 
-A program is started with one JSON argument; ``client`` in it holds the Client's arguments. It
-runs unchanged on CPython and MicroPython, and says what happens as lines on its output.
+A program is started with the path of a JSON file; ``client`` in it holds the Client's arguments.
+(A file, for MicroPython's unix port ends on an argument longer than 255 bytes.) It runs unchanged on CPython and MicroPython, and says what happens as lines on its output.
 """
 
 import asyncio
@@ -10,7 +10,8 @@ import sys
 
 from dormouse import Client
 
-config = json.loads(sys.argv[1])
+with open(sys.argv[1]) as _file:
+    config = json.load(_file)
 
 
 def client(**more):
