@@ -70,6 +70,7 @@ class Client:
         self.auto_ack = auto_ack
         self.messages = self
         self.connected = False
+        self._strict = False  # what ends the connection ends the client
         self.error = self._task = self._last = None
 
     # --- the connection

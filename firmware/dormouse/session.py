@@ -252,7 +252,7 @@ class Session:
             left = self.timeout - (now - self.asked & _TICKS)
             if left <= 0:
                 raise ConnectionLost("no answer")
-            return left
+            return min(left, self.keepalive or left)  # the answer may come before
         # Idle is: nothing sent, which the broker would end; or nothing heard, which is all that
         # tells a dead link from a busy one while QoS 0 messages go out.
         left = self.keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
@@ -263,7 +263,7 @@ class Session:
         self.asked = now
         self.control += b"\xc0\x00"
         self.on_output()
-        return self.timeout
+        return min(self.timeout, self.keepalive)
 
     def take(self, now: int) -> memoryview | None:
         """Return the next bytes to write, valid until the next call; they count as sent.

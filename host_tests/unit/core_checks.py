@@ -745,6 +745,20 @@ def check_no_answer():
     raises(dormouse.ConnectionLost, s.tick, 42 * MS)
 
 
+def check_keepalive_shorter_than_timeout():
+    # An answer may come at once, and the next ping be due before the wait for it would end.
+    line = Line(keepalive=1, timeout=10000)
+    s = line.session
+    s.connect(0)
+    line.written()
+    assert s.tick(0) <= 1000
+    line.reads("20 02 00 00")
+    assert s.tick(900) <= 1000
+    line.writes("c0 00", now=900)
+    line.reads("d0 00", now=901)
+    assert s.tick(1000) <= 900
+
+
 def check_no_keepalive():
     line = Line(keepalive=0).up()
     assert line.session.tick(1000 * MS) > 1000 * MS

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -674,6 +675,20 @@ def test_restart_keeps_the_port_and_what_it_says_of_sessions(broker: Broker) -> 
     with pytest.raises(ConnectionRefusedError):
         dial(port)
     broker.stop()
+
+
+def test_amqtt_stops_with_whoever_is_connected() -> None:
+    broker = AmqttBroker()
+    for end in (broker.stop, broker.kill):
+        broker.start()
+        silent, half_open, live = dial(broker.port), hello(broker, "a"), hello(broker, "b")
+        live.expect(wire.connack())
+        half_open.half_open()
+        started = time.monotonic()
+        end()
+        assert time.monotonic() - started < 3
+        silent.expect_closed()
+        live.expect_closed()
 
 
 def test_two_amqtt_brokers_at_once_and_a_wrong_password() -> None:

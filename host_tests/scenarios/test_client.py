@@ -1,0 +1,283 @@
+"""What a program meets around the handshakes: errors, cancelling, offline, keep-alive, TLS."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import wire
+from harness.brokers import MosquittoBroker
+from harness.certs import Certificates, certificates
+from harness.chaos import ChaosProxy
+from harness.peer import Connection, ScriptedPeer
+
+
+def connected(peer: ScriptedPeer, session_present: bool = False) -> Connection:
+    conn = peer.accept()
+    conn.expect_packet(type=wire.CONNECT)
+    conn.send(wire.connack(session_present))
+    return conn
+
+
+def acknowledge(conn: Connection, **fields) -> None:
+    """Take the device's next PUBLISH, at QoS 1."""
+    packet = conn.expect_packet(type=wire.PUBLISH, qos=1, **fields)
+    conn.send(wire.puback(packet.packet_id or 0))
+
+
+def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
+    device = start("cancel", peer.port)
+    conn = connected(peer)
+    n = conn.expect_packet(type=wire.PUBLISH, topic="sent", qos=2).packet_id or 0
+    device.wait_line("timeout sent 1", 5)
+    device.wait_line("timeout waiting 1", 5)
+    conn.send(wire.pubrec(n))
+    conn.expect(wire.pubrel(n))
+    conn.send(wire.pubcomp(n))
+    device.wait_line("outbox empty", 5)
+    acknowledge(conn, topic="after")  # and nothing of "waiting"
+    conn.expect(wire.disconnect())
+    assert device.wait_exit(5) == 0
+
+
+def test_offline_outbox(start, peer: ScriptedPeer) -> None:
+    with ChaosProxy(peer.port) as proxy:
+        proxy.refuse(how="closed")
+        device = start("offline", proxy.port, {"timeout": 1})
+        # The oldest at QoS 0 makes room; with none left, nothing does.
+        device.wait_line("full 6", 5)
+        device.wait_line("offline OSError" if "micro" in device.name else "offline Connection", 5)
+        proxy.refuse(False)
+        conn = connected(peer)
+        acknowledge(conn, payload=b"1")
+        n = conn.expect_packet(type=wire.PUBLISH, payload=b"3", qos=2).packet_id or 0
+        acknowledge(conn, payload=b"4")
+        acknowledge(conn, payload=b"5")
+        conn.send(wire.pubrec(n))
+        conn.expect(wire.pubrel(n))
+        conn.send(wire.pubcomp(n))
+        conn.expect(wire.disconnect())
+        assert device.wait_exit(5) == 0
+
+
+def test_refused_for_good(start, peer: ScriptedPeer) -> None:
+    device = start("refused", peer.port)
+    device.wait_line("early ConnectionLost", 5)
+    conn = peer.accept()
+    conn.send(wire.connack(return_code=4))
+    conn.expect_packet(type=wire.CONNECT)
+    conn.expect_closed()
+    for name in ("publish", "subscribe", "messages", "wait", "later"):
+        device.wait_line(f"{name} Refused ", 5)
+    device.wait_line("left 0", 1)
+    conn = peer.accept()
+    conn.send(wire.connack(return_code=2))
+    assert "client_id" in device.wait_line("connect Refused", 5)
+    assert device.wait_exit(5) == 0
+    peer.expect_no_connection(200)
+
+
+def test_refused_for_now(start, peer: ScriptedPeer) -> None:
+    """Server unavailable passes; so does a broker that closes without a word."""
+    device = start("flow", peer.port, topic="n", count=0, qos=[])
+    for _ in range(2):
+        conn = peer.accept()
+        conn.send(wire.connack(return_code=3))
+        conn.expect_packet(type=wire.CONNECT)
+        conn.expect_closed()
+        conn = peer.accept()
+        conn.expect_packet(type=wire.CONNECT)
+        conn.close()
+    conn = connected(peer)
+    conn.expect_packet(type=wire.SUBSCRIBE)
+    device.wait_line("connected", 5)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", "ConnectionLost"),
+        (wire.pingresp(), "ProtocolError"),
+        (b"\x20\x02\x00\x06", "ProtocolError"),
+        (b"\x30\xff\xff\x7f", "PacketTooLarge"),
+        (b"HTTP/1.1 400 Bad Request" + b" " * 80, "ProtocolError"),
+    ],
+)
+def test_first_attempt_fails(start, peer: ScriptedPeer, answer: bytes, error: str) -> None:
+    device = start("publish", peer.port, messages=[])
+    conn = peer.accept()
+    conn.expect_packet(type=wire.CONNECT)
+    conn.send(answer)
+    if not answer:
+        conn.close()
+    device.wait_line(f"raised {error}", 5)
+    assert device.wait_exit(5) == 0
+    peer.expect_no_connection(100)
+
+
+def test_nobody_listens(start, peer: ScriptedPeer) -> None:
+    port = peer.port
+    peer.close()
+    device = start("publish", port, messages=[])
+    assert "111" in device.wait_line("raised", 5)
+    assert device.wait_exit(5) == 0
+
+
+def test_connect_given_up(start, peer: ScriptedPeer) -> None:
+    device = start("impatient", peer.port)
+    conn = peer.accept()
+    conn.expect_packet(type=wire.CONNECT)  # and no answer
+    device.wait_line("timeout", 5)
+    conn.expect_closed()
+    device.wait_line("end", 5)
+    peer.expect_no_connection(100)
+
+
+def test_no_connack(start, peer: ScriptedPeer) -> None:
+    device = start("publish", peer.port, {"timeout": 0.3}, messages=[])
+    conn = peer.accept()
+    conn.expect_packet(type=wire.CONNECT)
+    device.wait_line("raised ConnectionLost no answer", 5)
+    conn.expect_closed()
+
+
+def test_disconnect_while_others_wait(start, peer: ScriptedPeer) -> None:
+    device = start("pending", peer.port)
+    conn = connected(peer)
+    n = conn.expect_packet(type=wire.PUBLISH, qos=1, dup=False).packet_id
+    conn.expect(wire.disconnect())
+    conn.expect_closed()
+    device.wait_line("publish ConnectionLost", 5)
+    device.wait_line("messages nothing", 5)
+    device.wait_line("connected False", 5)
+    conn = connected(peer, session_present=True)  # the session goes on
+    acknowledge(conn, dup=True, packet_id=n)
+    conn.expect(wire.disconnect())
+    assert device.wait_exit(5) == 0
+
+
+def test_disconnect_from_a_dead_peer(start, peer: ScriptedPeer) -> None:
+    device = start("pending", peer.port, {"timeout": 0.5})
+    conn = connected(peer)
+    conn.half_open()
+    device.wait_line("connected False", 5)
+
+
+def test_bad_packet_in_session(start, peer: ScriptedPeer) -> None:
+    """A packet that the standard forbids ends the connection; the session loses nothing."""
+    device = start("publish", peer.port, messages=[["t", "x", 1, False]])
+    conn = connected(peer)
+    packet = conn.expect_packet(type=wire.PUBLISH, dup=False)
+    conn.send(b"\x36\x05\x00\x01a\x00\x01")  # QoS 3
+    conn.expect_closed()
+    conn = connected(peer, session_present=True)
+    acknowledge(conn, dup=True, packet_id=packet.packet_id)
+    conn.expect(wire.disconnect())
+    assert device.wait_exit(5) == 0
+
+
+def test_keep_alive(start, peer: ScriptedPeer) -> None:
+    """PINGREQ when idle, and only then; without an answer the connection ends."""
+    options = {"keepalive": 1, "timeout": 1}
+    device = start("receive", peer.port, options, filters=[["t", 1]])
+    conn = connected(peer)
+    packet = conn.expect_packet(type=wire.SUBSCRIBE)
+    conn.send(wire.suback(packet.packet_id or 0, 1))
+    device.wait_line("granted", 5)
+    for n in range(1, 9):  # busy for longer than the keep-alive
+        conn.expect_silence(200)
+        conn.send(wire.publish("t", b"x", qos=1, packet_id=n))
+        conn.expect(wire.puback(n))
+    conn.expect(wire.pingreq(), timeout=1)
+    conn.send(wire.pingresp())
+    conn.expect(wire.pingreq(), timeout=1)
+    conn.expect_closed()
+    connected(peer, session_present=True)
+
+
+def test_slow_consumer(start, peer: ScriptedPeer) -> None:
+    """A message taken slowly holds up neither pings nor acknowledgements."""
+    device = start("slow", peer.port, seconds=2)
+    conn = connected(peer)
+    packet = conn.expect_packet(type=wire.SUBSCRIBE)
+    conn.send(wire.suback(packet.packet_id or 0, 1))
+    conn.send(wire.publish("t", b"x", qos=1, packet_id=1))
+    conn.expect(wire.pingreq(), timeout=2)
+    conn.send(wire.pingresp())
+    conn.expect(wire.pingreq(), timeout=2)
+    conn.send(wire.pingresp())
+    acknowledge(conn, topic="done", payload=b"x")
+    device.wait_line("end", 5)  # left by break: not acknowledged
+    conn.expect(wire.disconnect())
+
+
+def test_router(start, peer: ScriptedPeer) -> None:
+    device = start("route", peer.port)
+    conn = connected(peer)
+    packet = conn.expect_packet(type=wire.SUBSCRIBE)
+    conn.send(wire.suback(packet.packet_id or 0, 1))
+    device.wait_line("subscribed", 5)
+    conn.send(wire.publish("a/b", b"1", qos=1, packet_id=1))
+    device.wait_line("plain a/b 1", 5)
+    acknowledge(conn, topic="echo", payload=b"1")
+    device.wait_line("coroutine a/b", 5)
+    conn.expect(wire.puback(1))
+    conn.send(wire.publish("other", b"2", qos=1, packet_id=2))
+    conn.expect(wire.puback(2))
+    conn.send(wire.publish("stop", qos=1, packet_id=3))
+    conn.expect(wire.puback(3))
+    conn.expect(wire.disconnect())
+    device.wait_line("end", 5)
+
+
+# --- TLS, with a real broker and real certificates
+
+
+@pytest.fixture
+def certs(tmp_path: Path) -> Certificates:
+    return certificates()
+
+
+def secure(start, broker: MosquittoBroker, tmp_path: Path, ca: bytes, host="localhost", **more):
+    path = tmp_path / "ca.der"
+    path.write_bytes(ca)
+    options = {"host": host}
+    return start("secure", broker.tls_port, options, ca=str(path), **more)
+
+
+def test_tls(start, mosquitto: Callable[..., MosquittoBroker], certs, tmp_path: Path) -> None:
+    broker = mosquitto(tls=certs)
+    device = secure(start, broker, tmp_path, certs.ca_der)
+    device.wait_line("published", 10)
+    assert device.wait_exit(10) == 0
+
+
+def test_tls_foreign_authority(start, mosquitto, certs, tmp_path: Path) -> None:
+    broker = mosquitto(tls=certs)
+    device = secure(start, broker, tmp_path, certs.foreign_ca_der)
+    # A ValueError on both Pythons; mbedtls may have no more to say.
+    error = "ValueError" if "micro" in device.name else "SSLCertVerificationError"
+    device.wait_line(f"raised {error}", 10)
+    assert device.wait_exit(10) == 0
+
+
+def test_tls_wrong_host(start, certs, tmp_path: Path) -> None:
+    with ScriptedPeer(certs.server_context(certs.wrong_host)) as peer:
+        path = tmp_path / "ca.der"
+        path.write_bytes(certs.ca_der)
+        device = start("secure", peer.port, {"host": "localhost"}, ca=str(path))
+        line = device.wait_line("raised", 10)
+        assert "published" not in line and device.wait_exit(10) == 0
+        assert not any(c.transcript.data("up") for c in peer.connections), "CONNECT was sent"
+
+
+def test_tls_client_certificate(start, mosquitto, certs, tmp_path: Path) -> None:
+    broker = mosquitto(tls=certs, require_client_certificate=True)
+    for name, data in (("cert", certs.client.certificate_der), ("key", certs.client.key_der)):
+        (tmp_path / f"{name}.der").write_bytes(data)
+    (tmp_path / "cert").write_bytes(certs.client.certificate_pem)
+    (tmp_path / "key").write_bytes(certs.client.key_pem)
+    own = {"cert": str(tmp_path / "cert"), "key": str(tmp_path / "key")}
+    device = secure(start, broker, tmp_path, certs.ca_der, **own)
+    device.wait_line("published", 10)
+    device = secure(start, broker, tmp_path, certs.ca_der)
+    device.wait_line("raised", 10)
