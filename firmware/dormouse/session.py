@@ -41,6 +41,7 @@ _NOW = const(2)  # on this connection: never again on it [MQTT-4.4.0-1]
 
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
+_BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -148,7 +149,6 @@ class Session:
         self.limits = outbox, outbox_bytes, inbox_bytes, max_packet
         self.timeout = timeout
         self.pid = pid
-        self.tx = memoryview(bytearray(256))
         self.state = _DOWN
         self.dropped = 0  # incoming QoS 0 messages for which there was no room
         self.outbox = []  # Outgoing: first those whose PUBREC came, in that order, then the rest
@@ -248,65 +248,54 @@ class Session:
 
     def tick(self, now: int) -> int:
         """Return in how many ms to call again at the latest. Raises ConnectionLost."""
+        keepalive = self.keepalive
         if self.asked is not None:
             left = self.timeout - (now - self.asked & _TICKS)
             if left <= 0:
                 raise ConnectionLost("no answer")
-            return min(left, self.keepalive or left)  # the answer may come before
+            return min(left, keepalive or left)  # the answer may come before
         # Idle is: nothing sent, which the broker would end; or nothing heard, which is all that
         # tells a dead link from a busy one while QoS 0 messages go out.
-        left = self.keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
-        if not self.keepalive:
+        left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
+        if not keepalive:
             return _FOREVER
         if left > 0:
             return left
         self.asked = now
         self.control += b"\xc0\x00"
         self.on_output()
-        return min(self.timeout, self.keepalive)
+        return min(self.timeout, keepalive)
 
     def take(self, now: int) -> memoryview | None:
         """Return the next bytes to write, valid until the next call; they count as sent.
 
-        Several packets are put together into one piece: small writes cost a round trip each.
+        Several small packets are put together: small writes cost a round trip each.
         """
         if self.state in (_DOWN, _CLOSED):
             return None
-        tx = self.tx
         data = self.control
         self.control = b""
-        n = 0
-        if len(data) <= len(tx):
-            n = len(data)
-            tx[:n] = data
-            data = b""
-            free = self.window
-            for o in list(self.outbox) if self.state > _CONNECTING else ():
-                # Those in flight come first in the outbox. When no more may go, none overtakes,
-                # not even at QoS 0; but SUBSCRIBE does.
-                if o.expect < _SUBACK:
-                    if o.expect:
-                        free -= 1
-                    if free < 0:
-                        continue
-                if o.sent == _NOW:
+        free = self.window
+        for o in list(self.outbox) if self.state > _CONNECTING else ():
+            # Those in flight come first in the outbox. When no more may go, none overtakes, not
+            # even at QoS 0; but SUBSCRIBE does.
+            if o.expect < _SUBACK:
+                if o.expect:
+                    free -= 1
+                if free < 0:
                     continue
-                size = n + len(o.packet)
-                if size <= len(tx):
-                    tx[n:size] = o.packet
-                    n = size
-                elif n:
+            if o.sent == _NOW:
+                continue
+            packet = o.packet
+            if data:
+                if len(data) + len(packet) > _BURST:
                     break
-                else:
-                    data = o.packet  # larger than the buffer: goes as it is
-                o.sent = _NOW
-                if not o.expect:
-                    self._finish(o)
-                if data:
-                    break
-        if n:
-            data = tx[:n]
-        elif not data:
+                packet = data + packet
+            data = packet
+            o.sent = _NOW
+            if not o.expect:
+                self._finish(o)
+        if not data:
             if self.state != _CLOSING:
                 return None
             self.state = _CLOSED

@@ -441,10 +441,11 @@ def check_burst():
         line.session.publish("a", b"%d" % i, 1)
     same(len(line.session.take(0)), 24)  # one piece
     same(line.session.take(0), None)
-    line.session.publish("a", b"y" * 300, 1)  # larger than the buffer: on its own
+    line.session.publish("a", b"y" * 600, 1)  # too large to be put behind another
     line.session.publish("b", b"")
-    line.session.publish("c", b"z" * 249)
-    same([len(line.session.take(0)) for _ in range(3)], [308, 5, 255])
+    line.session.publish("c", b"z" * 530)
+    line.session.publish("d", b"")
+    same([len(line.session.take(0)) for _ in range(4)], [608, 5, 536, 5])
     same(line.session.take(0), None)
 
 

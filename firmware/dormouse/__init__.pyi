@@ -1,0 +1,68 @@
+"""Types of the public names, for editors and type checkers. Not for the device."""
+
+import ssl
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from .packet import MQTTError as MQTTError
+from .packet import PacketTooLarge as PacketTooLarge
+from .packet import ProtocolError as ProtocolError
+from .packet import Will as Will
+from .session import ConnectionLost as ConnectionLost
+from .session import Message as Message
+from .session import Outgoing as Outgoing
+from .session import OutboxFull as OutboxFull
+from .session import Refused as Refused
+from .session import Session as Session
+from .session import SessionLost as SessionLost
+
+_Payload = bytes | bytearray | memoryview | str
+
+class Client:
+    session: Session
+    connected: bool
+    error: Exception | None
+    auto_ack: bool
+    messages: AsyncIterator[Message]
+    def __init__(
+        self,
+        host: str,
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+        client_id: str | None = None,
+        timeout: float = 10,
+        backoff: tuple[float, float] = (1, 60),
+        auto_ack: bool = True,
+        *,
+        clean: bool = True,
+        keepalive: int = 60,
+        will: Will | None = None,
+        username: str | None = None,
+        password: _Payload | None = None,
+        window: int = 16,
+        outbox: int = 32,
+        outbox_bytes: int = 8192,
+        max_packet: int = 4096,
+        inbox_bytes: int = 8192,
+    ) -> None: ...
+    async def connect(self) -> Client: ...
+    def start(self) -> None: ...
+    async def wait_connected(self, connected: bool = True) -> None: ...
+    async def disconnect(self, *_: object) -> None: ...
+    async def __aenter__(self) -> Client: ...
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+    async def publish(
+        self, name: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
+    ) -> None: ...
+    def publish_nowait(
+        self, name: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
+    ) -> Outgoing: ...
+    async def subscribe(self, *filters: str | tuple[str, int], qos: int = 0) -> list[int]: ...
+    async def unsubscribe(self, *filters: str) -> None: ...
+    def __aiter__(self) -> AsyncIterator[Message]: ...
+    async def __anext__(self) -> Message: ...

