@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from harness.brokers import AmqttBroker, Broker, MosquittoBroker
 from harness.chaos import ChaosError, ChaosProxy
-from observer import Observer
+from harness.observer import Observer
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.brokers import MosquittoBroker
 from harness.runtimes import ROOT, Runtime
-from observer import Observer
+from harness.observer import Observer
 
 
 def test_readme_program(runtime: Runtime, mosquitto, tmp_path: Path) -> None:

@@ -658,8 +658,16 @@ def check_identifier_used_again():
     same(take(line).topic, "b")
     old.ack()
     line.writes("")
-    line.reads("32 05 0001'c' 0002")
-    take(line).ack()
+    line.reads("34 05 0001'c' 0002")
+    old = take(line)
+    line.up(present=1)
+    line.reads("32 05 0001'd' 0002")
+    d = take(line)
+    line.up(present=1)
+    line.reads("3a 05 0001'd' 0002")  # repeats d, which is held, and not c
+    same(line.session.inbox, [])
+    d.ack()
+    line.writes("40 02 0002")
 
 
 def check_broker_forgot():
@@ -772,6 +780,9 @@ def check_clock_wraps():
         line = Line(keepalive=40).up(now=now)
         left = line.session.tick(now)
         same(line.session.tick((now + 10) % period), left - 10)
+        line = Line(timeout=3000)
+        line.session.connect(now)
+        same(line.session.tick((now + 10) % period), 2990)
 
 
 # --- router.py

@@ -497,9 +497,10 @@ def test_counters_and_turnarounds(peer: ScriptedPeer, proxy: ChaosProxy) -> None
     client.expect(wire.connack() + wire.puback(1))
     connection = proxy.wait_connection(1)
     assert (connection.up, connection.down, connection.turnarounds) == (len(BURST), 8, 1)
-    client.send(wire.pingreq())
-    server.expect(wire.pingreq())
-    assert (proxy.bytes_up, proxy.bytes_down, proxy.turnarounds) == (len(BURST) + 2, 8, 2)
+    for _ in range(2):  # two chunks one way are no turnaround
+        client.send(wire.pingreq())
+        server.expect(wire.pingreq())
+    assert (proxy.bytes_up, proxy.bytes_down, proxy.turnarounds) == (len(BURST) + 4, 8, 2)
     client.close()
     server.expect_closed()
     connection.wait_closed()
@@ -857,7 +858,7 @@ def test_known_queue_of_an_absent_client(broker: Broker) -> None:
     if known.deaf_until_queue_acknowledged:
         conn.expect_silence(200)
     else:
-        conn.expect(wire.suback(9, 1))
+        conn.expect(wire.suback(9, 1), 1)
 
 
 def test_known_subscriptions(broker: Broker) -> None:
@@ -970,3 +971,36 @@ def test_known_loss_at_disconnect(broker: Broker) -> None:
         assert arrived < acknowledged
     else:
         assert arrived == acknowledged == 30
+
+
+def test_known_patience(broker: Broker) -> None:
+    """With a keep alive of 1 s, and with a message that is not acknowledged for 6 s."""
+    known = broker.behaviour
+    subscriber = listener(broker, qos=2)
+    silent = dial(broker.port)
+    login = {"username": broker.username, "password": broker.password}
+    silent.send(wire.connect("silent", keep_alive=1, **login))  # type: ignore[arg-type]
+    silent.expect(wire.connack())
+    publish(broker, (b"m", 2))
+    packet_id = subscriber.expect_packet(wire.PUBLISH).packet_id
+    assert packet_id
+    limit = known.forgets_unacknowledged_after_s
+    subscriber.expect_silence(6500)  # mosquitto looks for the silent every 5 s
+    subscriber.send(wire.pubrec(packet_id))
+    if limit is None:
+        subscriber.expect(wire.pubrel(packet_id))
+    else:
+        assert limit == 5
+        subscriber.expect_silence(200)
+    if known.enforces_keep_alive:
+        silent.expect_closed()
+    else:
+        silent.expect_silence(10)
+
+
+def test_known_mqtt5(broker: Broker) -> None:
+    """amqtt reads it as 3.1.1 before it looks at the level: with a user name it never answers."""
+    conn = dial(broker.port)
+    header = wire.encode_string("MQTT") + bytes([5, 0x02, 0, 0, 0])  # the last 0: no properties
+    conn.send(wire.build(wire.CONNECT, 0, header + wire.encode_string("five")))
+    assert conn.next_packet()[3] == (0 if broker.behaviour.mqtt5 else 1)

@@ -3,8 +3,9 @@
 import threading
 
 import paho.mqtt.client as paho
-from harness.brokers import Broker
 from paho.mqtt.enums import CallbackAPIVersion
+
+from .brokers import Broker
 
 
 class Observer:
@@ -62,7 +63,9 @@ class Observer:
 
         with self._changed:
             ok = self._changed.wait_for(found, timeout)
-            assert ok, f"no {topic} {payload!r}; saw {[(m.topic, m.payload) for m in self.messages]}"
+            assert ok, (
+                f"no {topic} {payload!r}; saw {[(m.topic, m.payload) for m in self.messages]}"
+            )
             message = found()
             assert message
             return message

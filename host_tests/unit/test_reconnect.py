@@ -1,0 +1,108 @@
+"""What of client.py needs no peer: the waits between attempts, and arguments."""
+
+import asyncio
+
+import pytest
+from dormouse import Client, ConnectionLost, Refused, Will, client
+
+
+class Attempts:
+    """Lets every attempt end with a given error, and notes the waits between them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: list, random: bytes) -> None:
+        self.waits: list[int] = []
+        self.now = 0
+        self.errors = iter(errors)
+        monkeypatch.setattr(client, "open_stream", self.open_stream)
+        monkeypatch.setattr(client, "sleep_ms", self.sleep_ms)
+        monkeypatch.setattr(client, "ticks_ms", lambda: self.now)
+        monkeypatch.setattr(client, "urandom", lambda n: random * n)
+
+    async def open_stream(self, *_):
+        error, lasted = next(self.errors)
+        self.now += lasted
+        raise error
+
+    async def sleep_ms(self, ms: int) -> None:
+        self.waits.append(ms)
+        self.now += ms
+
+
+LAST = (Refused(5), 0)
+
+
+def run(attempts: Attempts, **options) -> Client:
+    async def main() -> Client:
+        c = Client("nowhere", client_id="c", **options)
+        c.start()
+        with pytest.raises(Refused):
+            await c.wait_connected()
+        return c
+
+    return asyncio.run(main())
+
+
+def test_backoff_grows_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, [(OSError(111), 0)] * 9 + [LAST], b"\xff")
+    run(attempts)
+    bounds = [1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000, 60000]
+    assert [round(w, -2) for w in attempts.waits] == bounds
+    assert all(w <= b for w, b in zip(attempts.waits, bounds, strict=True))
+
+
+def test_full_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, [(OSError(111), 0)] * 4 + [LAST], b"\x00")
+    run(attempts)
+    assert attempts.waits == [0, 0, 0, 0]
+
+
+def test_only_a_connection_that_stood_ends_the_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that the broker closes at once, or an attempt that hangs, is no success."""
+    lost = ConnectionLost("closed")
+    errors = [(lost, 0), (lost, 100), (TimeoutError(), 10000), (lost, 60000), (lost, 5), LAST]
+    attempts = Attempts(monkeypatch, errors, b"\xff")
+    run(attempts, backoff=(1, 100))
+    assert [round(w, -2) for w in attempts.waits] == [1000, 2000, 4000, 1000, 2000]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("certificate"), TypeError("a mistake"), Refused(1), Refused(2), Refused(4)],
+    ids=repr,
+)
+def test_what_cannot_succeed_is_not_tried_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    attempts = Attempts(monkeypatch, [(error, 0)], b"\xff")
+
+    async def main() -> Client:
+        c = Client("nowhere", client_id="c")
+        c.start()
+        with pytest.raises(type(error)):
+            await c.publish("t", b"", 1)
+        with pytest.raises(type(error)):
+            await anext(c.messages)
+        return c
+
+    c = asyncio.run(main())
+    assert c.error is error
+    assert attempts.waits == []
+
+
+def test_arguments() -> None:
+    with pytest.raises(ValueError, match="fixed client_id"):
+        Client("h", clean=False)
+    with pytest.raises(TypeError):
+        Client("h", nonsense=1)
+    with pytest.raises(ValueError):
+        Client("h", keepalive=70000)
+    with pytest.raises(ValueError):
+        Client("h", will=Will("a/#"))
+    assert Client("h").address == ("h", 1883, None)
+    context = object()
+    assert Client("h", tls=context).address == ("h", 8883, context)
+
+
+def test_secrets_are_not_shown() -> None:
+    c = Client("h", client_id="c", username="u", password="hidden")
+    assert "hidden" not in repr(c) + repr(c.session)
