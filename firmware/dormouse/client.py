@@ -54,10 +54,11 @@ class Client:
                 client_id = unique_id().hex()
             except ImportError:
                 client_id = ""
-        self._output = asyncio.Event()
-        self._changed = asyncio.Event()  # a message, an answer, a connection, an end
+        # Something to write, a message, an answer, a connection, an end: each who waits looks
+        # whether it is what it waits for.
+        self._changed = asyncio.Event()
         self.session = Session(
-            self._output.set,
+            self._changed.set,
             client_id,
             timeout=int(timeout * 1000),
             pid=int.from_bytes(urandom(2), "big"),
@@ -70,7 +71,6 @@ class Client:
         self.auto_ack = auto_ack
         self.messages = self
         self.connected = False
-        self._strict = False  # what ends the connection ends the client
         self.error = self._task = self._last = None
 
     # --- the connection
@@ -81,9 +81,9 @@ class Client:
         Raises what ended the first attempt: OSError, Refused, ConnectionLost, ProtocolError, or
         asyncio.TimeoutError.
         """
-        self._strict = True
+        self.start()
+        self._strict = not self.connected
         try:
-            self.start()
             await self.wait_connected()
         except asyncio.CancelledError:
             await self.disconnect()
@@ -94,6 +94,7 @@ class Client:
         """Connect in the background, and try again until it works or the broker refuses."""
         if not self._task:
             self.error = None
+            self._strict = False
             self._task = asyncio.create_task(self._run())
 
     async def wait_connected(self, connected: bool = True) -> None:
@@ -109,7 +110,7 @@ class Client:
         task = self._task
         if not task:
             return
-        self._strict = True
+        self._strict = True  # what ends the connection ends the client
         try:
             if self.connected:
                 self.session.disconnect()
@@ -117,24 +118,28 @@ class Client:
         except asyncio.TimeoutError:
             pass
         finally:
-            task.cancel()
-            self._end(None)
-        await sleep_ms(0)  # lets a cancelled task close its stream
+            if self._task is task:
+                self._end(None)
+            # CPython 3.11's wait_for may swallow one cancel; and a new connection must not begin
+            # before the old one is closed.
+            while not task.done():
+                task.cancel()
+                await sleep_ms(0)
 
     __aenter__ = connect
     __aexit__ = disconnect
 
     # --- messages
 
-    async def publish(self, name: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
-        """Publish, and return when it is acknowledged for its QoS (at QoS 0: written).
+    async def publish(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
+        """Publish, and return when it is acknowledged for its QoS (at QoS 0: given to be written).
 
         Cancelled or timed out before it was sent, the message is withdrawn; once sent, it goes
         on to the end of its handshake. Raises OutboxFull, SessionLost, or what ended the client;
         ValueError or TypeError for a bad topic, QoS or payload. ``publish_nowait`` takes the same
         arguments, connected or not, puts the message into the outbox and returns its ``Outgoing``.
         """
-        await self._done(self.publish_nowait(name, payload, qos, retain))
+        await self._done(self.publish_nowait(topic, payload, qos, retain))
 
     async def subscribe(self, *filters, qos: int = 0) -> list:
         """Subscribe to topic filters, each a str or a (str, QoS); repeated when the broker forgot.
@@ -151,9 +156,13 @@ class Client:
         await self._done(self.session.request(0xA2, filters))
 
     def __aiter__(self):
-        # Messages, for ``async for``. One is acknowledged when the next is asked for, which is
-        # when the body of the loop is done with it.
+        # Messages, for one ``async for`` at a time. One is acknowledged when the next is asked for,
+        # which is when the body of the loop is done with it. If the body was left before, by break
+        # or an exception, the message comes again in the next loop.
+        last = self._last
         self._last = None
+        if last in self.session.held and not last.done:
+            self.session.inbox.insert(0, last)
         return self
 
     async def __anext__(self):
@@ -204,8 +213,6 @@ class Client:
                 e = await self._connection()
             except Exception as fault:  # sorted here: what may pass is tried again, all else ends
                 e = fault
-            self.session.lost()
-            self.connected = False
             if self._strict or (
                 # A refusal for good, a certificate that does not verify (ValueError on both
                 # Pythons), a mistake in the program.
@@ -229,11 +236,13 @@ class Client:
         # Read until the connection ends; return or raise why.
         s = self.session
         stream = await asyncio.wait_for(open_stream(*self.address), self.timeout)
-        rx = memoryview(bytearray(128))
         self._fault = None
-        s.connect(ticks_ms())
-        tasks = asyncio.create_task(self._pump(None)), asyncio.create_task(self._pump(stream))
+        tasks = []
         try:
+            rx = memoryview(bytearray(128))
+            s.connect(ticks_ms())
+            for part in (None, stream):
+                tasks.append(asyncio.create_task(self._pump(part)))
             while True:
                 n = await stream.readinto(rx)
                 if not n:
@@ -252,6 +261,8 @@ class Client:
             for task in tasks:
                 task.cancel()
             stream.close()
+            s.lost()
+            self.connected = False
             self._changed.set()
 
     async def _pump(self, stream):
@@ -263,13 +274,12 @@ class Client:
             while not stream:
                 await sleep_ms(s.tick(ticks_ms()))
             while s.state != _CLOSED:
-                await self._output.wait()
-                self._output.clear()
                 data = s.take(ticks_ms())
-                while data:
+                if data:
                     await stream.write(data)
-                    data = s.take(ticks_ms())
-                self._changed.set()  # messages at QoS 0 are done
+                else:
+                    self._changed.clear()
+                    await self._changed.wait()
         except Exception as e:  # for _run to sort
             fault = e
         if self._fault is None:

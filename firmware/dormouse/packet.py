@@ -32,7 +32,8 @@ def binary(data) -> bytes:
     """Return two length bytes and the data; a str is encoded. Raises ValueError, TypeError."""
     if isinstance(data, str):
         data = data.encode()
-    return number(len(data)) + bytes(memoryview(data))
+    data = bytes(memoryview(data))
+    return number(len(data)) + data
 
 
 def string(text: str) -> bytes:
@@ -63,7 +64,7 @@ def string(text: str) -> bytes:
     return binary(data)
 
 
-def topic(text: str, qos: int, wild: bool = False) -> bytes:
+def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
     """Return an encoded topic name, or with ``wild`` a topic filter, that goes with a QoS.
 
     Not empty; wildcards in filters only, alone in their level, # last [MQTT-4.7.1-1 to 4.7.1-3,
@@ -84,7 +85,7 @@ def topic(text: str, qos: int, wild: bool = False) -> bytes:
 def frame(first: int, *parts) -> bytearray:
     """Return a whole packet: fixed header (section 2.2) and parts, which are copied.
 
-    Raises TypeError for a part that is neither bytes-like nor str, ValueError above 256 MB.
+    Raises TypeError for a part that is no buffer of bytes.
     """
     n = 0
     for part in parts:
@@ -95,7 +96,10 @@ def frame(first: int, *parts) -> bytearray:
         n >>= 7
     packet.append(n)
     for part in parts:
+        n = len(packet) + len(part)
         packet.extend(memoryview(part))
+        if len(packet) != n:  # its items are wider than a byte
+            raise TypeError(part)
     return packet
 
 
@@ -105,8 +109,8 @@ class Will:
     Raises ValueError or TypeError for a bad topic, QoS or payload.
     """
 
-    def __init__(self, name: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
-        self.data = topic(name, qos) + binary(payload)
+    def __init__(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
+        self.data = encode_topic(topic, qos) + binary(payload)
         self.flags = 4 | qos << 3 | bool(retain) << 5
 
 
@@ -132,9 +136,9 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
     return frame(0x10, b"\x00\x04MQTT\x04", bytes((flags,)), number(keepalive), data)
 
 
-def publish(name: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
+def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     """Return PUBLISH with DUP 0 (section 3.3), without identifier at QoS 0 [MQTT-2.3.1-5]."""
-    data = topic(name, qos)
+    data = encode_topic(topic, qos)
     if qos:
         data += number(pid)
     if isinstance(payload, str):
@@ -149,9 +153,9 @@ def request(first: int, pid: int, filters) -> bytearray:
     for name in filters:
         if first == 0x82:
             name, qos = name
-            data += topic(name, qos, True) + bytes((qos,))
+            data += encode_topic(name, qos, True) + bytes((qos,))
         else:
-            data += topic(name, 0, True)
+            data += encode_topic(name, 0, True)
     if len(data) < 3:
         raise ValueError(filters)  # [MQTT-3.8.3-3, 3.10.3-2]
     return frame(first, data)
@@ -174,7 +178,7 @@ def read_publish(first: int, body) -> tuple:
         raise ProtocolError(first)
     try:
         name = str(body[2:end], "utf-8")
-        topic(name, qos)
+        encode_topic(name, qos)
     except ValueError:
         raise ProtocolError(first)
     pid = read_pid(first, body[end:payload]) if qos else 0

@@ -5,7 +5,7 @@
     await router.run(client)
 """
 
-from .packet import topic
+from .packet import encode_topic
 
 
 def matches(pattern: str, name: str) -> bool:
@@ -36,7 +36,7 @@ class Router:
 
         Raises ValueError or TypeError for a bad topic filter.
         """
-        topic(pattern, 0, True)
+        encode_topic(pattern, 0, True)
         self._routes.append((pattern, handler))
 
     async def handle(self, message) -> bool:

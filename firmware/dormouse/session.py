@@ -42,6 +42,7 @@ _NOW = const(2)  # on this connection: never again on it [MQTT-4.4.0-1]
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
 _BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
+_FLOOD = const(2048)  # bytes of answers unsent, identifiers unreleased: no honest broker gets there
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -147,6 +148,8 @@ class Session:
         self.keepalive = keepalive * 875
         self.window = window
         self.limits = outbox, outbox_bytes, inbox_bytes, max_packet
+        if inbox_bytes < max_packet + _OVERHEAD:
+            raise ValueError("inbox_bytes")  # a message that never fits would come for ever
         self.timeout = timeout
         self.pid = pid
         self.state = _DOWN
@@ -160,13 +163,13 @@ class Session:
 
     # --- what the application asks for
 
-    def publish(self, name: str, payload=b"", qos: int = 0, retain: bool = False) -> Outgoing:
+    def publish(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> Outgoing:
         """Put a message into the outbox; the payload is copied.
 
         Raises OutboxFull; ValueError or TypeError for a bad topic, QoS or payload.
         """
         pid = self._new_pid() if qos else 0
-        packet = publish(name, payload, qos, retain, pid)
+        packet = publish(topic, payload, qos, retain, pid)
         count, limit, _, _ = self.limits
         if len(packet) > limit:
             raise ValueError("outbox_bytes")
@@ -218,8 +221,9 @@ class Session:
 
     def disconnect(self) -> None:
         """Send DISCONNECT after what may still be sent; ``state`` tells when it was taken."""
-        self.state = _CLOSING
-        self.on_output()
+        if self.state == _UP:
+            self.state = _CLOSING
+            self.on_output()
 
     # --- what the driver tells
 
@@ -245,6 +249,8 @@ class Session:
         ConnectionLost."""
         self.heard = now
         self.reader.send(data)
+        if len(self.control) > _FLOOD or len(self.released) > _FLOOD:
+            raise ConnectionLost("flood")
 
     def tick(self, now: int) -> int:
         """Return in how many ms to call again at the latest. Raises ConnectionLost."""
@@ -376,7 +382,7 @@ class Session:
                 else:
                     o.error = SessionLost()
                     self._finish(o)
-            elif o is self.again:
+            elif o is self.again and not resumed:
                 self.outbox.remove(o)
             elif o.sent:
                 # With the session, again with DUP and in the original order, which is the
@@ -425,12 +431,14 @@ class Session:
         elif kind != o.expect:
             raise ProtocolError(first)
         else:
-            self._finish(o)
             if kind == _SUBACK:
                 self._suback(o, list(body[2:]))
             elif kind == _UNSUBACK:
                 for name in o.filters:
                     self.filters.pop(name, None)
+            self._finish(o)
+            if o.error and o is self.again:
+                raise o.error  # nobody waits for this one
 
     def _suback(self, o, codes):
         if len(codes) != len(o.filters):
@@ -444,8 +452,6 @@ class Session:
                 o.error = Refused(codes)
             else:
                 raise ProtocolError(0x90)  # [MQTT-3.9.3-2]
-        if o.error and o is self.again:
-            raise o.error  # nobody waits for this one
 
     def _publish(self, first, body):
         m = Message()
@@ -471,9 +477,9 @@ class Session:
         for old in self.inbox + [m]:
             n += len(old.topic) + len(old.payload) + _OVERHEAD
         if n <= self.limits[2]:
+            self.inbox.append(m)
             if m.qos:
                 self.held.append(m)
-            self.inbox.append(m)
         elif m.qos:
             raise ConnectionLost("inbox full")
         else:

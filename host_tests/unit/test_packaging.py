@@ -3,7 +3,6 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ from harness.needs import missing
 ROOT = runtimes.ROOT
 LIBRARY = ROOT / "firmware" / "dormouse"
 ON_DEVICE = {path.name for path in LIBRARY.glob("*.py")} - {"_host.py"}
-
-sys.path.append(str(ROOT / "tools"))
 
 
 def test_package_json_lists_the_library() -> None:

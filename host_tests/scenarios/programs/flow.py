@@ -1,7 +1,8 @@
 """Messages both ways for a while: numbered ones out at each QoS, and back what was asked for.
 
-Publishes ``count`` messages at each QoS to ``topic``/QoS, a few at once, and takes messages on
-``topic``/cmd/+ until it has had a stop and all of its own are acknowledged. Says each number.
+Publishes ``count`` messages at each QoS to ``topic``/QoS, ``gap`` s apart, and takes messages on
+``topic``/cmd/+ until it has had a stop (unless ``receive`` is false) and all of its own are
+acknowledged. Says each number.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ async def send(c, qos):
     for n in range(config["count"]):
         await c.publish("%s/%d" % (topic, qos), "%d" % n, qos)
         say("sent", qos, n)
+        await asyncio.sleep(config.get("gap", 0))
 
 
 async def receive(c):
@@ -39,7 +41,10 @@ async def main():
     watch = asyncio.create_task(lost(c))
     await c.subscribe((topic + "/cmd/1", 1), (topic + "/cmd/2", 2))
     say("subscribed")
-    await asyncio.gather(*[send(c, qos) for qos in config["qos"]], receive(c))
+    tasks = [send(c, qos) for qos in config["qos"]]
+    if config.get("receive", True):
+        tasks.append(receive(c))
+    await asyncio.gather(*tasks)
     watch.cancel()
     await c.disconnect()
     say("end", c.session.dropped)
