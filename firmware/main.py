@@ -16,7 +16,6 @@ What it takes:
 import asyncio
 import json
 import sys
-import time
 
 from dormouse import Client, OutboxFull, Will
 from dormouse.router import Router

@@ -122,9 +122,7 @@ def rows(size: Size) -> list[tuple[str, int, str]]:
     out.append(("a 3.1.1 client, .mpy", size.core, f"{TARGETS['mpy']:,}"))
     out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA]
     out.append(("heap after import", size.imported, ""))
-    out.append(
-        ("heap connected, one subscription", size.connected, f"{TARGETS['connected']:,}")
-    )
+    out.append(("heap connected, one subscription", size.connected, f"{TARGETS['connected']:,}"))
     return out
 
 

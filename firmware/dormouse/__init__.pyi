@@ -10,8 +10,8 @@ from .packet import ProtocolError as ProtocolError
 from .packet import Will as Will
 from .session import ConnectionLost as ConnectionLost
 from .session import Message as Message
-from .session import Outgoing as Outgoing
 from .session import OutboxFull as OutboxFull
+from .session import Outgoing as Outgoing
 from .session import Refused as Refused
 from .session import Session as Session
 from .session import SessionLost as SessionLost

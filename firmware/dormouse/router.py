@@ -1,8 +1,8 @@
 """Handlers by topic filter, for those who want them: nothing of this is loaded otherwise.
 
-    router = Router()
-    router.on("greenhouse/+/cmd", obey)
-    await router.run(client)
+router = Router()
+router.on("greenhouse/+/cmd", obey)
+await router.run(client)
 """
 
 from .packet import encode_topic

@@ -14,7 +14,16 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
 
 from micropython import const
 
-from .packet import MQTTError, ProtocolError, connect, publish, read_pid, read_publish, reader, request
+from .packet import (
+    MQTTError,
+    ProtocolError,
+    connect,
+    publish,
+    read_pid,
+    read_publish,
+    reader,
+    request,
+)
 
 # Packet types (section 2.2.1).
 _CONNACK = const(2)

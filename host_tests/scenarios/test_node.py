@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.brokers import MosquittoBroker
-from harness.runtimes import FIRMWARE, Device, Runtime
 from harness.observer import Observer
+from harness.runtimes import FIRMWARE, Device, Runtime
 
 NETWORK = """
 STA_IF = 0

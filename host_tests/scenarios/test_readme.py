@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from harness.brokers import MosquittoBroker
-from harness.runtimes import ROOT, Runtime
 from harness.observer import Observer
+from harness.runtimes import ROOT, Runtime
 
 
 def test_readme_program(runtime: Runtime, mosquitto, tmp_path: Path) -> None:

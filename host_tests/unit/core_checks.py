@@ -86,7 +86,10 @@ def check_connect():
         h("10 1d 0004'MQTT' 04 ec 000a 0002'id' 0001'w' 0003'off' 0001'u' 0002 00'p'"),
     )
     will = packet.Will("w", b"", qos=2)
-    same(connect("c", True, 1, will, "u", None), h("10 15 0004'MQTT' 04 96 0001 0001'c' 0001'w' 0000 0001'u'"))
+    same(
+        connect("c", True, 1, will, "u", None),
+        h("10 15 0004'MQTT' 04 96 0001 0001'c' 0001'w' 0000 0001'u'"),
+    )
     same(connect("c", True, 65535, None, "", "")[-4:], h("0000 0000"))
 
 
@@ -145,16 +148,43 @@ def check_topics():
 
 
 ILL_FORMED = (
-    "c0 80", "c1 bf", "e0 80 80", "e0 9f bf", "f0 80 80 80", "f0 8f bf bf",  # overlong
-    "ed a0 80", "ed bf bf",  # surrogates
-    "f4 90 80 80", "f5 80 80 80", "f8 88 80 80 80", "ff", "fe",  # above U+10FFFF
-    "80", "41 80", "c3", "e2 82", "f0 9f 98", "c3 41", "e2 82 41",  # cut, or stray
-    "00", "41 00 42",
-)  # fmt: skip
+    "c0 80",
+    "c1 bf",
+    "e0 80 80",
+    "e0 9f bf",
+    "f0 80 80 80",
+    "f0 8f bf bf",  # overlong
+    "ed a0 80",
+    "ed bf bf",  # surrogates
+    "f4 90 80 80",
+    "f5 80 80 80",
+    "f8 88 80 80 80",
+    "ff",
+    "fe",  # above U+10FFFF
+    "80",
+    "41 80",
+    "c3",
+    "e2 82",
+    "f0 9f 98",
+    "c3 41",
+    "e2 82 41",  # cut, or stray
+    "00",
+    "41 00 42",
+)
 
 
 def check_utf8():
-    for good in ("ed 9f bf", "ee 80 80", "e0 a0 80", "f0 90 80 80", "f4 8f bf bf", "c2 80", "df bf", "7f", "01"):
+    for good in (
+        "ed 9f bf",
+        "ee 80 80",
+        "e0 a0 80",
+        "f0 90 80 80",
+        "f4 8f bf bf",
+        "c2 80",
+        "df bf",
+        "7f",
+        "01",
+    ):
         text = h(good)
         name = packet.read_publish(0x30, memoryview(packet.binary(text)))[0]
         same(name.encode(), text)
@@ -163,7 +193,10 @@ def check_utf8():
 
 
 def check_request():
-    same(packet.request(0x82, 10, [("a/b", 1), ("c/#", 2)]), h("82 0e 000a 0003'a/b' 01 0003'c/#' 02"))
+    same(
+        packet.request(0x82, 10, [("a/b", 1), ("c/#", 2)]),
+        h("82 0e 000a 0003'a/b' 01 0003'c/#' 02"),
+    )
     same(packet.request(0xA2, 10, ["a/b", "c"]), h("a2 0a 000a 0003'a/b' 0001'c'"))
     raises(ValueError, packet.request, 0x82, 1, [])
     raises(ValueError, packet.request, 0xA2, 1, [])
@@ -187,7 +220,12 @@ def packets(data, limit=4096, chunk=None):
 
 
 def check_reader():
-    data = h("d000 40020001 3005 0001'a' 'hi' 9003 0001 00") + h("30 83 01 0001'a'") + b"x" * 128 + h("d000")
+    data = (
+        h("d000 40020001 3005 0001'a' 'hi' 9003 0001 00")
+        + h("30 83 01 0001'a'")
+        + b"x" * 128
+        + h("d000")
+    )
     expected = [
         (0xD0, b""),
         (0x40, h("0001")),
@@ -454,7 +492,13 @@ def check_burst():
 
 
 def check_wrong_acknowledgements():
-    for qos, text in ((1, "50020001"), (1, "70020001"), (2, "40020001"), (2, "70020001"), (1, "90030001 00")):
+    for qos, text in (
+        (1, "50020001"),
+        (1, "70020001"),
+        (2, "40020001"),
+        (2, "70020001"),
+        (1, "90030001 00"),
+    ):
         line = Line().up()
         line.session.publish("a", b"", qos)
         line.written()
@@ -568,7 +612,14 @@ def check_subscribe():
 
 
 def check_suback_bad():
-    for text in ("90 04 0001 00 00", "90 02 0001", "90 03 0001 03", "90 03 0001 81", "90 01 00", "b0 02 0001"):
+    for text in (
+        "90 04 0001 00 00",
+        "90 02 0001",
+        "90 03 0001 03",
+        "90 03 0001 81",
+        "90 01 00",
+        "b0 02 0001",
+    ):
         line = Line().up()
         o = line.session.request(0x82, [("a", 1)])
         line.writes("82 06 0001 0001'a' 01")
@@ -822,16 +873,45 @@ def check_matches():
     from dormouse.router import matches
 
     for pattern, topic in (
-        ("a", "a"), ("a/b", "a/b"), ("#", "a"), ("#", "a/b"), ("#", "/"), ("a/#", "a"), ("a/#", "a/b/c"),
-        ("+", "a"), ("+/+", "/a"), ("/+", "/a"), ("a/+/c", "a/b/c"), ("a/+/c", "a//c"), ("+/b/#", "a/b/c/d"),
-        ("$SYS/#", "$SYS/x"), ("$SYS/+", "$SYS/x"), ("a/$b/#", "a/$b"), ("a/+", "a/$b"), ("a/+", "a/"),
-    ):  # fmt: skip
+        ("a", "a"),
+        ("a/b", "a/b"),
+        ("#", "a"),
+        ("#", "a/b"),
+        ("#", "/"),
+        ("a/#", "a"),
+        ("a/#", "a/b/c"),
+        ("+", "a"),
+        ("+/+", "/a"),
+        ("/+", "/a"),
+        ("a/+/c", "a/b/c"),
+        ("a/+/c", "a//c"),
+        ("+/b/#", "a/b/c/d"),
+        ("$SYS/#", "$SYS/x"),
+        ("$SYS/+", "$SYS/x"),
+        ("a/$b/#", "a/$b"),
+        ("a/+", "a/$b"),
+        ("a/+", "a/"),
+    ):
         assert matches(pattern, topic), (pattern, topic)
     for pattern, topic in (
-        ("a", "b"), ("a", "a/b"), ("a/b", "a"), ("A", "a"), ("+", "a/b"), ("+", "/a"), ("a/+", "a"),
-        ("a/+/c", "a/b/d"), ("a/#", "b"), ("a/#", "ab"), ("/a", "a"), ("a", "a/"),
-        ("#", "$SYS/x"), ("+/x", "$SYS/x"), ("+", "$x"), ("$SYS/#", "$sys/x"), ("e\u0301", "\u00e9"),
-    ):  # fmt: skip
+        ("a", "b"),
+        ("a", "a/b"),
+        ("a/b", "a"),
+        ("A", "a"),
+        ("+", "a/b"),
+        ("+", "/a"),
+        ("a/+", "a"),
+        ("a/+/c", "a/b/d"),
+        ("a/#", "b"),
+        ("a/#", "ab"),
+        ("/a", "a"),
+        ("a", "a/"),
+        ("#", "$SYS/x"),
+        ("+/x", "$SYS/x"),
+        ("+", "$x"),
+        ("$SYS/#", "$sys/x"),
+        ("e\u0301", "\u00e9"),
+    ):
         assert not matches(pattern, topic), (pattern, topic)
 
 

@@ -13,9 +13,15 @@ name = text.map(lambda t: t.replace("+", "").replace("#", "")).filter(bool)
 qos = st.integers(0, 2)
 pid = st.integers(1, 65535)
 payload = st.binary(max_size=400)
-topic_filter = st.lists(
-    st.one_of(st.just("+"), name.map(lambda t: t.replace("/", ""))), min_size=1, max_size=4
-).map("/".join).filter(bool) | st.just("#") | name.map(lambda t: t + "/#")
+topic_filter = (
+    st.lists(
+        st.one_of(st.just("+"), name.map(lambda t: t.replace("/", ""))), min_size=1, max_size=4
+    )
+    .map("/".join)
+    .filter(bool)
+    | st.just("#")
+    | name.map(lambda t: t + "/#")
+)
 
 
 @given(name, payload, qos, st.booleans(), pid)

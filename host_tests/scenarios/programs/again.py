@@ -3,7 +3,6 @@
 import asyncio
 
 from device import client, config, run, say, text
-
 from dormouse import OutboxFull
 
 
@@ -100,7 +99,7 @@ async def unable_to_write():
     try:
         while True:
             await asyncio.wait_for(c.publish("t", bytes(50000)), 0.3)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         say("stuck")
     await c.disconnect()
     say("over", c.connected, c.session.state)

@@ -7,9 +7,7 @@ from device import client, config, run, say
 
 async def main():
     async with client() as c:
-        await asyncio.gather(
-            *[c.publish("burst", "%d" % n, 1) for n in range(config["count"])]
-        )
+        await asyncio.gather(*[c.publish("burst", "%d" % n, 1) for n in range(config["count"])])
     say("end")
 
 

@@ -1,7 +1,8 @@
 """What every device program begins with: its arguments, and a way to tell the test something.
 
 A program is started with the path of a JSON file; ``client`` in it holds the Client's arguments.
-(A file, for MicroPython's unix port ends on an argument longer than 255 bytes.) It runs unchanged on CPython and MicroPython, and says what happens as lines on its output.
+(A file, for MicroPython's unix port ends on an argument longer than 255 bytes.) It runs unchanged
+on CPython and MicroPython, and says what happens as lines on its output.
 """
 
 import asyncio

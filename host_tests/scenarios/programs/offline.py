@@ -3,7 +3,6 @@
 import asyncio
 
 from device import client, run, say
-
 from dormouse import OutboxFull
 
 
@@ -18,7 +17,7 @@ async def main():
             say("full", n)
     try:
         await asyncio.wait_for(c.wait_connected(), 0.2)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         say("offline", type(c.error).__name__, c.connected)
     await c.wait_connected()
     while c.session.outbox:

@@ -1,7 +1,6 @@
 """Handlers by topic filter, plain and coroutine."""
 
 from device import client, run, say, text
-
 from dormouse.router import Router
 
 

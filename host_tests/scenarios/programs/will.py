@@ -3,7 +3,6 @@
 import asyncio
 
 from device import client, config, run, say
-
 from dormouse import Will
 
 
