@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -18,18 +17,11 @@ from harness import loop, wire
 from harness.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker
 from harness.certs import certificates
 from harness.chaos import ChaosError, ChaosProxy, ChaosTimeout, How
+from harness.needs import mosquitto_argv
 from harness.peer import Connection, PeerFailure, PeerTimeout, ScriptedPeer, dial
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
-
-
-def mosquitto_argv() -> list[str]:
-    """Return how mosquitto is started on this machine; the test is skipped where it is not."""
-    path = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-    if not Path(path).exists():
-        pytest.skip("mosquitto is not installed")
-    return [path]
 
 
 def make_mosquitto() -> Broker:

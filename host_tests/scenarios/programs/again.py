@@ -99,7 +99,7 @@ async def unable_to_write():
     try:
         while True:
             await asyncio.wait_for(c.publish("t", bytes(50000)), 0.3)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         say("stuck")
     await c.disconnect()
     say("over", c.connected, c.session.state)

@@ -9,7 +9,7 @@ async def limited(c, topic):
     try:
         await asyncio.wait_for(c.publish(topic, b"", 2), 0.1)
         say("no timeout")
-    except TimeoutError:
+    except asyncio.TimeoutError:
         say("timeout", topic, len(c.session.outbox))
 
 

@@ -9,7 +9,7 @@ async def main():
     c = client()
     try:
         await asyncio.wait_for(c.connect(), 0.3)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         say("timeout")
     await asyncio.sleep(0.2)
     say("end")

@@ -17,7 +17,7 @@ async def main():
             say("full", n)
     try:
         await asyncio.wait_for(c.wait_connected(), 0.2)
-    except TimeoutError:
+    except asyncio.TimeoutError:
         say("offline", type(c.error).__name__, c.connected)
     await c.wait_connected()
     while c.session.outbox:
