@@ -5,13 +5,11 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 
 from .packet import MQTTError as MQTTError
-from .packet import PacketTooLarge as PacketTooLarge
 from .packet import ProtocolError as ProtocolError
 from .packet import Will as Will
 from .session import ConnectionLost as ConnectionLost
 from .session import Message as Message
 from .session import OutboxFull as OutboxFull
-from .session import Outgoing as Outgoing
 from .session import Refused as Refused
 from .session import Session as Session
 from .session import SessionLost as SessionLost
@@ -61,7 +59,7 @@ class Client:
     ) -> None: ...
     def publish_nowait(
         self, name: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
-    ) -> Outgoing: ...
+    ) -> Message: ...
     async def subscribe(self, *filters: str | tuple[str, int], qos: int = 0) -> list[int]: ...
     async def unsubscribe(self, *filters: str) -> None: ...
     def __aiter__(self) -> AsyncIterator[Message]: ...

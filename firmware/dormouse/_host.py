@@ -7,6 +7,7 @@ import asyncio
 import sys
 import time
 import types
+from collections.abc import Callable
 
 if "micropython" not in sys.modules:
     _shim = types.ModuleType("micropython")
@@ -24,27 +25,24 @@ def sleep_ms(ms: int):
     return asyncio.sleep(ms / 1000)
 
 
-class Stream:
-    """An asyncio connection with the methods of ``stream.Stream``."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    async def readinto(self, buf: memoryview) -> int:
-        data = await self._reader.read(len(buf))
-        buf[: len(data)] = data
-        return len(data)
-
-    async def write(self, buf: memoryview) -> None:
-        self._writer.write(bytes(buf))
-        await self._writer.drain()
-
-    def close(self) -> None:
-        self._writer.close()
+Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-async def open_stream(host: str, port: int, tls=None) -> Stream:
+async def read(stream: Stream, buf: memoryview) -> int:
+    """Read as ``stream.read`` does."""
+    data = await stream[0].read(len(buf))
+    buf[: len(data)] = data
+    return len(data)
+
+
+async def write(stream: Stream, buf: memoryview) -> None:
+    """Write as ``stream.write`` does."""
+    stream[1].write(bytes(buf))
+    await stream[1].drain()
+
+
+async def open_stream(host: str, port: int, tls=None) -> tuple[Stream, Callable[[], None]]:
     """Connect as ``stream.open_stream`` does."""
     name = host if tls else None
-    return Stream(*await asyncio.open_connection(host, port, ssl=tls, server_hostname=name))
+    stream = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
+    return stream, stream[1].close

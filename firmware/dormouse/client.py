@@ -13,9 +13,9 @@ if sys.implementation.name == "micropython":
     from asyncio import sleep_ms
     from time import ticks_ms
 
-    from .stream import open_stream
+    from .stream import open_stream, read, write
 else:
-    from ._host import open_stream, sleep_ms, ticks_ms
+    from ._host import open_stream, read, sleep_ms, ticks_ms, write
 
 _UP = const(2)  # Session.state
 _CLOSED = const(4)
@@ -119,7 +119,8 @@ class Client:
             pass
         finally:
             if self._task is task:
-                self._end(None)
+                self._task = self.error = None
+                self._changed.set()
             # CPython 3.11's wait_for may swallow one cancel; and a new connection must not begin
             # before the old one is closed.
             while not task.done():
@@ -137,7 +138,7 @@ class Client:
         Cancelled or timed out before it was sent, the message is withdrawn; once sent, it goes
         on to the end of its handshake. Raises OutboxFull, SessionLost, or what ended the client;
         ValueError or TypeError for a bad topic, QoS or payload. ``publish_nowait`` takes the same
-        arguments, connected or not, puts the message into the outbox and returns its ``Outgoing``.
+        arguments, connected or not, puts it into the outbox and returns its ``Message``.
         """
         await self._done(self.publish_nowait(topic, payload, qos, retain))
 
@@ -183,8 +184,8 @@ class Client:
 
     # --- inside
 
-    async def _until(self, what, name, value=True):
-        while bool(getattr(what, name)) != value:
+    async def _until(self, o, name, value=True):
+        while bool(getattr(o, name)) != value:
             if not self._task:
                 raise self.error or ConnectionLost("disconnected")
             self._changed.clear()
@@ -199,20 +200,45 @@ class Client:
             raise o.error
         return o.codes
 
-    def _end(self, error):
-        # For good: whoever waits is told why; None is the application's own wish.
-        self._task = None
-        self.error = error
-        self._changed.set()
-
     async def _run(self):
         limit, longest = self.backoff
+        s = self.session
+        rx = memoryview(bytearray(128))
         while True:
             began = ticks_ms()
+            self._fault = None
+            tasks = []
+            close = None
             try:
-                e = await self._connection()
+                stream, close = await asyncio.wait_for(open_stream(*self.address), self.timeout)
+                s.connect(ticks_ms())
+                for part in (None, stream):
+                    tasks.append(asyncio.create_task(self._pump(part)))
+                while True:
+                    n = await read(stream, rx)
+                    if not n:
+                        raise ConnectionLost("closed")
+                    s.receive(rx[:n], ticks_ms())
+                    if s.state == _UP:
+                        self.connected = True
+                        self._strict = False
+                    self._changed.set()
+            except asyncio.CancelledError:
+                if not self._fault:
+                    raise
+                e = self._fault[0]
             except Exception as fault:  # sorted here: what may pass is tried again, all else ends
                 e = fault
+            finally:
+                self._fault = ()  # from here on the other two end nothing
+                for task in tasks:
+                    task.cancel()
+                if close:
+                    close()
+                s.lost()
+                self.connected = False
+                self._changed.set()
+            self.error = e  # None: the application's own wish
             if self._strict or (
                 # A refusal for good, a certificate that does not verify (ValueError on both
                 # Pythons), a mistake in the program.
@@ -221,9 +247,8 @@ class Client:
                 else isinstance(e, ValueError)
                 or not isinstance(e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError))
             ):
-                self._end(e)
+                self._task = None  # for good: whoever waits is told why
                 return
-            self.error = e
             # A broker that accepts and then closes is not to be hammered: only a connection that
             # stood for a while, beyond what connecting can take, makes the next wait short again.
             if ticks_ms() - began & _TICKS > self.timeout * 2000:
@@ -231,39 +256,6 @@ class Client:
             # Full jitter: a fleet that lost its broker together does not come back together.
             await sleep_ms(int(int.from_bytes(urandom(2), "big") * limit / 65.536))
             limit = min(limit * 2, longest)
-
-    async def _connection(self):
-        # Read until the connection ends; return or raise why.
-        s = self.session
-        stream = await asyncio.wait_for(open_stream(*self.address), self.timeout)
-        self._fault = None
-        tasks = []
-        try:
-            rx = memoryview(bytearray(128))
-            s.connect(ticks_ms())
-            for part in (None, stream):
-                tasks.append(asyncio.create_task(self._pump(part)))
-            while True:
-                n = await stream.readinto(rx)
-                if not n:
-                    raise ConnectionLost("closed")
-                s.receive(rx[:n], ticks_ms())
-                if s.state == _UP:
-                    self.connected = True
-                    self._strict = False
-                self._changed.set()
-        except asyncio.CancelledError:
-            if not self._fault:
-                raise
-            return self._fault[0]
-        finally:
-            self._fault = ()  # from here on the other two end nothing
-            for task in tasks:
-                task.cancel()
-            stream.close()
-            s.lost()
-            self.connected = False
-            self._changed.set()
 
     async def _pump(self, stream):
         # Keep alive, or with a stream, write.
@@ -276,7 +268,7 @@ class Client:
             while s.state != _CLOSED:
                 data = s.take(ticks_ms())
                 if data:
-                    await stream.write(data)
+                    await write(stream, data)
                 else:
                     self._changed.clear()
                     await self._changed.wait()

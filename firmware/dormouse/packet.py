@@ -12,13 +12,10 @@ class MQTTError(Exception):
 class ProtocolError(MQTTError):
     """The broker sent what the standard forbids, so the connection ends [MQTT-4.8.0-1].
 
-    The argument is the first byte of the packet: 0x20 CONNACK, 0x30 to 0x3F PUBLISH, 0x40 PUBACK,
-    0x50 PUBREC, 0x62 PUBREL, 0x70 PUBCOMP, 0x90 SUBACK, 0xB0 UNSUBACK, 0xD0 PINGRESP.
+    Its argument is the first byte of the packet: 0x20 CONNACK, 0x30 to 0x3F PUBLISH, 0x40 PUBACK,
+    0x50 PUBREC, 0x62 PUBREL, 0x70 PUBCOMP, 0x90 SUBACK, 0xB0 UNSUBACK, 0xD0 PINGRESP. With a
+    second argument the packet was longer than ``max_packet``; that is its remaining length.
     """
-
-
-class PacketTooLarge(ProtocolError):
-    """The broker announced a packet longer than ``max_packet``; the argument is its length."""
 
 
 def number(n: int) -> bytes:
@@ -103,15 +100,12 @@ def frame(first: int, *parts) -> bytearray:
     return packet
 
 
-class Will:
-    """What the broker publishes for this client if it dies without DISCONNECT (section 3.1.2.5).
+def Will(topic: str, payload=b"", qos: int = 0, retain: bool = False) -> tuple:
+    """Return what the broker publishes for a client that dies without DISCONNECT (section 3.1.2.5).
 
     Raises ValueError or TypeError for a bad topic, QoS or payload.
     """
-
-    def __init__(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
-        self.data = encode_topic(topic, qos) + binary(payload)
-        self.flags = 4 | qos << 3 | bool(retain) << 5
+    return 4 | qos << 3 | bool(retain) << 5, encode_topic(topic, qos) + binary(payload)
 
 
 def connect(client_id: str, clean: bool, keepalive: int, will, username, password) -> bytearray:
@@ -123,8 +117,8 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
         # the broker keeps each abandoned session and its queue for ever.
         raise ValueError("clean=False needs a fixed client_id")
     if will:
-        flags |= will.flags
-        data += will.data
+        flags |= will[0]
+        data += will[1]
     if username is not None:
         flags |= 0x80
         data += string(username)
@@ -189,8 +183,8 @@ def reader(limit: int, handle):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: ProtocolError,
-    PacketTooLarge, what ``handle`` raises.
+    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: ProtocolError, and
+    what ``handle`` raises.
     """
     data = yield
     i = first = n = shift = 0
@@ -214,7 +208,7 @@ def reader(limit: int, handle):
             continue
         # The seam for streaming: here a body that is too large to hold is known.
         if n + shift // 7 >= limit:
-            raise PacketTooLarge(n)
+            raise ProtocolError(first, n)
         body = data[i : i + n]
         i += len(body)
         if len(body) < n:  # the rest comes in later chunks

@@ -43,7 +43,7 @@ _UP = const(2)
 _CLOSING = const(3)  # what may still go goes, then DISCONNECT
 _CLOSED = const(4)  # DISCONNECT was taken: nothing follows it [MQTT-3.14.4-2]
 
-# Outgoing.sent
+# Message.sent
 _NEVER = const(0)
 _BEFORE = const(1)  # on an earlier connection of this session: goes again, with DUP
 _NOW = const(2)  # on this connection: never again on it [MQTT-4.4.0-1]
@@ -88,10 +88,20 @@ class SessionLost(MQTTError):
 
 
 class Message:
-    """An application message that arrived: ``topic`` (str), ``payload`` (bytes), ``qos``,
-    ``retain`` (bool)."""
+    """An application message. (SUBSCRIBE and UNSUBSCRIBE wait for their answers in one too.)
 
+    One that arrived has ``topic`` (str), ``payload`` (bytes), ``qos`` and ``retain`` (bool). One that
+    goes out tells whether it is ``done`` (bool), and its ``error``: an MQTTError, or None.
+    """
+
+    # In:  fresh: it came on this connection, so its answer may go on it.
+    #      done: the application is done with it.
+    # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
+    #      expect: the packet type that answers it, 0 at QoS 0.
+    #      codes: those of a SUBACK.
+    sent = _NEVER
     done = False
+    error = codes = None
 
     def ack(self) -> None:
         """Tell the broker that this message is done with: it will not come again.
@@ -101,19 +111,6 @@ class Message:
         """
         self.done = True
         self.session.flush()
-
-
-class Outgoing:
-    """A PUBLISH, SUBSCRIBE or UNSUBSCRIBE on its way.
-
-    ``done`` (bool); ``error``: an MQTTError, or None; ``codes``: those of a SUBACK.
-    """
-
-    # packet: None once PUBREC came, for only the identifier pid is still needed.
-    # expect: the packet type that answers it, 0 at QoS 0.
-    sent = _NEVER
-    done = False
-    error = codes = None
 
 
 class Session:
@@ -163,16 +160,16 @@ class Session:
         self.pid = pid
         self.state = _DOWN
         self.dropped = 0  # incoming QoS 0 messages for which there was no room
-        self.outbox = []  # Outgoing: first those whose PUBREC came, in that order, then the rest
-        self.inbox = []  # Message: not yet taken by the application
-        self.held = []  # Message of QoS 1 and 2: not yet acknowledged, in the order they came
+        self.outbox = []  # going out: first those whose PUBREC came, in that order, then the rest
+        self.inbox = []  # arrived, not yet taken by the application
+        self.held = []  # arrived at QoS 1 and 2: not yet acknowledged, in the order they came
         self.released = []  # identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due
         self.filters = {}  # what is subscribed: topic filter, QoS
         self.again = None  # the SUBSCRIBE that repeats them for a broker that forgot
 
     # --- what the application asks for
 
-    def publish(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> Outgoing:
+    def publish(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> Message:
         """Put a message into the outbox; the payload is copied.
 
         Raises OutboxFull; ValueError or TypeError for a bad topic, QoS or payload.
@@ -197,7 +194,7 @@ class Session:
             self._finish(oldest)
             oldest.error = OutboxFull()
 
-    def request(self, first: int, filters) -> Outgoing:
+    def request(self, first: int, filters) -> Message:
         """Put SUBSCRIBE (0x82) for pairs of topic filter and QoS, or UNSUBSCRIBE (0xA2) for topic
         filters, into the outbox. Raises ValueError or TypeError."""
         pid = self._new_pid()
@@ -205,7 +202,7 @@ class Session:
         o.filters = filters
         return o
 
-    def withdraw(self, o: Outgoing) -> None:
+    def withdraw(self, o: Message) -> None:
         """Take back what was never sent. What was sent goes on to the end of its handshake."""
         if not o.sent and o in self.outbox:
             self.outbox.remove(o)
@@ -337,7 +334,7 @@ class Session:
                 return o
 
     def _queue(self, packet, pid, expect):
-        o = Outgoing()
+        o = Message()
         o.packet = packet
         o.pid = pid
         o.expect = expect
@@ -467,7 +464,7 @@ class Session:
         m.topic, m.payload, m.qos, m.pid = read_publish(first, body)
         m.retain = bool(first & 1)
         m.session = self
-        m.fresh = True  # it came on this connection, so its answer may go on it
+        m.fresh = True
         if m.qos:
             if m.qos == 2 and m.pid in self.released:
                 self._answer(0x50, m.pid)

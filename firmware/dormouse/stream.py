@@ -1,7 +1,7 @@
 """Byte streams on MicroPython: TCP, and TLS over it. What ports do differently is kept here.
 
-A stream is any object with ``readinto(buffer)`` (awaitable, gives the number of bytes read, 0 at
-the end), ``write(memoryview)`` (awaitable, writes all of it) and ``close()``. All raise OSError.
+A stream is what MicroPython calls one: a non-blocking socket, TLS socket or UART, which asyncio can
+poll. All functions raise OSError.
 """
 
 import socket
@@ -9,32 +9,29 @@ from asyncio.core import _io_queue
 from errno import EINPROGRESS
 
 
-class Stream:
-    """A non-blocking socket ``raw``, and what is read and written: itself, or TLS around it."""
+def read(stream, buf):
+    """Read what there is into ``buf``, waiting for it; return the number of bytes, 0 at the end."""
+    n = None
+    while n is None:  # None: TLS had bytes, but no whole record
+        yield _io_queue.queue_read(stream)
+        n = stream.readinto(buf)
+    return n
 
-    def __init__(self, sock, raw) -> None:
-        self._s = sock
-        self.close = raw.close  # a TLS socket that failed has forgotten what it wraps
 
-    def readinto(self, buf):
-        n = None
-        while n is None:  # None: TLS had bytes, but no whole record
-            yield _io_queue.queue_read(self._s)
-            n = self._s.readinto(buf)
-        return n
-
-    def write(self, buf):
-        while True:
-            n = self._s.write(buf)
-            if n:
-                if n == len(buf):
-                    return
-                buf = buf[n:]
-            yield _io_queue.queue_write(self._s)
+def write(stream, buf):
+    """Write all of a memoryview."""
+    while True:
+        n = stream.write(buf)
+        if n:
+            if n == len(buf):
+                return
+            buf = buf[n:]
+        yield _io_queue.queue_write(stream)
 
 
 def open_stream(host: str, port: int, tls=None):
-    """Connect, and wait until the connection stands or failed. Raises OSError.
+    """Connect, and wait until the connection stands or failed. Returns a stream, and the function
+    that closes it.
 
     ``tls`` is an SSLContext; ``host`` is the name that the broker's certificate must bear.
     The name is looked up by the port's resolver, which blocks.
@@ -59,7 +56,7 @@ def open_stream(host: str, port: int, tls=None):
             sock = tls.wrap_socket(s, server_hostname=host, do_handshake_on_connect=False)
             sock.setblocking(False)
         # A connection that failed says so when CONNECT is written.
-        return Stream(sock, s)
+        return sock, s.close  # a TLS socket that failed has forgotten what it wraps
     except BaseException:
         s.close()
         raise

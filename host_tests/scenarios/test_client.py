@@ -99,7 +99,7 @@ def test_refused_for_now(start, peer: ScriptedPeer) -> None:
         (b"", "ConnectionLost"),
         (wire.pingresp(), "ProtocolError"),
         (b"\x20\x02\x00\x06", "ProtocolError"),
-        (b"\x30\xff\xff\x7f", "PacketTooLarge"),
+        (b"\x30\xff\xff\x7f", "ProtocolError (48, 2097151)"),
         (b"HTTP/1.1 400 Bad Request" + b" " * 80, "ProtocolError"),
     ],
 )
@@ -110,7 +110,7 @@ def test_first_attempt_fails(start, peer: ScriptedPeer, answer: bytes, error: st
     conn.send(answer)
     if not answer:
         conn.close()
-    device.wait_line(f"raised {error}", 5)
+    assert error in device.wait_line("raised", 5)
     assert device.wait_exit(5) == 0
     peer.expect_no_connection(100)
 

@@ -123,7 +123,7 @@ def check_publish():
     same(publish("a", b"x" * 16381, 0, False, 0)[:4], h("30 80 80 01"))
     wide = array("H", [1, 2, 3])  # three items, six bytes
     raises(TypeError, publish, "a", wide, 0, False, 0)
-    same(packet.Will("a", wide).data[3:5], h("0006"))
+    same(packet.Will("a", wide)[1][3:5], h("0006"))
     payload = bytearray(b"1")
     p = publish("a", payload, 0, False, 0)
     payload[0] = 0
@@ -215,7 +215,8 @@ def packets(data, limit=4096, chunk=None):
         for i in range(0, len(data), chunk or len(data) or 1):
             r.send(memoryview(data)[i : i + (chunk or len(data))])
     except packet.ProtocolError as e:
-        got.append(type(e))
+        # With a second argument: too large, and how large.
+        got.append((type(e), e.args[1]) if len(e.args) > 1 else type(e))
     return got
 
 
@@ -244,8 +245,8 @@ def check_reader_limit():
         same(len(p), n + header)
         for chunk in (None, 1):
             same(packets(p, len(p), chunk), [(0x30, b"x" * n)])
-            same(packets(p, len(p) - 1, chunk), [packet.PacketTooLarge])
-    same(packets(h("30 ff ff ff 7f")), [packet.PacketTooLarge])
+            same(packets(p, len(p) - 1, chunk), [(packet.ProtocolError, n)])
+    same(packets(h("30 ff ff ff 7f")), [(packet.ProtocolError, 0xFFFFFFF)])
     same(packets(h("30 ff ff ff ff")), [packet.ProtocolError])
     same(packets(h("d000 00")), [(0xD0, b""), packet.ProtocolError])
 
@@ -916,7 +917,7 @@ def check_matches():
 
 
 def check_public_names():
-    for name in ("Will", "Message", "MQTTError", "ProtocolError", "PacketTooLarge"):
+    for name in ("Will", "Message", "MQTTError", "ProtocolError", "Refused"):
         assert getattr(dormouse, name).__name__ == name
     try:
         from os import urandom  # MicroPython in Node has none, and no socket for a client either
