@@ -183,8 +183,8 @@ def reader(limit: int, handle):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: ProtocolError, and
-    what ``handle`` raises.
+    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: ProtocolError,
+    and what ``handle`` raises.
     """
     data = yield
     i = first = n = shift = 0
