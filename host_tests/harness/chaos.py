@@ -365,6 +365,12 @@ class ChaosProxy:
                 raise ChaosTimeout(f"no connection {number} in {timeout} s\n{self.describe()}")
             return self.connections[number - 1]
 
+    def wait_refused(self, count: int, timeout: float = 5) -> None:
+        """Wait until ``refuse`` has reset so many connections. Raises ChaosTimeout."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.refused >= count, timeout):
+                raise ChaosTimeout(f"{self.refused} of {count} refused in {timeout} s")
+
     # --- Breaking things ---
 
     def cut_after(
@@ -493,7 +499,9 @@ class ChaosProxy:
             client, _ = await loop().sock_accept(self._socket)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._refusing:
-                self.refused += 1
+                with self._changed:
+                    self.refused += 1
+                    self._changed.notify_all()
                 set_reset_on_close(client)
                 client.close()
                 continue

@@ -1,5 +1,6 @@
 """What a program meets around the handshakes: errors, cancelling, offline, keep-alive, TLS."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,48 @@ def test_nobody_listens(start, peer: ScriptedPeer) -> None:
     device = start("publish", port, messages=[])
     assert "111" in device.wait_line("raised", 5)
     assert device.wait_exit(5) == 0
+
+
+def sockets(pid: int) -> int:
+    """Return how many sockets a process has open."""
+    links = [os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum(link.startswith("socket:") for link in links)
+
+
+def test_failed_connections_are_closed(start, peer: ScriptedPeer) -> None:
+    """Closed, reset, silent: a chip has a dozen sockets, and none to leave behind."""
+    options = {"timeout": 0.2, "backoff": [0.001, 0.002]}
+    device = start("flow", peer.port, options, topic="n", count=0, qos=[])
+    conn = connected(peer)
+    device.wait_line("connected", 5)
+    before = sockets(device.pid)
+    for _ in range(15):
+        conn.close()
+        conn = peer.accept()
+        conn.reset()
+        conn = peer.accept()
+        conn.expect_packet(type=wire.CONNECT)  # and no CONNACK
+        conn.expect_closed()
+        conn = connected(peer, session_present=True)
+        device.wait_line("connected", 5)
+    assert len(peer.connections) > 40
+    assert sockets(device.pid) == before
+
+
+def test_no_sockets_left_by_refused_connections(start, peer: ScriptedPeer) -> None:
+    with ChaosProxy(peer.port) as proxy:
+        options = {"backoff": [0.001, 0.002]}
+        device = start("flow", proxy.port, options, topic="n", count=0, qos=[])
+        conn = connected(peer)
+        device.wait_line("connected", 5)
+        before = sockets(device.pid)
+        proxy.refuse(how="reset")
+        conn.close()
+        proxy.wait_refused(30)
+        proxy.refuse(False)
+        connected(peer)
+        device.wait_line("connected", 5)
+        assert sockets(device.pid) == before
 
 
 def test_connect_given_up(start, peer: ScriptedPeer) -> None:

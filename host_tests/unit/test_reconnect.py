@@ -1,6 +1,8 @@
 """What of client.py needs no peer: the waits between attempts, and arguments."""
 
 import asyncio
+import sys
+from types import SimpleNamespace
 
 import pytest
 from dormouse import Client, ConnectionLost, Refused, Will, client
@@ -101,6 +103,14 @@ def test_arguments() -> None:
     assert Client("h").address == ("h", 1883, None)
     context = object()
     assert Client("h", tls=context).address == ("h", 8883, context)
+
+
+def test_client_id_is_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = SimpleNamespace(unique_id=lambda: b"\x24\x0a\xc4\x01\x02\x03")
+    monkeypatch.setitem(sys.modules, "machine", machine)
+    c = Client("h", clean=False)
+    assert c.session.hello.endswith(b"\x00\x0c240ac4010203")
+    assert Client("h", client_id="own").session.hello.endswith(b"\x00\x03own")
 
 
 def test_secrets_are_not_shown() -> None:
