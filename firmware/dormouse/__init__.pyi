@@ -34,7 +34,7 @@ class Client:
         *,
         clean: bool = True,
         keepalive: int = 60,
-        will: Will | None = None,
+        will: tuple[int, bytes] | None = None,  # what Will() returns
         username: str | None = None,
         password: _Payload | None = None,
         window: int = 16,

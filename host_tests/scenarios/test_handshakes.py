@@ -223,6 +223,17 @@ def test_subscribes_again_when_the_session_is_gone(start, peer: ScriptedPeer) ->
     expect_end(device, conn)
 
 
+def test_many_packets_at_once(start, peer: ScriptedPeer) -> None:
+    """An honest broker's burst is answered, and not taken for a flood."""
+    device = start("receive", peer.port, **RECEIVE)
+    conn = subscribed(device, peer)
+    conn.send(b"".join(wire.pubrel(n) for n in range(1, 1501)))
+    for n in range(1, 1501):
+        conn.expect(wire.pubcomp(n))
+    conn.send(wire.publish("t", b"stop"))
+    expect_end(device, conn)
+
+
 def test_one_write_for_a_burst(start, peer: ScriptedPeer) -> None:
     """Resuming several messages takes one piece, not one for each."""
     device = start("burst", peer.port, count=5)
