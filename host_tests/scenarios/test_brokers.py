@@ -216,7 +216,8 @@ def test_cut_at_each_byte_of_qos2(
         points.append(f"{n}")
     last = f"{len(points) + 10}"
     device.wait_line(f"ready {last}", 10)
-    (tmp_path / f"go{last}").write_text("last")
+    (tmp_path / "last").write_text("last")
+    (tmp_path / "last").rename(tmp_path / f"go{last}")  # not seen before it is written
     assert device.wait_exit(10) == 0
     observer.wait("t", last)
     assert observer.payloads("t") == [*points, last]
