@@ -30,6 +30,7 @@ lint:  ## style and types; names that MicroPython's modules have not
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
 	$(VENV_PYTHON) -m mypy tools host_tests/harness
+	MYPYPATH=firmware $(VENV_PYTHON) -m mypy --follow-imports silent host_tests/typed_program.py
 	@for port in esp32 rp2; do \
 	echo "names in modules that MicroPython on $$port has not:"; \
 	export MYPYPATH=.cache/stubs/$$port; \

@@ -46,4 +46,12 @@ async def open_stream(host: str, port: int, tls=None) -> tuple[Stream, Callable[
     """Connect as ``stream.open_stream`` does."""
     name = host if tls else None
     stream = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
-    return stream, stream[1].close
+    return stream, lambda: close(stream[1].transport)
+
+
+def close(transport: asyncio.WriteTransport) -> None:
+    """Close at once: asyncio would wait for ever for a peer that does not take what is left."""
+    if transport.get_write_buffer_size():
+        transport.abort()
+    else:
+        transport.close()

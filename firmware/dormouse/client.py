@@ -67,7 +67,8 @@ class Client:
         self.publish_nowait = self.session.publish
         self.address = host, port or (8883 if tls else 1883), tls
         self.timeout = timeout
-        self.backoff = backoff
+        shortest, longest = backoff
+        self.backoff = shortest, longest
         self.auto_ack = auto_ack
         self.messages = self
         self.connected = False
@@ -81,12 +82,15 @@ class Client:
         Raises what ended the first attempt: OSError, Refused, ConnectionLost, ProtocolError, or
         asyncio.TimeoutError.
         """
-        self.start()
-        self._strict = not self.connected
+        mine = not self._task
+        if mine:
+            self.start()
+            self._strict = True
         try:
             await self.wait_connected()
         except asyncio.CancelledError:
-            await self.disconnect()
+            if mine:
+                await self.disconnect()
             raise
         return self
 
@@ -114,18 +118,17 @@ class Client:
         try:
             if self.connected:
                 self.session.disconnect()
-                await asyncio.wait_for(task, self.timeout)
+                await asyncio.wait_for(self.wait_connected(False), self.timeout)
         except asyncio.TimeoutError:
             pass
         finally:
-            if self._task is task:
-                self._task = self.error = None
-                self._changed.set()
-            # CPython 3.11's wait_for may swallow one cancel; and a new connection must not begin
-            # before the old one is closed.
+            # Again, for CPython 3.11's wait_for may swallow one. Nobody connects anew meanwhile:
+            # two connections would be at the session at once.
             while not task.done():
                 task.cancel()
                 await sleep_ms(0)
+            if self._task is task:  # cancelled before it began
+                self._ended(None)
 
     __aenter__ = connect
     __aexit__ = disconnect
@@ -159,7 +162,7 @@ class Client:
     def __aiter__(self):
         # Messages, for one ``async for`` at a time. One is acknowledged when the next is asked for,
         # which is when the body of the loop is done with it. If the body was left before, by break
-        # or an exception, the message comes again in the next loop.
+        # or an exception, a message at QoS 1 or 2 comes again in the next loop.
         last = self._last
         self._last = None
         if last in self.session.held and not last.done:
@@ -200,68 +203,83 @@ class Client:
             raise o.error
         return o.codes
 
+    def _ended(self, error):
+        # For good: whoever waits is told why; None is the application's own wish.
+        self._task = None
+        self.error = error
+        self._changed.set()
+
     async def _run(self):
         limit, longest = self.backoff
-        s = self.session
-        rx = memoryview(bytearray(128))
-        while True:
-            began = ticks_ms()
-            self._fault = None
-            tasks = []
-            close = None
-            try:
-                stream, close = await asyncio.wait_for(open_stream(*self.address), self.timeout)
-                s.connect(ticks_ms())
-                for part in (None, stream):
-                    tasks.append(asyncio.create_task(self._pump(part)))
-                while True:
-                    n = await read(stream, rx)
-                    if not n:
-                        raise ConnectionLost("closed")
-                    s.receive(rx[:n], ticks_ms())
-                    if s.state == _UP:
-                        self.connected = True
-                        self._strict = False
-                    self._changed.set()
-            except asyncio.CancelledError:
-                if not self._fault:
-                    raise
-                e = self._fault[0]
-            except Exception as fault:  # sorted here: what may pass is tried again, all else ends
-                e = fault
-            finally:
-                self._fault = ()  # from here on the other two end nothing
-                for task in tasks:
-                    task.cancel()
-                if close:
-                    close()
-                s.lost()
-                self.connected = False
-                self._changed.set()
-            self.error = e  # None: the application's own wish
-            if self._strict or (
-                # A refusal for good, a certificate that does not verify (ValueError on both
-                # Pythons), a mistake in the program.
-                e.code != 3
-                if isinstance(e, Refused)
-                else isinstance(e, ValueError)
-                or not isinstance(e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError))
-            ):
-                self._task = None  # for good: whoever waits is told why
-                return
-            # A broker that accepts and then closes is not to be hammered: only a connection that
-            # stood for a while, beyond what connecting can take, makes the next wait short again.
-            if ticks_ms() - began & _TICKS > self.timeout * 2000:
-                limit = self.backoff[0]
-            # Full jitter: a fleet that lost its broker together does not come back together.
-            await sleep_ms(int(int.from_bytes(urandom(2), "big") * limit / 65.536))
-            limit = min(limit * 2, longest)
+        error = None
+        try:
+            while True:
+                began = ticks_ms()
+                e = await self._connection()
+                if self._strict or (
+                    # A refusal for good, a certificate that does not verify (ValueError on both
+                    # Pythons), a mistake in the program.
+                    e.code != 3
+                    if isinstance(e, Refused)
+                    else isinstance(e, ValueError)
+                    or not isinstance(e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError))
+                ):
+                    error = e
+                    return
+                self.error = e
+                # A broker that accepts and then closes is not to be hammered: only a connection
+                # that stood for a while, beyond what connecting can take, makes the next wait
+                # short again.
+                if ticks_ms() - began & _TICKS > self.timeout * 2000:
+                    limit = self.backoff[0]
+                # Full jitter: a fleet that lost its broker together does not come back together.
+                await sleep_ms(int(int.from_bytes(urandom(2), "big") * limit / 65.536))
+                limit = min(limit * 2, longest)
+        finally:
+            self._ended(error)
 
-    async def _pump(self, stream):
+    async def _connection(self):
+        # Connect and read until the connection ends; return why: an error, or None if the
+        # application wanted it.
+        s = self.session
+        fault = []  # why one of the other two ended; anything: it is too late to say
+        tasks = []
+        close = None
+        try:
+            stream, close = await asyncio.wait_for(open_stream(*self.address), self.timeout)
+            rx = memoryview(bytearray(128))
+            s.connect(ticks_ms())
+            for part in (None, stream):
+                tasks.append(asyncio.create_task(self._pump(self._task, fault, part)))
+            while True:
+                n = await read(stream, rx)
+                if not n:
+                    raise ConnectionLost("closed")
+                s.receive(rx[:n], ticks_ms())
+                if s.state == _UP:
+                    self.connected = True
+                    self._strict = False
+                self._changed.set()
+        except asyncio.CancelledError:
+            if not fault:
+                raise
+            return fault[0]
+        except Exception as e:  # for _run to sort
+            return e
+        finally:
+            fault.append(None)
+            for task in tasks:
+                task.cancel()
+            if close:
+                close()
+            s.lost()
+            self.connected = False
+            self._changed.set()
+
+    async def _pump(self, run, fault, stream):
         # Keep alive, or with a stream, write.
         s = self.session
-        run = self._task
-        fault = None
+        error = None
         try:
             while not stream:
                 await sleep_ms(s.tick(ticks_ms()))
@@ -273,7 +291,7 @@ class Client:
                     self._changed.clear()
                     await self._changed.wait()
         except Exception as e:  # for _run to sort
-            fault = e
-        if self._fault is None:
-            self._fault = (fault,)
+            error = e
+        if not fault:
+            fault.append(error)
             run.cancel()

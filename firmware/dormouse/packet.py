@@ -117,8 +117,9 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
         # the broker keeps each abandoned session and its queue for ever.
         raise ValueError("clean=False needs a fixed client_id")
     if will:
-        flags |= will[0]
-        data += will[1]
+        will, rest = will
+        flags |= will
+        data += rest
     if username is not None:
         flags |= 0x80
         data += string(username)

@@ -51,7 +51,7 @@ _NOW = const(2)  # on this connection: never again on it [MQTT-4.4.0-1]
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
 _BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
-_FLOOD = const(2048)  # bytes of answers unsent, identifiers unreleased: no honest broker gets there
+_FLOOD = const(2048)  # bytes of answers unsent, identifiers unreleased: more is not honest
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -99,8 +99,13 @@ class Message:
     # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
     #      expect: the packet type that answers it, 0 at QoS 0.
     #      codes: those of a SUBACK.
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
     sent = _NEVER
     done = False
+    error: Exception | None
     error = codes = None
 
     def ack(self) -> None:
@@ -154,8 +159,9 @@ class Session:
         self.keepalive = keepalive * 875
         self.window = window
         self.limits = outbox, outbox_bytes, inbox_bytes, max_packet
-        if inbox_bytes < max_packet + _OVERHEAD:
-            raise ValueError("inbox_bytes")  # a message that never fits would come for ever
+        # A window of 0 never opens, and a message that never fits would come again for ever.
+        if min(window, outbox, timeout) < 1 or inbox_bytes < max_packet + _OVERHEAD:
+            raise ValueError("limits", window, timeout, self.limits)
         self.timeout = timeout
         self.pid = pid
         self.state = _DOWN
@@ -178,7 +184,7 @@ class Session:
         packet = publish(topic, payload, qos, retain, pid)
         count, limit, _, _ = self.limits
         if len(packet) > limit:
-            raise ValueError("outbox_bytes")
+            raise ValueError("outbox_bytes", limit)
         while True:
             n = len(packet)
             oldest = None
@@ -255,8 +261,10 @@ class Session:
         ConnectionLost."""
         self.heard = now
         self.reader.send(data)
-        if len(self.control) > _FLOOD or len(self.released) > _FLOOD:
+        if len(self.control) > _FLOOD:
             raise ConnectionLost("flood")
+        if len(self.released) > _FLOOD:
+            self.released.pop(0)
 
     def tick(self, now: int) -> int:
         """Return in how many ms to call again at the latest. Raises ConnectionLost."""

@@ -1,6 +1,7 @@
 """What a program meets around the handshakes: errors, cancelling, offline, keep-alive, TLS."""
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,6 +269,47 @@ def test_disconnect_at_its_time_limit(start, peer: ScriptedPeer) -> None:
     device.wait_line("stuck", 20)
     device.wait_line("over False 0", 10)
     device.wait_line("end", 5)
+
+
+def test_several_disconnect_at_once(start, peer: ScriptedPeer) -> None:
+    device = start("again", peer.port, {"timeout": 0.5}, case="all_at_once")
+    connected(peer).half_open()
+    device.wait_line("stuck", 20)
+    device.wait_line("over False 0", 10)
+    device.wait_line("end", 5)
+
+
+def test_partial_writes(start, peer: ScriptedPeer, tmp_path: Path) -> None:
+    """What the network took only in part goes on where it stopped."""
+    with ChaosProxy(peer.port) as proxy:
+        folder = {"folder": str(tmp_path), "wait": "stalled"}
+        device = start("again", proxy.port, case="in_pieces", **folder)
+        conn = connected(peer)
+        device.wait_line("connected", 5)
+        proxy.stall()
+        (tmp_path / "stalled").touch()
+        sent = int(device.wait_line("stuck", 30).split()[1])
+        proxy.resume()
+        assert sent > 10
+        for n in range(sent):  # the one that timed out was withdrawn
+            packet = conn.expect_packet(type=wire.PUBLISH, topic="t", timeout=10)
+            assert packet.payload == bytes([n % 251]) * 50000, f"message {n} is damaged"
+        acknowledge(conn, topic="end")
+        conn.expect(wire.disconnect())
+        assert device.wait_exit(5) == 0
+
+
+def test_connect_that_hangs(start) -> None:
+    """A server whose queue of connections is full answers no SYN: the time limit ends it."""
+    with socket.socket() as server, socket.socket() as one, socket.socket() as two:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for filler in (one, two):
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+        device = start("publish", server.getsockname()[1], {"timeout": 0.3}, messages=[])
+        device.wait_line("raised TimeoutError", 5)
+        assert device.wait_exit(5) == 0
 
 
 def test_bad_packet_in_session(start, peer: ScriptedPeer) -> None:

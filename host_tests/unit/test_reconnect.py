@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from dormouse import Client, ConnectionLost, Refused, Will, client
+from dormouse import Client, ConnectionLost, ProtocolError, Refused, Will, client
 
 
 class Attempts:
@@ -69,6 +69,17 @@ def test_only_a_connection_that_stood_ends_the_backoff(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(
     "error",
+    [OSError(5), MemoryError(), TimeoutError(), ConnectionLost(), ProtocolError(0), Refused(3)],
+    ids=repr,
+)
+def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    attempts = Attempts(monkeypatch, [(error, 0), (error, 0), LAST], b"\x00")
+    run(attempts)
+    assert len(attempts.waits) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
     [ValueError("certificate"), TypeError("a mistake"), Refused(1), Refused(2), Refused(4)],
     ids=repr,
 )
@@ -100,6 +111,11 @@ def test_arguments() -> None:
         Client("h", keepalive=70000)
     with pytest.raises(ValueError):
         Client("h", will=Will("a/#"))
+    with pytest.raises((ValueError, TypeError)):
+        Client("h", will=b"x")
+    for backoff in (5, (1,), None):
+        with pytest.raises((ValueError, TypeError)):
+            Client("h", backoff=backoff)
     assert Client("h").address == ("h", 1883, None)
     context = object()
     assert Client("h", tls=context).address == ("h", 8883, context)

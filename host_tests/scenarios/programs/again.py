@@ -1,6 +1,7 @@
 """Uses a client again after each way in which a use of it may have ended."""
 
 import asyncio
+import os
 
 from device import client, config, run, say, text
 from dormouse import OutboxFull
@@ -103,6 +104,38 @@ async def unable_to_write():
         say("stuck")
     await c.disconnect()
     say("over", c.connected, c.session.state)
+
+
+async def all_at_once():
+    """Several disconnect, at the time limit; none is told of a cancel that was not its own."""
+    c = client(outbox_bytes=200000)
+    await c.connect()
+    try:
+        while True:
+            await asyncio.wait_for(c.publish("t", bytes(50000)), 0.3)
+    except asyncio.TimeoutError:
+        say("stuck")
+    await asyncio.gather(c.disconnect(), c.disconnect(), c.disconnect())
+    say("over", c.connected, c.session.state)
+
+
+async def in_pieces():
+    """Fills what the network takes, waits while it stalls, and goes on where it was."""
+    c = client(outbox_bytes=200000)
+    await c.connect()
+    say("connected")
+    while config["wait"] not in os.listdir(config["folder"]):
+        await asyncio.sleep(0.002)
+    n = 0
+    try:
+        while True:
+            payload = bytes((n % 251,)) * 50000
+            await asyncio.wait_for(c.publish("t", payload), 0.5)
+            n += 1
+    except asyncio.TimeoutError:
+        say("stuck", n)
+    await c.publish("end", b"", 1)
+    await c.disconnect()
 
 
 async def main():
