@@ -41,6 +41,12 @@ def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
     assert device.wait_exit(5) == 0
 
 
+def test_each_wait_cancelled(start, mosquitto: Callable[..., MosquittoBroker]) -> None:
+    device = start("cancel_each", mosquitto().port)
+    device.wait_line("sound", 30)
+    assert not any("zombie" in line for line in device.lines)
+
+
 def test_offline_outbox(start, peer: ScriptedPeer) -> None:
     with ChaosProxy(peer.port) as proxy:
         proxy.refuse(how="closed")
