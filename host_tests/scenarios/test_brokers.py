@@ -95,12 +95,15 @@ def test_will(start, broker: Broker, account: dict, observe) -> None:
     assert observer.payloads("will") == ["second"]
 
 
-def test_session_kept_while_away(start, broker: Broker, account: dict, observe) -> None:
+def test_session_kept_while_away(
+    start, broker: Broker, proxy: ChaosProxy, account: dict, observe
+) -> None:
     observer = observe()
-    device = start("receive", broker.port, account, filters=[["t", 2]])
+    device = start("receive", proxy.port, account, filters=[["t", 2]])
     device.wait_line("granted", 10)
     observer.publish("t", "stop", 1)
     assert device.wait_exit(10) == 0
+    proxy.wait_connection(1).wait_closed()  # by the broker too: it knows that the device is away
     for n in range(5):
         observer.publish("t", f"{n}", 1 + n % 2)
     observer.publish("t", "stop", 1)
