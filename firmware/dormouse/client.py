@@ -67,7 +67,7 @@ class Client:
         self.publish_nowait = self.session.publish
         self.address = host, port or (8883 if tls else 1883), tls
         self.timeout = timeout
-        shortest, longest = backoff
+        shortest, longest = backoff  # anything but two raises here, and not in the background
         self.backoff = shortest, longest
         self.auto_ack = auto_ack
         self.messages = self

@@ -117,9 +117,9 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
         # the broker keeps each abandoned session and its queue for ever.
         raise ValueError("clean=False needs a fixed client_id")
     if will:
-        will, rest = will
-        flags |= will
-        data += rest
+        will_flags, will_data = will
+        flags |= will_flags
+        data += will_data
     if username is not None:
         flags |= 0x80
         data += string(username)

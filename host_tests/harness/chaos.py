@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Literal
 
 from . import wire
@@ -115,10 +114,6 @@ class ProxiedConnection:
     def wait_closed(self, timeout: float = 5) -> None:
         """Wait until both sides are closed. Raises ChaosTimeout."""
         self._wait(lambda: self.closed, "close", timeout)
-
-    def wait_bytes(self, count: int, direction: Direction = "up", timeout: float = 5) -> None:
-        """Wait until `count` bytes have been passed on in all. Raises ChaosTimeout."""
-        self._wait(lambda: self._passed(direction) >= count, f"{count} bytes {direction}", timeout)
 
     def wait_packets(
         self, count: int, type: int, direction: Direction = "up", timeout: float = 5
@@ -539,10 +534,5 @@ class ChaosProxy:
     def __enter__(self) -> "ChaosProxy":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

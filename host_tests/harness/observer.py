@@ -80,6 +80,13 @@ class Observer:
         """Publish, and do not wait."""
         self._client.publish(topic, payload, qos)
 
+    def __enter__(self) -> "Observer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
+        """Disconnect."""
         self._client.disconnect()
         self._client.loop_stop()

@@ -16,7 +16,6 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 from . import wire
@@ -306,12 +305,7 @@ class ScriptedPeer:
     def __enter__(self) -> "ScriptedPeer":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

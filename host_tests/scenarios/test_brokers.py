@@ -1,6 +1,7 @@
 """Device programs on every runtime against every broker, with paho as the other side."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -19,15 +20,8 @@ def account(broker: Broker) -> dict:
 @pytest.fixture
 def observe(broker: Broker) -> Iterator[Callable[..., Observer]]:
     """Return a function that starts an observer with (topic filter, QoS) pairs."""
-    started: list[Observer] = []
-
-    def begin(*filters: tuple[str, int]) -> Observer:
-        started.append(Observer(broker, *filters))
-        return started[-1]
-
-    yield begin
-    for observer in started:
-        observer.close()
+    with ExitStack() as stack:
+        yield lambda *filters: stack.enter_context(Observer(broker, *filters))
 
 
 def test_publish(start, broker: Broker, account: dict, observe) -> None:

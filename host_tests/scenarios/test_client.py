@@ -10,20 +10,8 @@ from harness import wire
 from harness.brokers import MosquittoBroker
 from harness.certs import Certificates, certificates
 from harness.chaos import ChaosProxy
-from harness.peer import Connection, ScriptedPeer
-
-
-def connected(peer: ScriptedPeer, session_present: bool = False) -> Connection:
-    conn = peer.accept()
-    conn.expect_packet(type=wire.CONNECT)
-    conn.send(wire.connack(session_present))
-    return conn
-
-
-def acknowledge(conn: Connection, **fields) -> None:
-    """Take the device's next PUBLISH, at QoS 1."""
-    packet = conn.expect_packet(type=wire.PUBLISH, qos=1, **fields)
-    conn.send(wire.puback(packet.packet_id or 0))
+from harness.peer import ScriptedPeer
+from play import acknowledge, connected, grant
 
 
 def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
@@ -217,8 +205,7 @@ def test_loop_left_by_break(start, peer: ScriptedPeer) -> None:
     """What a body did not finish comes again in the next loop, and holds nothing up for ever."""
     device = start("again", peer.port, case="broken_off")
     conn = connected(peer)
-    packet = conn.expect_packet(type=wire.SUBSCRIBE)
-    conn.send(wire.suback(packet.packet_id or 0, 1))
+    grant(conn, 1)
     for n, payload in enumerate((b"1", b"2", b"stop"), 1):
         conn.send(wire.publish("t", payload, qos=1, packet_id=n))
     device.wait_line("end", 5)
@@ -336,8 +323,7 @@ def test_keep_alive(start, peer: ScriptedPeer) -> None:
     options = {"keepalive": 1, "timeout": 1}
     device = start("receive", peer.port, options, filters=[["t", 1]])
     conn = connected(peer)
-    packet = conn.expect_packet(type=wire.SUBSCRIBE)
-    conn.send(wire.suback(packet.packet_id or 0, 1))
+    grant(conn, 1)
     device.wait_line("granted", 5)
     for n in range(1, 9):  # busy for longer than the keep-alive
         conn.expect_silence(200)
@@ -354,8 +340,7 @@ def test_slow_consumer(start, peer: ScriptedPeer) -> None:
     """A message taken slowly holds up neither pings nor acknowledgements."""
     device = start("slow", peer.port, seconds=2)
     conn = connected(peer)
-    packet = conn.expect_packet(type=wire.SUBSCRIBE)
-    conn.send(wire.suback(packet.packet_id or 0, 1))
+    grant(conn, 1)
     conn.send(wire.publish("t", b"x", qos=1, packet_id=1))
     conn.expect(wire.pingreq(), timeout=2)
     conn.send(wire.pingresp())
@@ -369,8 +354,7 @@ def test_slow_consumer(start, peer: ScriptedPeer) -> None:
 def test_router(start, peer: ScriptedPeer) -> None:
     device = start("route", peer.port)
     conn = connected(peer)
-    packet = conn.expect_packet(type=wire.SUBSCRIBE)
-    conn.send(wire.suback(packet.packet_id or 0, 1))
+    grant(conn, 1)
     device.wait_line("subscribed", 5)
     conn.send(wire.publish("a/b", b"1", qos=1, packet_id=1))
     device.wait_line("plain a/b 1", 5)
@@ -389,27 +373,27 @@ def test_router(start, peer: ScriptedPeer) -> None:
 
 
 @pytest.fixture
-def certs(tmp_path: Path) -> Certificates:
+def certs() -> Certificates:
     return certificates()
 
 
-def secure(start, broker: MosquittoBroker, tmp_path: Path, ca: bytes, host="localhost", **more):
+def secure(start, port: int, tmp_path: Path, ca: bytes, **more):
+    """Start a device that trusts an authority."""
     path = tmp_path / "ca.der"
     path.write_bytes(ca)
-    options = {"host": host}
-    return start("secure", broker.tls_port, options, ca=str(path), **more)
+    return start("secure", port, {"host": "localhost"}, ca=str(path), **more)
 
 
 def test_tls(start, mosquitto: Callable[..., MosquittoBroker], certs, tmp_path: Path) -> None:
     broker = mosquitto(tls=certs)
-    device = secure(start, broker, tmp_path, certs.ca_der)
+    device = secure(start, broker.tls_port, tmp_path, certs.ca_der)
     device.wait_line("published", 10)
     assert device.wait_exit(10) == 0
 
 
 def test_tls_foreign_authority(start, mosquitto, certs, tmp_path: Path) -> None:
     broker = mosquitto(tls=certs)
-    device = secure(start, broker, tmp_path, certs.foreign_ca_der)
+    device = secure(start, broker.tls_port, tmp_path, certs.foreign_ca_der)
     # A ValueError on both Pythons; mbedtls may have no more to say.
     error = "ValueError" if "micro" in device.name else "SSLCertVerificationError"
     device.wait_line(f"raised {error}", 10)
@@ -418,9 +402,7 @@ def test_tls_foreign_authority(start, mosquitto, certs, tmp_path: Path) -> None:
 
 def test_tls_wrong_host(start, certs, tmp_path: Path) -> None:
     with ScriptedPeer(certs.server_context(certs.wrong_host)) as peer:
-        path = tmp_path / "ca.der"
-        path.write_bytes(certs.ca_der)
-        device = start("secure", peer.port, {"host": "localhost"}, ca=str(path))
+        device = secure(start, peer.port, tmp_path, certs.ca_der)
         line = device.wait_line("raised", 10)
         assert "published" not in line and device.wait_exit(10) == 0
         assert not any(c.transcript.data("up") for c in peer.connections), "CONNECT was sent"
@@ -433,7 +415,7 @@ def test_tls_client_certificate(start, mosquitto, certs, tmp_path: Path) -> None
     (tmp_path / "cert").write_bytes(certs.client.certificate_pem)
     (tmp_path / "key").write_bytes(certs.client.key_pem)
     own = {"cert": str(tmp_path / "cert"), "key": str(tmp_path / "key")}
-    device = secure(start, broker, tmp_path, certs.ca_der, **own)
+    device = secure(start, broker.tls_port, tmp_path, certs.ca_der, **own)
     device.wait_line("published", 10)
-    device = secure(start, broker, tmp_path, certs.ca_der)
+    device = secure(start, broker.tls_port, tmp_path, certs.ca_der)
     device.wait_line("raised", 10)

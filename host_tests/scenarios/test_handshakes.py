@@ -7,17 +7,9 @@ device does on its next connection shows what it remembered.
 import pytest
 from harness import wire
 from harness.peer import Connection, ScriptedPeer
+from play import connected, grant
 
-PUBLISH = wire.publish("t", b"x", qos=2, packet_id=1)
 HOW = ["close", "reset"]
-
-
-def connected(peer: ScriptedPeer, session_present: bool = False) -> Connection:
-    """Accept the device's next connection and its CONNECT."""
-    conn = peer.accept()
-    conn.expect_packet(type=wire.CONNECT, client_id="node", clean_session=False)
-    conn.send(wire.connack(session_present))
-    return conn
 
 
 def cut(conn: Connection, how: str) -> None:
@@ -132,8 +124,7 @@ def test_qos2_session_gone_after_pubrec(start, peer: ScriptedPeer) -> None:
 
 def subscribed(device, peer: ScriptedPeer) -> Connection:
     conn = connected(peer)
-    packet = conn.expect_packet(type=wire.SUBSCRIBE)
-    conn.send(wire.suback(packet.packet_id, 2))
+    grant(conn, 2)
     device.wait_line("granted 2", 5)
     return conn
 
@@ -217,8 +208,7 @@ def test_subscribes_again_when_the_session_is_gone(start, peer: ScriptedPeer) ->
     conn.expect_silence(100)
     conn.close()
     conn = connected(peer, session_present=False)
-    packet = conn.expect_packet(type=wire.SUBSCRIBE)
-    conn.send(wire.suback(packet.packet_id, 2))
+    grant(conn, 2)
     conn.send(wire.publish("t", b"stop"))
     expect_end(device, conn)
 

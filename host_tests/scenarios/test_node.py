@@ -40,8 +40,7 @@ def start(runtime: Runtime, folder: Path, **config) -> Device:
 
 def test_node(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> None:
     broker = mosquitto()
-    observer = Observer(broker, ("greenhouse/7/#", 2))
-    try:
+    with Observer(broker, ("greenhouse/7/#", 2)) as observer:
         with start(runtime, tmp_path, port=broker.port, readings=30) as device:
             device.wait_line("joining my network", 10)
             device.wait_line("subscribed", 10)
@@ -56,8 +55,6 @@ def test_node(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_p
         for name in ("light", "temperature", "meter"):
             payloads = observer.payloads(f"greenhouse/7/{name}")
             assert [json.loads(p)["n"] for p in payloads] == list(range(1, 31))
-    finally:
-        observer.close()
 
 
 def test_node_says_why_it_ends(

@@ -14,13 +14,10 @@ def test_readme_program(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
     assert '"broker.local"' in code
     program = tmp_path / "program.py"
     program.write_text(code.replace('"broker.local"', f'"127.0.0.1", {broker.port}'))
-    observer = Observer(broker, ("greenhouse/#", 2))
-    try:
+    with Observer(broker, ("greenhouse/#", 2)) as observer:
         with runtime.start(program) as device:
             observer.wait("greenhouse/7/temp", "21.5")
             observer.publish("greenhouse/7/cmd/x", "go", 2)
             device.wait_line("greenhouse/7/cmd/x b'go'", 10)
             device.kill()
         observer.wait("greenhouse/7/state", "offline")
-    finally:
-        observer.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import core_checks
 import pytest
 from harness import runtimes
-from harness.needs import missing
+from harness.needs import needed
 
 PROGRAM = Path(core_checks.__file__)
 
@@ -31,12 +31,12 @@ def test_on_runtime(runtime: runtimes.Runtime) -> None:
 
 def test_on_newest_micropython() -> None:
     """MicroPython's newest release, compiled to WebAssembly, in Node: no sockets, but the core."""
-    try:
-        argv = runtimes.get.node_micropython()
-    except runtimes.NotAvailable as error:
-        missing(str(error))
-        raise
-    command = [*argv, "--path", str(runtimes.FIRMWARE), str(PROGRAM)]
+    command = [
+        *needed(runtimes.get.node_micropython),
+        "--path",
+        str(runtimes.FIRMWARE),
+        str(PROGRAM),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     all_passed(done.stdout)

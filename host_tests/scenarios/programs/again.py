@@ -93,15 +93,22 @@ async def given_up():
     say("none left")
 
 
+async def fill(c):
+    """Publish until the network takes no more; say how many messages it took, each of its own."""
+    n = 0
+    try:
+        while True:
+            await asyncio.wait_for(c.publish("t", bytes((n % 251,)) * 50000), 0.5)
+            n += 1
+    except asyncio.TimeoutError:
+        say("stuck", n)
+
+
 async def unable_to_write():
     """A peer that reads nothing: disconnect ends at its time limit, and is over then."""
     c = client(outbox_bytes=200000)
     await c.connect()
-    try:
-        while True:
-            await asyncio.wait_for(c.publish("t", bytes(50000)), 0.3)
-    except asyncio.TimeoutError:
-        say("stuck")
+    await fill(c)
     await c.disconnect()
     say("over", c.connected, c.session.state)
 
@@ -110,11 +117,7 @@ async def all_at_once():
     """Several disconnect, at the time limit; none is told of a cancel that was not its own."""
     c = client(outbox_bytes=200000)
     await c.connect()
-    try:
-        while True:
-            await asyncio.wait_for(c.publish("t", bytes(50000)), 0.3)
-    except asyncio.TimeoutError:
-        say("stuck")
+    await fill(c)
     await asyncio.gather(c.disconnect(), c.disconnect(), c.disconnect())
     say("over", c.connected, c.session.state)
 
@@ -126,14 +129,7 @@ async def in_pieces():
     say("connected")
     while config["wait"] not in os.listdir(config["folder"]):
         await asyncio.sleep(0.002)
-    n = 0
-    try:
-        while True:
-            payload = bytes((n % 251,)) * 50000
-            await asyncio.wait_for(c.publish("t", payload), 0.5)
-            n += 1
-    except asyncio.TimeoutError:
-        say("stuck", n)
+    await fill(c)
     await c.publish("end", b"", 1)
     await c.disconnect()
 

@@ -1,0 +1,24 @@
+"""Pieces of a conversation that several tests play as the broker, towards a device of conftest."""
+
+from harness import wire
+from harness.peer import Connection, ScriptedPeer
+
+
+def connected(peer: ScriptedPeer, session_present: bool = False) -> Connection:
+    """Accept the device's next connection and its CONNECT."""
+    conn = peer.accept()
+    conn.expect_packet(type=wire.CONNECT, client_id="node", clean_session=False)
+    conn.send(wire.connack(session_present))
+    return conn
+
+
+def grant(conn: Connection, qos: int) -> None:
+    """Take the device's SUBSCRIBE, of one topic filter, and grant it a QoS."""
+    packet = conn.expect_packet(type=wire.SUBSCRIBE)
+    conn.send(wire.suback(packet.packet_id or 0, qos))
+
+
+def acknowledge(conn: Connection, **fields) -> None:
+    """Take the device's next PUBLISH, at QoS 1."""
+    packet = conn.expect_packet(type=wire.PUBLISH, qos=1, **fields)
+    conn.send(wire.puback(packet.packet_id or 0))
