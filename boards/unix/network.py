@@ -1,0 +1,457 @@
+"""MicroPython's network module on the simulated board: Wi-Fi, and a script of what goes wrong.
+
+Names, numbers and behaviour are those of ports/esp32/network_wlan.c, or for a board of type rp2 of
+extmod/network_cyw43.c. In the board's folder (that of board.py, or $DORMOUSE_BOARD):
+
+    network.json  what the surroundings are like; read again at each use. All keys are in SCRIPT.
+    network.log   what happened, a JSON line each: on, scan, join, fault, dhcp, static, up, lost,
+                  leave, off, poweroff, dns
+
+Importing it puts this network under ``socket``: names lead to 127.0.0.1, slowly if the script says
+so, and without Wi-Fi nothing can be looked up or connected. (On MicroPython a socket then cannot
+even be made, where on a chip it is its connect that raises.) What is connected stays so when the
+network is lost: to cut is the chaos proxy's business.
+"""
+
+import json
+import os
+import sys
+import time
+
+SCRIPT = {
+    "ssid": "home",
+    "password": None,  # None: any is right
+    "bssid": "021122334455",
+    "channel": 6,
+    "hidden": False,  # scans list it without its name
+    "address": ["10.0.0.7", "255.255.255.0", "10.0.0.1", "10.0.0.1"],  # what DHCP gives
+    "scan_ms": 0,  # all 13 channels; connect searches by itself, too
+    "join_ms": 0,  # link and keys
+    "dhcp_ms": 0,
+    "down": False,  # no access point there
+    "silent": False,  # it is there and does not answer
+    "wrong_password": False,
+    "no_dhcp": False,
+    "dns_ms": 0,  # a lookup of a name blocks that long
+    "dns_fail": False,
+    "type": None,  # esp32, rp2; None: that of board.json
+}
+UNREACHABLE = 113  # EHOSTUNREACH
+NO_NAME = -2  # of getaddrinfo, on both ports
+
+if sys.implementation.name == "micropython":
+    _ticks_ms = time.ticks_ms
+    _ticks_diff = time.ticks_diff
+else:
+
+    def _ticks_ms():
+        return time.monotonic_ns() // 1000000
+
+    def _ticks_diff(a, b):
+        return a - b
+
+
+def _folder():
+    board = sys.modules.get("_board")
+    folder = (board and board.state.folder) or os.getenv("DORMOUSE_BOARD")
+    if not folder:
+        raise RuntimeError("no board: start by boards/unix/board.py, or set DORMOUSE_BOARD")
+    return folder
+
+
+def _load(name):
+    try:
+        with open(_folder() + "/" + name) as f:
+            return json.load(f)
+    except OSError:
+        return {}
+
+
+def _log(event, **more):
+    more["event"] = event
+    with open(_folder() + "/network.log", "a") as f:
+        f.write(json.dumps(more) + "\n")
+
+
+def _script():
+    script = dict(SCRIPT)
+    given = _load("network.json")
+    for key in given:
+        if key not in SCRIPT:
+            raise ValueError("network.json: unknown key " + key)
+    script.update(given)
+    return script
+
+
+_ESP32 = (_script()["type"] or _load("board.json").get("type") or "esp32") == "esp32"
+
+# What the radio is doing.
+_IDLE = 0
+_SEARCH = 1  # for the access point
+_JOIN = 2  # link and keys
+_ASK = 3  # DHCP
+_UP = 4
+_FAULT = 5  # RP2 ends there; ESP32 tries again
+
+if _ESP32:
+    STAT_IDLE = 1000
+    STAT_CONNECTING = 1001
+    STAT_GOT_IP = 1010
+    STAT_NO_AP_FOUND = 201
+    STAT_WRONG_PASSWORD = 202
+    STAT_BEACON_TIMEOUT = 200
+    STAT_CONNECT_FAIL = STAT_ASSOC_FAIL = 203
+    STAT_HANDSHAKE_TIMEOUT = 204
+else:
+    STAT_IDLE = 0
+    STAT_CONNECTING = 1
+    STAT_GOT_IP = 3
+    STAT_NO_AP_FOUND = -2
+    STAT_WRONG_PASSWORD = -3
+    STAT_CONNECT_FAIL = -1
+STA_IF = 0
+AP_IF = 1
+
+_hostname = "mpy-esp32" if _ESP32 else "PicoW"
+
+
+def hostname(name=None):
+    """Return or set the name that DHCP servers are told. Raises ValueError above 32 characters."""
+    global _hostname
+    if name is None:
+        return _hostname
+    if len(name) > 32:
+        raise ValueError
+    _hostname = name
+
+
+def country(code=None):
+    """Return or set the country; it means nothing here."""
+    return "XX" if code is None else None
+
+
+class _Radio:
+    """The one station interface of the board."""
+
+    on = False
+    phase = _IDLE
+    since = 0  # ticks of the phase
+    reason = 0  # ESP32: of the last fault, or 0; only an address clears it
+    login = ("", "", None, None)
+    static = None  # address set by hand
+    address = ("0.0.0.0", "255.255.255.0", "0.0.0.0", "0.0.0.0")
+    pm = None
+
+    def enter(self, phase):
+        self.phase = phase
+        self.since = _ticks_ms()
+
+    def fault(self, reason):
+        self.reason = reason
+        self.enter(_FAULT)
+        _log("fault", status=reason)
+
+    def search_ms(self, script):
+        # ESP32 goes up from channel 1 until it finds what it looks for; RP2 looks at one channel
+        # if it is told (extmod/network_cyw43.c: needs BSSID, too).
+        channel = script["channel"]
+        _, _, bssid, told = self.login
+        if not _ESP32 and bssid and told:
+            channel = 1
+        elif not _ESP32 or not self.found(script):
+            channel = 13
+        return script["scan_ms"] * channel // 13
+
+    def found(self, script):
+        ssid, _, bssid, told = self.login
+        return not (
+            script["down"]
+            or script["ssid"] != ssid
+            or bssid not in (None, _bytes(script["bssid"]))
+            or (bssid and told and told != script["channel"])
+        )
+
+    def advance(self):
+        """Go on as far as the time that has passed allows."""
+        script = _script()
+        if self.phase in (_JOIN, _ASK, _UP) and script["down"]:
+            was = self.phase
+            self.enter(_SEARCH if _ESP32 else _FAULT)
+            self.reason = 200 if _ESP32 else STAT_CONNECTING  # cyw43: link down, still "joining"
+            if was == _UP:
+                _log("lost")
+        passed = _ticks_diff(_ticks_ms(), self.since)
+        if self.phase == _SEARCH and passed >= self.search_ms(script):
+            if self.found(script):
+                ssid, _, bssid, channel = self.login
+                _log("join", ssid=ssid, bssid=bssid and _hex(bssid), channel=channel)
+                self.enter(_JOIN)
+            else:
+                self.fault(STAT_NO_AP_FOUND)
+        elif self.phase == _JOIN and passed >= script["join_ms"] and not script["silent"]:
+            if script["wrong_password"] or script["password"] not in (None, self.login[1]):
+                self.fault(STAT_WRONG_PASSWORD)
+            elif self.static:
+                _log("static", address=self.static)
+                self.up(self.static)
+            else:
+                self.enter(_ASK)
+        elif self.phase == _ASK and passed >= script["dhcp_ms"] and not script["no_dhcp"]:
+            _log("dhcp")
+            self.up(tuple(script["address"]))
+        elif self.phase == _FAULT and _ESP32:
+            self.enter(_SEARCH)  # the port connects again by itself
+        else:
+            return
+        if self.phase != _FAULT:
+            self.advance()
+
+    def up(self, address):
+        self.address = address
+        self.reason = 0
+        self.enter(_UP)
+        _log("up", address=address[0])
+
+    def reachable(self):
+        """Whether packets get anywhere: with a stale address they do not."""
+        self.advance()
+        ours, theirs = self.address[0], _script()["address"][0]
+        return self.phase == _UP and ours.rsplit(".", 1)[0] == theirs.rsplit(".", 1)[0]
+
+
+_radio = _Radio()
+
+
+def _hex(data):
+    return "".join("%02x" % byte for byte in data)
+
+
+def _bytes(text):
+    return bytes(int(text[i : i + 2], 16) for i in range(0, 12, 2))
+
+
+class WLAN:
+    """The station interface (the access point interface is not simulated)."""
+
+    IF_STA = 0
+    IF_AP = 1
+    PM_NONE = 0 if _ESP32 else 0x10
+    PM_PERFORMANCE = 1 if _ESP32 else 0xA11142
+    PM_POWERSAVE = 2 if _ESP32 else 0x11
+
+    def __init__(self, interface=0):
+        if interface != 0:
+            raise ValueError("only the station interface is simulated")
+
+    def active(self, on=None):
+        r = _radio
+        if on is None:
+            return r.on
+        if bool(on) == r.on:
+            return r.on if _ESP32 else None
+        r.on = bool(on)
+        _log("on" if on else "off")
+        r.enter(_IDLE)
+        if on:
+            _script()
+            r.pm = self.PM_PERFORMANCE
+        else:
+            r.address = _Radio.address
+            if not _ESP32:
+                r.static = None  # tcpip_deinit; then DHCP starts again
+        return r.on if _ESP32 else None
+
+    def _connect(self, ssid, key, bssid, channel):
+        r = _radio
+        if not r.on:
+            raise OSError("Wifi Not Started" if _ESP32 else 1)
+        if bssid is not None and len(bssid) != 6:
+            raise ValueError
+        if _ESP32 and r.phase in (_SEARCH, _JOIN, _ASK):
+            raise OSError("Wifi Internal Error")
+        if not _ESP32:
+            r.reason = 0
+        r.login = (ssid, key, bssid, channel)
+        r.enter(_SEARCH)
+
+    if _ESP32:
+
+        def connect(self, ssid=None, key=None, *, bssid=None):
+            self._connect(ssid, key, bssid, None)
+
+    else:
+
+        def connect(self, ssid, key=None, *, security=-1, bssid=None, channel=None):
+            self._connect(ssid, key, bssid, channel)
+
+        def deinit(self):
+            _radio.on = False
+            _radio.enter(_IDLE)
+            _log("poweroff")
+
+    def disconnect(self):
+        if not _radio.on and _ESP32:
+            raise OSError("Wifi Not Started")
+        if _radio.phase in (_SEARCH, _JOIN, _ASK, _UP):
+            _radio.reason = 8 if _ESP32 else 0  # WIFI_REASON_ASSOC_LEAVE
+            _log("leave")
+        _radio.enter(_IDLE)
+
+    def isconnected(self):
+        _radio.advance()
+        return _radio.phase == _UP
+
+    def status(self, what=None):
+        r = _radio
+        r.advance()
+        if what == "rssi":
+            if r.phase not in (_ASK, _UP):
+                if _ESP32:
+                    raise OSError("Wifi Not Connected")
+                return 0
+            return -50
+        if what is not None:
+            raise ValueError("unknown status param")
+        if r.phase == _UP:
+            return STAT_GOT_IP
+        if _ESP32:
+            if r.reason in (201, 202):
+                return r.reason
+            if r.reason == 8 or r.phase == _IDLE:
+                return STAT_IDLE
+            return STAT_CONNECTING  # and for other reasons: reconnects are unlimited
+        if r.phase == _ASK:
+            return 2
+        if r.phase == _IDLE:
+            return STAT_IDLE
+        return r.reason if r.phase == _FAULT else STAT_CONNECTING
+
+    def scan(self):
+        if not _radio.on:
+            raise OSError("STA must be active" if _ESP32 else 1)
+        script = _script()
+        _log("scan")
+        time.sleep(script["scan_ms"] / 1000)
+        if script["down"]:
+            return []
+        name = b"" if script["hidden"] else script["ssid"].encode()
+        bssid = _bytes(script["bssid"])
+        return [
+            (b"neighbour", b"\x02neigh", 1, -40, 3, False),
+            (name, bssid[:5] + bytes((bssid[5] ^ 1,)), 11, -80, 3, False),
+            (name, bssid, script["channel"], -50, 3, False),
+        ]
+
+    def ifconfig(self, new=None):
+        r = _radio
+        r.advance()
+        if new is None:
+            return r.address
+        if new == "dhcp":
+            if _ESP32:
+                if not r.static:  # ESP_ERR_ESP_NETIF_DHCP_ALREADY_STARTED
+                    raise RuntimeError("Wifi Unknown Error 0x5004")
+                r.static = None
+                if r.phase == _UP:
+                    r.enter(_ASK)
+                return
+            r.static = None
+            if r.phase == _UP:
+                r.enter(_ASK)
+            began = _ticks_ms()
+            while not self.isconnected():  # network_lwip.c: it blocks
+                if _ticks_diff(_ticks_ms(), began) > 10000:
+                    raise OSError("timeout waiting for DHCP to get IP address")
+                time.sleep(0.1)
+            return
+        if len(new) != 4:
+            raise ValueError("requested length 4 but object has length %d" % len(new))
+        for part in new:
+            if len([int(n) for n in part.split(".")]) != 4:
+                raise ValueError("invalid arguments")
+        r.static = tuple(new)
+        if r.phase == _UP:
+            r.address = r.static
+
+    def config(self, what=None, **values):
+        r = _radio
+        if what is None:
+            for name in values:
+                if name == "pm":
+                    r.pm = values[name]
+                elif name == "hostname":
+                    hostname(values[name])
+                elif name not in ("txpower", "reconnects" if _ESP32 else "txpower"):
+                    raise ValueError("unknown config param")
+            return
+        if what == "pm":
+            return r.pm
+        if what == "channel":
+            return _script()["channel"]
+        if what == "mac":
+            return b"\x02mouse"
+        if what == "ssid":
+            return r.login[0]
+        if what == "hostname":
+            return hostname()
+        raise ValueError("unknown config param")
+
+
+# --- socket, as far as it needs a network
+
+import socket as _socket  # noqa: E402  (what follows takes its place)
+
+_getaddrinfo = _socket.getaddrinfo
+
+
+def _numeric(host):
+    return ":" in host or not host.replace(".", "").strip("0123456789")
+
+
+def getaddrinfo(host, *args, **options):
+    """Look up a name: blocks for dns_ms, then it is this machine; or OSError(-2)."""
+    if isinstance(host, str) and not _numeric(host):
+        script = _script()
+        _log("dns", host=host)
+        time.sleep(script["dns_ms"] / 1000)
+        if script["dns_fail"] or not _radio.reachable():
+            raise OSError(NO_NAME)
+        host = "127.0.0.1"
+    return _getaddrinfo(host, *args, **options)
+
+
+class _Socket:
+    """MicroPython: stands for the built-in module, to which nothing can be assigned."""
+
+    def __getattr__(self, name):
+        return getattr(_socket, name)
+
+    def getaddrinfo(self, *args):
+        return getaddrinfo(*args)
+
+    def socket(self, *args):
+        if not _radio.reachable():
+            raise OSError(UNREACHABLE)
+        return _socket.socket(*args)
+
+
+def _install():
+    if sys.implementation.name == "micropython":
+        stand_in = _Socket()
+        for module in list(sys.modules.values()):
+            if getattr(module, "socket", None) is _socket:
+                module.socket = stand_in
+        sys.modules["socket"] = stand_in
+        return
+    connect = _socket.socket.connect
+
+    def checked(self, address):
+        if isinstance(address, tuple) and not _radio.reachable():
+            raise OSError(UNREACHABLE, "EHOSTUNREACH")
+        return connect(self, address)
+
+    _socket.getaddrinfo = getaddrinfo
+    _socket.socket.connect = checked
+
+
+_install()
