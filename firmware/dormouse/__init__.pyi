@@ -13,6 +13,7 @@ from .session import OutboxFull as OutboxFull
 from .session import Refused as Refused
 from .session import Session as Session
 from .session import SessionLost as SessionLost
+from .store import Store
 
 _Payload = bytes | bytearray | memoryview | str
 
@@ -31,6 +32,7 @@ class Client:
         timeout: float = 10,
         backoff: tuple[float, float] = (1, 60),
         auto_ack: bool = True,
+        store: Store | None = None,
         *,
         clean: bool = True,
         keepalive: int = 60,
@@ -42,6 +44,7 @@ class Client:
         outbox_bytes: int = 8192,
         max_packet: int = 4096,
         inbox_bytes: int = 8192,
+        full: str = "refuse",  # with a store: or "oldest"
     ) -> None: ...
     async def connect(self) -> Client: ...
     def start(self) -> None: ...

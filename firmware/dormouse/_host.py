@@ -42,9 +42,11 @@ async def write(stream: Stream, buf: memoryview) -> None:
     await stream[1].drain()
 
 
-async def open_stream(host: str, port: int, tls=None) -> tuple[Stream, Callable[[], None]]:
+async def open_stream(
+    host: str, port: int, tls=None, name: str | None = None
+) -> tuple[Stream, Callable[[], None]]:
     """Connect as ``stream.open_stream`` does."""
-    name = host if tls else None
+    name = (name or host) if tls else None
     stream = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
     return stream, lambda: close(stream[1].transport)
 

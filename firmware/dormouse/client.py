@@ -29,7 +29,9 @@ class Client:
     for CONNACK, for PINGRESP and for ``disconnect``. ``backoff``: s, the shortest and the longest
     bound of the random wait before a reconnect. All other arguments are ``Session``'s: client_id,
     clean, keepalive (s), will, username, password, window, outbox, outbox_bytes, max_packet,
-    inbox_bytes. ``client_id`` defaults to the chip's unique id where there is one.
+    inbox_bytes. ``client_id`` defaults to the chip's unique id where there is one. With a ``store``
+    (see ``store.Store``; needs clean=False) the session survives a reset, and ``full`` says what a
+    publish without room does (see ``durable.DurableSession``).
 
     ``connected`` (bool); ``error``: why the last connection ended.
 
@@ -45,6 +47,7 @@ class Client:
         timeout: float = 10,
         backoff: tuple = (1, 60),
         auto_ack: bool = True,
+        store=None,
         **options,
     ) -> None:
         if client_id is None:
@@ -57,7 +60,12 @@ class Client:
         # Something to write, a message, an answer, a connection, an end: each who waits looks
         # whether it is what it waits for.
         self._changed = asyncio.Event()
-        self.session = Session(
+        kind = Session
+        if store:
+            from .durable import DurableSession as kind
+
+            options["store"] = store
+        self.session = kind(
             self._changed.set,
             client_id,
             timeout=int(timeout * 1000),

@@ -38,7 +38,7 @@ _PINGRESP = const(13)
 
 # Session.state
 _DOWN = const(0)
-_CONNECTING = const(1)  # CONNECT goes out first, nothing else before CONNACK came
+_CONNECTING = const(1)  # CONNECT went out first; what may follow before CONNACK: ``early``
 _UP = const(2)
 _CLOSING = const(3)  # what may still go goes, then DISCONNECT
 _CLOSED = const(4)  # DISCONNECT was taken: nothing follows it [MQTT-3.14.4-2]
@@ -108,12 +108,18 @@ class Message:
     error: Exception | None
     error = codes = None
 
-    def ack(self) -> None:
+    def ack(self, commit=None) -> None:
         """Tell the broker that this message is done with: it will not come again.
 
         Until then the broker keeps a QoS 1 or 2 message, and sends it again after a reconnect.
         Calling it twice, or at QoS 0, does nothing.
+
+        ``commit`` (bytes; for a client with a store) is the application's own state: when ``ack``
+        returns, it is on the medium in one record with the mark that this message is done with.
+        AttributeError without a store; OSError or StoreFull if it could not be written.
         """
+        if commit is not None:
+            self.session.commit(commit)
         self.done = True
         self.session.flush()
 
@@ -127,8 +133,8 @@ class Session:
     first, then ``publish`` raises OutboxFull. ``max_packet``: the longest packet accepted, bytes.
     ``inbox_bytes``: what may wait for the application; beyond that messages at QoS 0 are dropped
     and counted in ``dropped``, and one at QoS 1 or 2 ends the connection, so that the broker keeps
-    it. ``timeout``: ms until CONNACK or PINGRESP. ``pid``: the last packet identifier used; random
-    for a client that lost its memory, so as not to use one that the broker still waits on.
+    it. ``timeout``: ms until CONNACK or PINGRESP. ``pid``: how many packet identifiers were used;
+    random for a client that lost its memory, so as not to use one that the broker still waits on.
 
     Raises ValueError or TypeError for what the standard forbids.
     """
@@ -165,6 +171,7 @@ class Session:
         self.timeout = timeout
         self.pid = pid
         self.state = _DOWN
+        self.early = _CONNECTING  # messages go in states above this one
         self.dropped = 0  # incoming QoS 0 messages for which there was no room
         self.outbox = []  # going out: first those whose PUBREC came, in that order, then the rest
         self.inbox = []  # arrived, not yet taken by the application
@@ -210,7 +217,7 @@ class Session:
 
     def withdraw(self, o: Message) -> None:
         """Take back what was never sent. What was sent goes on to the end of its handshake."""
-        if not o.sent and o in self.outbox:
+        if o in self.outbox and not o.sent:
             self.outbox.remove(o)
 
     def flush(self) -> None:
@@ -252,6 +259,9 @@ class Session:
     def lost(self) -> None:
         """The byte stream is gone."""
         self.state = _DOWN
+        for o in self.outbox:
+            if o.sent:
+                o.sent = _BEFORE
         # The broker will repeat what was not acknowledged; only then may an answer go out.
         for m in self.held:
             m.fresh = False
@@ -281,10 +291,14 @@ class Session:
             return _FOREVER
         if left > 0:
             return left
+        self.ping(now)
+        return min(self.timeout, keepalive)
+
+    def ping(self, now: int) -> None:
+        """Send PINGREQ; ``asked`` is None again when its answer came."""
         self.asked = now
         self.control += b"\xc0\x00"
         self.on_output()
-        return min(self.timeout, keepalive)
 
     def take(self, now: int) -> memoryview | None:
         """Return the next bytes to write, valid until the next call; they count as sent.
@@ -296,7 +310,7 @@ class Session:
         data = self.control
         self.control = b""
         free = self.window
-        for o in list(self.outbox) if self.state > _CONNECTING else ():
+        for o in list(self.outbox) if self.state > self.early else ():
             # Those in flight come first in the outbox. When no more may go, none overtakes, not
             # even at QoS 0; but SUBSCRIBE does.
             if o.expect < _SUBACK:
@@ -332,9 +346,10 @@ class Session:
     def _new_pid(self):
         # 1 to 65535, and none that is in use [MQTT-2.3.1-1, 2.3.1-2].
         while True:
-            self.pid = self.pid % 65535 + 1
-            if not self._find(self.pid):
-                return self.pid
+            pid = self.pid % 65535 + 1
+            self.pid += 1
+            if not self._find(pid):
+                return pid
 
     def _find(self, pid):
         for o in self.outbox:
@@ -384,29 +399,35 @@ class Session:
             raise ProtocolError(0x20)
         self.asked = None
         self.state = _UP
-        resumed = self.resumed = body[0]
-        if not resumed:
+        self.resumed = body[0]
+        if not body[0]:
             # Identifiers of the broker's messages mean nothing any more [MQTT-3.1.2-6].
             self.held = []
             self.released = []
+        self._resume(body[0])
+
+    def _resume(self, present):
+        # What was sent on an earlier connection, and not on this one.
+        again = self.again
         for o in list(self.outbox):
             if o.expect == _PUBCOMP:
-                if resumed:
-                    self._answer(0x62, o.pid)
-                else:
+                if not present:
                     o.error = SessionLost()
                     self._finish(o)
-            elif o is self.again and not resumed:
-                self.outbox.remove(o)
-            elif o.sent:
+                elif o.sent == _BEFORE:
+                    o.sent = _NOW
+                    self._answer(0x62, o.pid)
+            elif o.sent == _BEFORE:
                 # With the session, again with DUP and in the original order, which is the
                 # outbox's [MQTT-4.4.0-1, 4.6.0-1, 4.6.0-4]; without it, anew.
-                o.sent = resumed
+                o.sent = present
                 if o.expect < _SUBACK:
-                    o.packet[0] = o.packet[0] & 0xF7 | resumed << 3
-        if self.filters and not resumed:
-            self.again = self.request(0x82, list(self.filters.items()))
-            self.outbox.insert(0, self.outbox.pop())
+                    o.packet[0] = o.packet[0] & 0xF7 | present << 3
+        if not present and (again not in self.outbox or again.sent != _NOW):
+            self.withdraw(again)
+            if self.filters:
+                self.again = self.request(0x82, list(self.filters.items()))
+                self.outbox.insert(0, self.outbox.pop())
         self.on_output()
 
     def _reply(self, first, pid, body):

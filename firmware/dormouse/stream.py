@@ -29,11 +29,11 @@ def write(stream, buf):
         yield _io_queue.queue_write(stream)
 
 
-def open_stream(host: str, port: int, tls=None):
+def open_stream(host: str, port: int, tls=None, name: str | None = None):
     """Connect, and wait until the connection stands or failed. Returns a stream, and the function
     that closes it.
 
-    ``tls`` is an SSLContext; ``host`` is the name that the broker's certificate must bear.
+    ``tls`` is an SSLContext; the broker's certificate must bear ``name``, or else ``host``.
     The name is looked up by the port's resolver, which blocks.
     """
     a = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
@@ -53,7 +53,7 @@ def open_stream(host: str, port: int, tls=None):
         sock = s
         if tls:
             # The handshake is done by the first reads and writes, without blocking.
-            sock = tls.wrap_socket(s, server_hostname=host, do_handshake_on_connect=False)
+            sock = tls.wrap_socket(s, server_hostname=name or host, do_handshake_on_connect=False)
             sock.setblocking(False)
         # A connection that failed says so when CONNECT is written.
         return sock, s.close  # a TLS socket that failed has forgotten what it wraps

@@ -68,6 +68,7 @@ class ModelBroker:
 
     def _connect(self) -> None:
         self.connected = True
+        self.came: set[int] = set()
         self.out += wire.connack(self.present)
         self.present = True
         for pid, qos, payload in self.flight:
@@ -79,6 +80,9 @@ class ModelBroker:
 
     def _publish(self, p: wire.Packet) -> None:
         pid = p.packet_id or 0
+        if pid in self.came:  # no test here needs an identifier twice on one connection
+            self.violations.append(f"PUBLISH {pid} sent again on a living connection")
+        self.came.add(pid or -1)
         if p.qos == 2:
             if pid not in self.seen:
                 self.seen.add(pid)

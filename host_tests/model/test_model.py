@@ -21,9 +21,9 @@ ACTIONS = (
 class World:
     """A client's session, a broker, and the bytes under way between them."""
 
-    def __init__(self, broker: type[ModelBroker] = ModelBroker, **options) -> None:
+    def __init__(self, broker: type[ModelBroker] = ModelBroker) -> None:
         self.broker = broker()
-        self.session = Session(lambda: None, "c", False, window=3, pid=65533, **options)
+        self.session = self.make()
         self.up = b""
         self.sent: dict[int, list[bytes]] = {0: [], 1: [], 2: []}
         self.told: dict[int, list[bytes]] = {0: [], 1: [], 2: []}
@@ -31,6 +31,10 @@ class World:
         self.taken: list = []
         self.n = 0
         self.reconnect()
+
+    def make(self) -> Session:
+        """Return the client's session."""
+        return Session(lambda: None, "c", False, window=3, pid=65533)
 
     def reconnect(self) -> None:
         """Cut: what is under way is lost both ways; then connect."""

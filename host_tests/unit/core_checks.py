@@ -932,11 +932,12 @@ def check_public_names():
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 
-def main():
+def run(checks, names):
+    """Run checks by name, and print a line for each; for MicroPython."""
     failed = 0
-    for name in CHECKS:
+    for name in names:
         try:
-            globals()[name]()
+            checks[name]()
             print("ok", name)
         except Exception as e:
             failed += 1
@@ -947,8 +948,8 @@ def main():
                 import traceback
 
                 traceback.print_exception(e)
-    print("done", len(CHECKS), "checks,", failed, "failed")
+    print("done", len(names), "checks,", failed, "failed")
 
 
 if __name__ == "__main__":
-    main()
+    run(globals(), CHECKS)

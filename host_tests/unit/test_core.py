@@ -1,42 +1,50 @@
-"""The checks of packet.py, session.py and router.py (core_checks.py), on every runtime."""
+"""The checks of the core (core_checks.py, durable_checks.py), on every runtime."""
 
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
 import core_checks
+import durable_checks
 import pytest
 from harness import runtimes
 from harness.needs import needed
 
-PROGRAM = Path(core_checks.__file__)
+MODULES = (core_checks, durable_checks)
+EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
 
 
-@pytest.mark.parametrize("name", core_checks.CHECKS)
-def test_check(name: str) -> None:
-    getattr(core_checks, name)()
+@pytest.mark.parametrize(
+    ("checks", "name"), [(module, name) for module in MODULES for name in module.CHECKS]
+)
+def test_check(checks: ModuleType, name: str) -> None:
+    getattr(checks, name)()
 
 
-def all_passed(output: str) -> None:
+def all_passed(checks: ModuleType, output: str) -> None:
     """Every check must have said so, and their number: a program that ran none has not passed."""
-    for name in core_checks.CHECKS:
+    for name in checks.CHECKS:
         assert f"ok {name}\n" in output, f"{name} did not pass:\n{output}"
-    assert f"done {len(core_checks.CHECKS)} checks, 0 failed" in output, output
+    assert f"done {len(checks.CHECKS)} checks, 0 failed" in output, output
 
 
-def test_on_runtime(runtime: runtimes.Runtime) -> None:
-    with runtime.start(PROGRAM) as device:
+@EACH
+def test_on_runtime(runtime: runtimes.Runtime, checks: ModuleType) -> None:
+    assert checks.__file__
+    with runtime.start(Path(checks.__file__)) as device:
         assert device.wait_exit(60) == 0
-        all_passed("\n".join(device.lines) + "\n")
+        all_passed(checks, "\n".join(device.lines) + "\n")
 
 
-def test_on_newest_micropython() -> None:
+@EACH
+def test_on_newest_micropython(checks: ModuleType) -> None:
     """MicroPython's newest release, compiled to WebAssembly, in Node: no sockets, but the core."""
     command = [
         *needed(runtimes.get.node_micropython),
         "--path",
         str(runtimes.FIRMWARE),
-        str(PROGRAM),
+        str(checks.__file__),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
-    all_passed(done.stdout)
+    all_passed(checks, done.stdout)

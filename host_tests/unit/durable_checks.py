@@ -1,0 +1,493 @@
+"""Checks of durable.py and of what sleep.py decides without a network, on every runtime.
+
+See core_checks.py, whose way this is. Bytes are written out by hand from the standard.
+"""
+
+import core_checks
+from core_checks import Line, h, raises, same
+from dormouse.durable import CLEAN, DurableSession
+from dormouse.session import OutboxFull, Refused, Session, SessionLost
+from dormouse.store import Store, StoreFull
+
+SECOND = 1000
+HELLO = "10 0d 0004'MQTT' 04 00 003c 0001'c'"
+FENCE = "c000"
+
+
+class Medium(Store):
+    """Says what was saved since it was last asked; ``room``: messages at most."""
+
+    survives = 2
+    room = 99
+
+    def __init__(self, data=None):
+        self.first = data or {}
+        self.log = []
+        super().__init__()
+
+    def read(self):
+        return self.first
+
+    def write(self, changes):
+        messages = [key for key in self.data if key >= 0x40000]
+        if len(messages) > self.room:
+            raise StoreFull
+        self.log.append(dict(changes))
+
+    def saved(self):
+        log = self.log
+        self.log = []
+        return log
+
+
+class Sleeper(Line):
+    """A durable session and the bytes it would write and read."""
+
+    def __init__(self, store=None, burst=True, **options):
+        self.kicks = 0
+        self.store = store or Medium()
+        self.session = DurableSession(self.kick, "c", self.store, clean=False, **options)
+        self.session.burst = burst
+
+    def again(self, **options):
+        """The chip slept deeply, or lost its power: what the store had is all there is."""
+        data = {key: bytearray(value) for key, value in self.store.data.items()}
+        return Sleeper(Medium(data), **options)
+
+    def connect(self, text, now=0):
+        self.session.connect(now)
+        self.writes(text, now)
+
+    def known(self):
+        """Let the broker have a session."""
+        self.session.connect(0)
+        self.writes(HELLO)
+        self.reads("20 02 00 00")
+        self.session.lost()
+        self.written()
+        self.store.saved()
+        return self
+
+
+def bits(value, count=4):
+    return value.to_bytes(count, "big")
+
+
+# --- what is on the medium before which byte
+
+
+def check_publish_is_saved():
+    s = Sleeper()
+    s.session.publish("a", b"1", 1)
+    same(s.store.saved(), [{0x40001: h("32 06 0001'a' 0001 '1'"), 5: bits(0)}])
+    s.session.publish("a", b"2", 0)  # may get lost
+    same(s.store.saved(), [])
+    s.session.publish("a", b"3", 2)
+    same(s.store.saved(), [{0x40002: h("34 06 0001'a' 0002 '3'")}])
+    # Connected, one record is enough, with what is sent: before the bytes are out.
+    s.session.connect(0)
+    s.writes(HELLO)
+    s.reads("20 02 00 00")
+    s.session.publish("a", b"4", 1)
+    same(s.store.saved(), [])
+    data = s.session.take(0)
+    assert data[:4] == h("32 06 0001")
+    same(s.store.saved(), [{2: b"", 5: bits(3), 0x40003: h("32 06 0001'a' 0003 '4'")}])
+
+
+def check_handshakes_out():
+    s = Sleeper().known()
+    s.session.publish("a", b"1", 2)
+    s.session.publish("a", b"2", 1)
+    s.connect(HELLO + "34 06 0001'a' 0001 '1' 32 06 0001'a' 0002 '2'")
+    s.store.saved()
+    s.reads("20 02 01 00 50 02 0001")
+    data = bytes(s.session.take(0))
+    same(data, h("62 02 0001"))
+    # PUBREC before PUBREL; the message is needed no more.
+    same(s.store.saved(), [{0x40001: None, 0x20000: b"\x00\x01"}])
+    s.reads("40 02 0002 70 02 0001")
+    same(s.store.saved(), [])
+    assert s.session.take(0) is None
+    same(s.store.saved(), [{0x40002: None, 0x20000: None}])
+    same(sorted(s.store.data), [2, 5])
+
+
+def check_window_is_freed_at_pubcomp():
+    s = Sleeper(window=1).known()
+    s.session.publish("a", b"1", 2)
+    s.session.publish("a", b"2", 2)
+    s.connect(HELLO + "34 06 0001'a' 0001 '1'")
+    s.reads("20 02 01 00 50 02 0001")
+    s.writes("62 02 0001")
+    s.reads("70 02 0001")
+    s.writes("34 06 0001'a' 0002 '2'")
+
+
+def check_handshakes_in():
+    s = Sleeper().known()
+    s.connect(HELLO)
+    s.reads("20 02 01 00 34 06 0001't' 0007 'x'")
+    s.written()
+    same(s.store.saved(), [])  # the broker has it yet, and nobody has processed it
+    s.session.inbox.pop(0).ack(b"state")
+    # One record, there when ack returns: what was processed, and that it was.
+    same(s.store.saved(), [{1: b"state", 0x10007: b""}])
+    s.writes("50 02 0007")
+    again = s.again()
+    same(again.session.committed, b"state")
+    state = again.session.committed
+    state += b"!"  # of what a medium read, the application gets a copy
+    same(again.store.data[1], b"state")
+    again.connect(HELLO)
+    again.reads("20 02 01 00 3c 06 0001't' 0007 'x'")
+    again.writes("50 02 0007")
+    same(again.session.inbox, [])
+    again.reads("62 02 0007")
+    again.store.saved()
+    data = bytes(again.session.take(0))
+    same(data, h("70 02 0007"))
+    # The identifier is forgotten before the broker may use it anew.
+    same(again.store.saved(), [{0x10007: None}])
+
+
+def check_done_out_of_turn():
+    s = Sleeper().known()
+    s.connect(HELLO)
+    s.reads("20 02 01 00 34 06 0001't' 0001 'x' 34 06 0001't' 0002 'y'")
+    first, second = s.session.inbox
+    second.ack("y done")
+    # Its PUBREC waits for its turn; that it was processed does not.
+    same(s.store.saved(), [{1: b"y done", 0x10002: b""}])
+    s.writes("")
+    again = s.again()
+    again.connect(HELLO)
+    again.reads("20 02 01 00 3c 06 0001't' 0001 'x' 3c 06 0001't' 0002 'y'")
+    same([m.payload for m in again.session.inbox], [b"x"])
+    first.ack()
+    s.writes("50 02 0001 50 02 0002")
+
+
+def check_commit_needs_a_store():
+    line = Line().up()
+    line.reads("30 04 0001't' 'x'")
+    raises(AttributeError, line.session.inbox[0].ack, b"state")
+    assert not line.session.inbox[0].done
+
+
+def check_subscriptions_are_kept():
+    s = Sleeper()
+    s.session.request(0x82, [("a/\xe9", 1), ("b", 2)])
+    s.session.connect(0)
+    s.writes(HELLO)
+    s.reads("20 02 00 00")
+    s.written()
+    s.reads("90 04 0001 01 02")
+    s.written()
+    again = s.again()
+    same(again.session.filters, {"a/\xe9": 1, "b": 2})
+    again.session.request(0xA2, ["b"])
+    again.connect(HELLO + "a2 05 0001 0001'b'")
+    again.reads("20 02 01 00 b0 02 0001")
+    again.written()
+    same(again.again().session.filters, {"a/\xe9": 1})
+
+
+def check_order_and_dup():
+    s = Sleeper(window=2).known()
+    for n in b"123":
+        s.session.publish("a", bytes((n,)), 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1' 32 06 0001'a' 0002 '2'")
+    # 1 and 2 were sent, perhaps; 3 never was, and says so after any number of resets.
+    again = s.again(window=3).again(window=3)
+    again.session.publish("a", b"4", 1)
+    again.connect(HELLO + "3a 06 0001'a' 0001 '1' 3a 06 0001'a' 0002 '2' 32 06 0001'a' 0003 '3'")
+    again.reads("20 02 01 00 40 02 0001")
+    again.writes("32 06 0001'a' 0004 '4'")
+
+
+def check_order_of_pubrel():
+    s = Sleeper().known()
+    for n in b"123":
+        s.session.publish("a", bytes((n,)), 2)
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00 50 02 0002")
+    s.writes("62 02 0002")
+    s.reads("50 02 0001")
+    s.writes("62 02 0001")
+    again = s.again()
+    # In the order of the PUBRECs [MQTT-4.6.0-4].
+    again.connect(HELLO + "62 02 0002 62 02 0001 3c 06 0001'a' 0003 '3'")
+    again.reads("20 02 01 00 70 02 0002")
+    again.written()
+    third = again.again()
+    third.connect(HELLO + "62 02 0001 3c 06 0001'a' 0003 '3'")
+    # A new one goes behind it, also where the number of the one before is free again.
+    third.reads("20 02 01 00 50 02 0003 70 02 0001")
+    third.writes("62 02 0003")
+    third.again().connect(HELLO + "62 02 0003")
+
+
+def check_identifiers_go_on():
+    s = Sleeper(pid=65534).known()
+    s.session.publish("a", b"", 1)
+    s.session.publish("a", b"", 1)
+    s.connect(HELLO + "32 05 0001'a' ffff 32 05 0001'a' 0001")
+    s.reads("20 02 01 00 40 02 0001")
+    s.written()
+    again = s.again(pid=500)
+    again.session.publish("a", b"", 1)
+    again.connect(HELLO + "3a 05 0001'a' ffff 32 05 0001'a' 0002")
+
+
+def check_power_lost_between_two_stores():
+    # A layered store had both, PUBREC in the one and not yet removed the packet in the other.
+    s = Sleeper(Medium({2: b"", 5: bits(1), 0x20000: b"\0\1", 0x40001: h("34 05 0001'a' 0001")}))
+    s.connect(HELLO + "62 02 0001")
+    same(s.store.saved(), [{0x40001: None}])
+    # The small one is gone: any message may have been sent.
+    s = Sleeper(Medium({0x40009: h("34 05 0001'a' 0009"), 0x40007: h("32 05 0001'a' 0007")}))
+    s.session.publish("a", b"", 1)
+    s.session.connect(0)
+    s.writes(HELLO)  # nobody knows of a session: carefully
+    s.reads("20 02 01 00")
+    s.writes("3a 05 0001'a' 0007 3c 05 0001'a' 0009 32 05 0001'a' 000a")
+
+
+# --- room
+
+
+def check_full():
+    s = Sleeper(outbox=2, full="refuse")
+    s.session.publish("a", b"1", 1)
+    s.session.publish("a", b"2", 1)
+    raises(OutboxFull, s.session.publish, "a", b"3", 1)
+    s = Sleeper(outbox=2, full="oldest").known()
+    first = s.session.publish("a", b"1", 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1'")  # sent, perhaps: that one stays
+    s.session.lost()
+    second = s.session.publish("a", b"2", 2)
+    third = s.session.publish("a", b"3", 1)
+    assert second.done and isinstance(second.error, OutboxFull) and not first.done
+    assert not third.done and third.error is None
+    raises(OutboxFull, s.session.publish, "a", b"4", 0)  # what may get lost displaces nothing
+    again = s.again()
+    again.connect(HELLO + "3a 06 0001'a' 0001 '1' 32 06 0001'a' 0004 '3'")
+    raises(ValueError, Sleeper, full="newest")
+    raises(ValueError, DurableSession, None, "c", Medium(), clean=True)
+
+
+def check_full_store():
+    s = Sleeper(full="refuse").known()
+    s.store.room = 1
+    s.session.publish("a", b"1", 1)
+    raises(OutboxFull, s.session.publish, "a", b"2", 1)
+    same(len(s.session.outbox), 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1'")
+    s = Sleeper(full="oldest").known()
+    s.store.room = 1
+    first = s.session.publish("a", b"1", 1)
+    s.session.publish("a", b"2", 1)
+    assert isinstance(first.error, OutboxFull)
+    s.connect(HELLO + "32 06 0001'a' 0003 '2'")
+
+
+def check_failed_write_sends_nothing():
+    s = Sleeper().known()
+    s.session.connect(0)
+    s.writes(HELLO)
+    s.reads("20 02 01 00")
+    s.session.publish("a", b"1", 1)
+    s.store.room = 0
+    raises(StoreFull, s.session.take, 0)
+    s.session.lost()
+    s.store.room = 1
+    s.connect(HELLO + "3a 06 0001'a' 0001 '1'")
+
+
+# --- the burst
+
+
+def check_burst():
+    s = Sleeper().known()
+    s.session.publish("a", b"1", 1)
+    s.session.fencing = True
+    s.connect(HELLO + "32 06 0001'a' 0001 '1'" + FENCE)
+    assert not s.session.proven
+    s.reads("20 02 01 00")
+    assert not s.session.proven and s.session.asked is not None  # PINGRESP is due
+    s.writes("")
+    s.reads("40 02 0001 d0 00")
+    assert s.session.proven and s.session.asked is None
+    same(s.session.fence, CLEAN)
+
+
+def check_first_time_is_careful():
+    s = Sleeper()
+    s.session.fencing = True
+    s.session.publish("a", b"1", 1)
+    s.connect(HELLO)
+    s.reads("20 02 00 00")
+    s.writes("32 06 0001'a' 0001 '1'" + FENCE)
+
+
+def check_fence():
+    s = Sleeper().known()
+    s.session.fencing = True
+    s.connect(HELLO + FENCE)
+    s.reads("20 02 01 00 32 06 0001't' 0001 'x' d0 00")
+    assert s.session.fence not in (CLEAN, 1)  # there may be more
+    s.session.inbox.pop().ack()
+    s.session.fence = 1
+    s.writes("40 02 0001" + FENCE)
+    # PUBREL is no message, but its PUBCOMP makes room for one.
+    s.reads("62 02 0005 d0 00")
+    assert s.session.fence not in (CLEAN, 1)
+    s.session.fence = 1
+    s.writes("70 02 0005" + FENCE)
+    s.reads("d0 00")
+    same(s.session.fence, CLEAN)
+    s.reads("30 04 0001't' 'x'")  # came after all
+    assert s.session.fence != CLEAN
+
+
+def check_fence_behind_a_long_burst():
+    s = Sleeper().known()
+    s.session.fencing = True
+    for _ in range(4):
+        s.session.publish("a", b"x" * 300, 1)
+    s.session.connect(0)
+    out = s.written()
+    same(out[-2:], h(FENCE))
+    same(out.count(h(FENCE)), 1)
+    same(len(out), 15 + 4 * 308 + 2)
+
+
+def check_burst_and_the_session_is_gone():
+    s = Sleeper(window=3).known()
+    s.session.filters["f"] = 1
+    for n in b"1234":
+        s.session.publish("a", bytes((n,)), 2)
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00 50 02 0001")
+    s.written()
+    again = s.again(window=3)
+    lost, second, third, fourth = again.session.outbox
+    again.connect(HELLO + "62 02 0001 3c 06 0001'a' 0002 '2' 3c 06 0001'a' 0003 '3'")
+    again.reads("20 02 00 00")
+    # What went in the burst is not sent again; what did not, anew; the one whose PUBREL meant
+    # nothing to the broker, and which it may have passed on: nobody can know.
+    assert lost.done and isinstance(lost.error, SessionLost)
+    again.writes("82 06 0005 0001'f' 01 34 06 0001'a' 0004 '4'")
+    again.reads("70 02 0001 50 02 0002 50 02 0003 90 03 0005 01")
+    again.writes("62 02 0002 62 02 0003")
+    again.reads("50 02 0004 70 02 0002 70 02 0003")
+    again.writes("62 02 0004")
+    assert second.done and third.done and not fourth.done
+    same([bytes(v) for key, v in again.store.data.items() if key > 255], [b"\0\4"])
+    again.reads("70 02 0004")
+    again.written()
+    same([key for key in again.store.data if key > 255], [])
+
+
+def check_burst_refused():
+    s = Sleeper().known()
+    s.session.publish("a", b"1", 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1'")
+    raises(Refused, s.reads, "20 02 00 03")
+    s.session.lost()
+    s.connect(HELLO)  # carefully, from now on
+    s.reads("20 02 01 00")
+    s.writes("3a 06 0001'a' 0001 '1'")
+
+
+def check_burst_without_answer():
+    s = Sleeper().known()
+    s.session.publish("a", b"1", 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1'")
+    s.session.lost()
+    assert s.session.doubt
+    s.connect(HELLO)
+    s.session.lost()
+    # CONNACK came, and nothing else: it dropped what was behind CONNECT.
+    s = s.again()
+    s.connect(HELLO + "3a 06 0001'a' 0001 '1'")
+    s.reads("20 02 01 00")
+    s.session.lost()
+    assert s.session.doubt
+    # Nothing but CONNACK was to come.
+    s = Sleeper().known()
+    s.session.publish("a", b"1", 0)
+    s.connect(HELLO + "30 04 0001'a' '1'")
+    s.reads("20 02 01 00")
+    s.session.lost()
+    assert not s.session.doubt
+
+
+# --- sleep.py
+
+
+def hour(planned, keepalive=60, publish=False):
+    """Wake for an hour as planned, or when the budget says so. Returns the wakes, PINGREQs, and
+    wakes that were only for a PINGREQ."""
+    from dormouse.sleep import sleep_budget
+
+    session = Session(lambda: None, "c", keepalive=keepalive)
+    session.connect(0)
+    session.take(0)
+    session.receive(memoryview(h("20 02 00 00")), 0)
+    now = due = wakes = pings = only = last = 0
+    while now < 3600 * SECOND:
+        work = now >= due
+        wakes += 1
+        if work:
+            due = now + planned
+            if publish:
+                session.publish("a", b"1", 1)
+                session.take(now)
+                last = now
+                session.receive(memoryview(h("40 02") + bytes(session.outbox[0].packet[5:7])), now)
+        left = sleep_budget(session, now, due - now)
+        ping = False
+        while True:
+            data = session.take(now)
+            if not data:
+                break
+            ping = ping or data[-2:] == h(FENCE)
+            # The standard's limit, of which a broker allows half as much again [MQTT-3.1.2-23].
+            assert now - last <= keepalive * SECOND, (now, last)
+            last = now
+        if ping:
+            pings += 1
+            only += not work
+            session.receive(memoryview(h("d0 00")), now)
+        same(session.asked, None)
+        assert 0 < left <= planned, left
+        now += left
+    return wakes, pings, only
+
+
+def check_pings_join_planned_wakes():
+    try:
+        from os import urandom  # MicroPython in Node has none, which a Node needs
+    except ImportError:
+        return
+    assert urandom
+    # 50 s wakes that send nothing: each must ping, for the next is too late; none is only for it.
+    same(hour(50 * SECOND), (72, 71, 0))  # the first has just connected
+    # ... and 20 s wakes: the first after a ping can leave it to the next, that one cannot.
+    same(hour(20 * SECOND), (180, 89, 0))
+    # What the wakes send and hear does as well: no pings.
+    same(hour(50 * SECOND, publish=True), (72, 0, 0))
+    # A plan longer than the keep-alive allows: only then there are wakes for nothing else.
+    same(hour(100 * SECOND), (72, 72, 36))
+    # No keep-alive: no pings.
+    same(hour(50 * SECOND, keepalive=0), (72, 0, 0))
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+if __name__ == "__main__":
+    core_checks.run(globals(), CHECKS)
