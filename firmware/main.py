@@ -1,159 +1,140 @@
-"""A sensor node, ready to flash: readings out, commands in, over one MQTT session that lasts.
+"""A sensor node that sleeps, ready to flash: readings out, commands in, once in each period.
 
-Reads ``config.json`` from the folder it starts in (see ``config.example.json``); on a desk its
-path can be given as an argument. Edit ``read_sensors`` and ``obey`` for your own device.
+Reads ``config.json`` from the folder it starts in (see ``config.example.json``). Edit
+``read_sensors`` and ``obey`` for your own device. Each time the chip wakes, this file runs from its
+beginning; what lasts is in the store: messages on their way, and ``Node.state``.
 
 What it publishes under the configured topic:
-    state        QoS 1, retained: online; offline when the broker misses it (its will)
+    state        retained: until when it sleeps; "lost" when the broker misses it (its will)
     light        QoS 0: a reading that may get lost
     temperature  QoS 1: a reading that arrives, perhaps twice after a lost connection
     meter        QoS 2: a pulse that must be counted once
 What it takes:
     set/+        QoS 1: a setting; taking the same one twice does no harm
-    do/+         QoS 2: an action, done once
+    do/+         QoS 2: an action, done once, whatever is cut
 """
 
 import asyncio
 import json
-import sys
 
 from dormouse import Client, OutboxFull, Will
-from dormouse.router import Router
+from dormouse.sleep import Node
 
 
 def load_config() -> dict:
     """Return the settings. Raises OSError without the file, ValueError if it is not JSON."""
-    path = sys.argv[1] if len(sys.argv) > 1 else "config.json"
-    with open(path) as f:
+    with open("config.json") as f:
         return json.load(f)
 
 
-async def join_wifi(ssid: str, password: str, timeout: int = 30) -> None:
-    """Join a WLAN on a chip. Raises OSError if it does not work within ``timeout`` seconds."""
-    import network
+def make_store(name: str):
+    """Return the store that the settings name (docs/sleep.md tells which to choose)."""
+    if name == "rtc":  # ESP32: RTC memory, no wear; lost with the power
+        from dormouse.rtc import RTCStore
 
-    wlan = network.WLAN(network.STA_IF)
-    wlan.active(True)
-    if not wlan.isconnected():
-        wlan.connect(ssid, password)
-        for _ in range(timeout * 10):
-            await asyncio.sleep(0.1)
-            if wlan.isconnected():
-                return
-        raise OSError("no WLAN %r: status %r" % (ssid, wlan.status()))
+        return RTCStore()
+    if name == "nvs":  # ESP32: a partition of its own
+        from dormouse.nvs import NVSStore
+
+        return NVSStore()
+    from dormouse.journal import Journal  # any chip: a file; survives power loss
+
+    return Journal("dormouse.journal")
 
 
-class Node:
-    """The node: its client, its settings, and how far it has counted."""
+class SensorNode:
+    """The application: its node, its settings, and what it must not forget."""
 
     def __init__(self, config: dict) -> None:
         self.topic = config["topic"]
-        self.period = config.get("period", 10)  # s
-        self.limit = config.get("readings", 0)  # 0: for ever
-        self.count = 0
-        self.dropped = 0  # readings for which the outbox had no room
-        self.waiting = []  # (name, number, Message) of what is not acknowledged yet
-        state = self.topic + "/state"
-        self.client = Client(
+        topic = self.topic + "/state"
+        store = make_store(config.get("store", "journal"))
+        client = Client(
             config["host"],
             config.get("port", 0),
             client_id=config.get("client_id"),
             clean=False,
             keepalive=config.get("keepalive", 60),
-            will=Will(state, b"offline", 1, True),
+            will=Will(topic, b'{"lost":true}', 1, True),
             username=config.get("username"),
             password=config.get("password"),
-            outbox=config.get("outbox", 32),
-            backoff=tuple(config.get("backoff", (1, 60))),
+            timeout=config.get("timeout", 5),
+            outbox=config.get("outbox", 64),
+            store=store,
+            full="oldest",
         )
+        wifi = None
+        if "wifi" in config:
+            from dormouse.wifi import Wifi
+
+            wifi = Wifi(config["wifi"]["ssid"], config["wifi"]["password"], store)
+        self.node = Node(
+            client,
+            config.get("period", 300),
+            config.get("budget", 10000),
+            ((self.topic + "/set/+", 1), (self.topic + "/do/+", 2)),
+            wifi,
+            topic,
+        )
+        if store.warning:
+            print("store:", store.warning)
+        # What the application must not forget: how far it has counted, and its settings.
+        self.state = {"count": 0, "relay": 0}
+        committed = client.session.committed
+        if committed:
+            self.state.update(json.loads(committed))
 
     def read_sensors(self) -> tuple:
         """Return light, temperature and meter reading. Put your own sensors here."""
-        self.count += 1
-        return self.count * 7 % 100, 20 + self.count % 10 / 2, self.count
+        n = self.state["count"] = self.state["count"] + 1
+        return n * 7 % 100, 20 + n % 10 / 2, n
 
-    def obey(self, message) -> None:
-        """Do what a command asks for. Put your own actions here."""
-        name = message.topic[len(self.topic) + 1 :]
-        print("command", message.qos, name, str(message.payload, "utf-8"))
-        if name == "set/period":
-            self.period = float(message.payload)
+    def obey(self, name: str, payload: bytes) -> None:
+        """Do what a command asks for. Put your own actions here.
+
+        At the start of ``run`` the outputs are set to what was committed last, so an action that a
+        power cut interrupted before it was committed is done again from the same beginning.
+        """
+        if name == "do/toggle":
+            self.state["relay"] ^= 1
+        elif name.startswith("set/"):
+            self.state[name[4:]] = str(payload, "utf-8")
+
+    def set_outputs(self) -> None:
+        """Set relays and such to ``state``."""
 
     def publish(self, name: str, value, qos: int) -> None:
-        """Queue one reading; with no room left in the outbox it is counted as dropped."""
-        payload = json.dumps({"n": self.count, "value": value})
+        """Queue a reading; at QoS 1 and 2 it is in the store when this returns."""
+        count = self.state["count"]
+        payload = json.dumps({"n": count, "value": value})
         try:
-            o = self.client.publish_nowait(self.topic + "/" + name, payload, qos)
-            self.waiting.append((name, self.count, o))
-            print("sent", name, self.count)
+            self.node.publish(self.topic + "/" + name, payload, qos)
+            print("sent", name, count)
         except OutboxFull:
-            self.dropped += 1
-            print("dropped", name, self.count)
-
-    def report(self) -> None:
-        """Print what was acknowledged, or lost with the broker's session, since the last time."""
-        for item in list(self.waiting):
-            name, count, o = item
-            if o.done:
-                self.waiting.remove(item)
-                print(repr(o.error).split("(")[0] if o.error else "done", name, count)
-
-    async def measure(self) -> None:
-        """Publish readings for ever, or as many as asked for and until all are acknowledged."""
-        while not self.limit or self.count < self.limit:
-            light, temperature, meter = self.read_sensors()
-            self.publish("light", light, 0)
-            self.publish("temperature", temperature, 1)
-            self.publish("meter", meter, 2)
-            await self.rest(self.period)
-        while self.waiting:
-            await self.rest(0.05)
-
-    async def rest(self, seconds: float) -> None:
-        """Wait, and report; raise what ended the client or a command meanwhile."""
-        await asyncio.sleep(seconds)
-        self.report()
-        for task in self.tasks:
-            if task.done():
-                await task
-
-    async def watch(self) -> None:
-        """Say online after each connect, for the broker may have published the will; subscribe
-        once, for the library repeats that where a broker forgot."""
-        client = self.client
-        subscribed = False
-        while True:
-            await client.wait_connected()
-            print("connected")
-            await client.publish(self.topic + "/state", b"online", 1, True)
-            if not subscribed:
-                await client.subscribe((self.topic + "/set/+", 1), (self.topic + "/do/+", 2))
-                subscribed = True
-                print("subscribed")
-            await client.wait_connected(False)
-            print("lost", repr(client.error))
+            print("dropped", name, count)
 
     async def run(self) -> None:
-        """Connect, and work until the readings asked for are out. Raises what ended the client."""
-        router = Router()
-        router.on(self.topic + "/set/+", self.obey)
-        router.on(self.topic + "/do/+", self.obey)
-        self.client.start()
-        self.tasks = [asyncio.create_task(c) for c in (router.run(self.client), self.watch())]
-        await self.measure()
-        for task in self.tasks:
-            task.cancel()
-        await self.client.publish(self.topic + "/state", b"offline", 1, True)
-        await self.client.disconnect()
-        print("end", self.count, "dropped", self.dropped)
-
-
-async def main() -> None:
-    config = load_config()
-    if "wifi" in config:
-        await join_wifi(config["wifi"]["ssid"], config["wifi"]["password"])
-    await Node(config).run()
+        """Be awake once: measure, send, obey, sleep."""
+        node = self.node
+        session = node.session
+        print("wake", node.reason, "relay", self.state["relay"])
+        self.set_outputs()
+        light, temperature, meter = self.read_sensors()
+        session.commit(json.dumps(self.state))  # goes into the record of the next message
+        self.publish("meter", meter, 2)
+        self.publish("temperature", temperature, 1)
+        self.publish("light", light, 0)
+        async for message in node.wake():
+            name = message.topic[len(self.topic) + 1 :]
+            print("command", message.qos, name, str(message.payload, "utf-8"))
+            self.obey(name, message.payload)
+            message.ack(json.dumps(self.state))  # both in one record, or none of them
+            self.set_outputs()
+        if node.error:
+            print("error", repr(node.error))
+        print("asleep", node.next_wake(), "ms,", node.waiting(), "waiting")
+        node.sleep()
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    asyncio.run(SensorNode(load_config()).run())

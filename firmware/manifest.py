@@ -3,6 +3,20 @@
 # https://docs.micropython.org/en/latest/reference/manifest.html
 package(
     "dormouse",
-    files=("__init__.py", "packet.py", "session.py", "client.py", "stream.py", "router.py"),
+    files=(
+        "__init__.py",
+        "packet.py",
+        "session.py",
+        "client.py",
+        "stream.py",
+        "router.py",
+        "store.py",
+        "durable.py",
+        "journal.py",
+        "rtc.py",
+        "nvs.py",
+        "sleep.py",
+        "wifi.py",
+    ),
     opt=3,
 )

@@ -1,5 +1,6 @@
 """The demo: its counting, by numbers made up here; its runs, as a user starts them."""
 
+import random
 import re
 import signal
 import subprocess
@@ -10,26 +11,28 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.needs import missing
+from harness.needs import missing, mosquitto_argv
 from harness.runtimes import RUNTIMES
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 
 import demo  # noqa: E402
+import demo_count as count  # noqa: E402
+import demo_life  # noqa: E402
 
 FULL = range(1, 11)
-OPTIONS = ["--plain", "--readings", "50", "--cuts", "2"]
+OPTIONS = ["--plain", "--pause", "0"]
 
 
-def tallies(**changed: demo.Tally) -> list[demo.Tally]:
+def tallies(**changed: count.Tally) -> list[count.Tally]:
     """Return the tallies of QoS 0, 1 and 2, perfect but for those given as `q0` and so on."""
-    return [changed.get(f"q{q}", demo.tally(q, FULL, FULL)) for q in (0, 1, 2)]
+    return [changed.get(f"q{q}", count.tally(q, FULL, FULL)) for q in (0, 1, 2)]
 
 
-def last_line(**changed: demo.Tally) -> str:
+def last_line(**changed: count.Tally) -> str:
     """Return the last line of a run with these readings and perfect commands."""
-    return demo.final_lines(tallies(**changed), tallies()[1:], [])[-1]
+    return count.final_lines(tallies(**changed), tallies()[1:], [])[-1]
 
 
 # --- Counting -------------------------------------------------------------------------------------
@@ -37,13 +40,16 @@ def last_line(**changed: demo.Tally) -> str:
 
 def test_all_arrived() -> None:
     assert last_line().startswith("promise kept")
-    lines = demo.final_lines(tallies(), tallies()[1:], [])
-    assert [line.split()[:2] for line in lines[1:4]] == [["0", "10"], ["1", "10"], ["2", "10"]]
+    lines = count.final_lines(tallies(), tallies()[1:], [])
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["0", "readings", "10"],
+        ["1", "readings", "10"],
+    ]
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_lost(qos: int) -> None:
-    t = demo.tally(qos, FULL, [n for n in FULL if n != 4])
+    t = count.tally(qos, FULL, [n for n in FULL if n != 4])
     assert (t.sent, t.received, t.lost) == (10, 9, [4])
     assert t.faults() == (["lost: 4"] if qos else [])
     assert last_line(**{f"q{qos}": t}).startswith("PROMISE BROKEN" if qos else "promise kept")
@@ -51,68 +57,87 @@ def test_lost(qos: int) -> None:
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_doubled(qos: int) -> None:
-    t = demo.tally(qos, FULL, [*FULL, 10])
+    t = count.tally(qos, FULL, [*FULL, 10])
     assert (t.received, t.doubled, t.unordered) == (10, [10], [])
     assert t.faults() == ([] if qos == 1 else ["doubled: 10"])
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_order(qos: int) -> None:
-    assert demo.tally(qos, FULL, [1, 3, 2, *range(4, 11)]).faults() == ["out of order: 2"]
+    assert count.tally(qos, FULL, [1, 3, 2, *range(4, 11)]).faults() == ["out of order: 2"]
 
 
 def test_repeated_in_a_later_place_is_in_order() -> None:
-    assert demo.tally(1, FULL, [1, 2, 3, 2, 3, *range(4, 11)]).faults() == []
+    assert count.tally(1, FULL, [1, 2, 3, 2, 3, *range(4, 11)]).faults() == []
+
+
+def test_number_said_twice_was_two_messages() -> None:
+    assert count.tally(2, [*FULL, 10], FULL).faults() == ["lost: 10"]
 
 
 def test_never_sent() -> None:
-    assert demo.tally(2, FULL, [*FULL, 11]).faults() == ["never sent: 11"]
+    assert count.tally(2, FULL, [*FULL, 11]).faults() == ["never sent: 11"]
 
 
-def test_what_the_broker_forgot_is_apart() -> None:
-    t = demo.tally(2, FULL, [n for n in FULL if n not in (4, 5)], forgotten=[4])
-    assert (t.lost, t.apart) == ([5], [4])
-    assert demo.tally(2, FULL, FULL, forgotten=[4]).apart == []
-
-
-def test_sent_anew_is_apart_and_no_excuse_at_qos_2() -> None:
-    seen = [1, 2, 3, 3, *range(4, 11)]
-    t = demo.tally(1, FULL, seen, again=[3])
-    assert (t.doubled, t.apart) == ([], [3])
-    assert demo.tally(2, FULL, seen, again=[3]).faults() == ["doubled: 3"]
+def test_what_may_have_been_sent_may_come_once_or_not_at_all() -> None:
+    assert count.tally(2, FULL, FULL, maybe=[11]).faults() == []
+    assert count.tally(2, FULL, [*FULL, 11], maybe=[11]).faults() == []
+    assert count.tally(2, FULL, [*FULL, 11, 11], maybe=[11]).faults() == ["doubled: 11"]
 
 
 def test_lost_command_and_other_faults_break_it() -> None:
-    commands = [demo.tally(1, FULL, FULL), demo.tally(2, FULL, FULL[:-1])]
-    line = demo.final_lines(tallies(), commands, ["only 1 of 2 cuts"])[-1]
-    assert line == "PROMISE BROKEN: only 1 of 2 cuts; commands at QoS 2 lost: 10"
+    commands = [count.tally(1, FULL, FULL), count.tally(2, FULL, FULL[:-1])]
+    line = count.final_lines(tallies(), commands, ["the relay is 1"])[-1]
+    assert line == "PROMISE BROKEN: the relay is 1; commands at QoS 2 lost: 10"
 
 
-def test_node_facts() -> None:
-    facts = demo.node_facts(
-        [
-            "connected",
-            "sent meter 1",
-            "sent meter 2",
-            "done meter 1",
-            "SessionLost meter 2",
-            "dropped light 3",
-            "command 2 do/pulse 7",
-            "subscribed",
-            "lost ConnectionLost('closed',)",
-        ]
+def boot(*lines: str, relay: int = 0, died: bool = False) -> count.Facts:
+    """Return what a boot with this output said."""
+    return count.facts([f"wake timer relay {relay}", *lines], died)
+
+
+def test_facts() -> None:
+    facts = boot(
+        "sent meter 1",
+        "dropped light 3",
+        "command 2 do/toggle 7",
+        'command 0 state {"asleep":309,"until":0}',
+        "error ConnectionLost('backoff', 0)",
+        "asleep 299967 ms, 5 waiting",
+        relay=1,
     )
-    assert facts.sent["meter"] == [1, 2]
-    assert (facts.done["meter"], facts.session_lost["meter"]) == ({1}, {2})
-    assert (facts.commands["do/pulse"], facts.dropped) == ([7], 1)
-    assert facts.subscribed and not facts.connected
+    assert (facts.reason, facts.relay, facts.sent) == ("timer", 1, {"meter": 1})
+    assert (facts.commands, facts.dropped, facts.waiting) == ([("do/toggle", 7)], 1, 5)
+    assert facts.skipped and not boot().skipped
 
 
-def test_plan_has_a_restart_and_no_cut_behind_pubrec() -> None:
-    for cuts in range(1, 20):
-        steps = demo.plan(cuts)
-        assert len(steps) == cuts and any(step.restart for step in steps)
-        assert all(step.offset <= (120 if step.way == "up" else 8) for step in steps)
+def test_accepted_is_what_the_node_said() -> None:
+    boots = [boot("sent meter 1"), boot(died=True), boot(died=True), boot("sent meter 3")]
+    assert count.accepted(boots, "meter") == ([1, 3], {2, 3})
+    assert count.accepted([boot("sent meter 1"), boot()], "meter") == ([1], set())
+
+
+def test_a_command_in_hand_at_a_power_cut_counts_once() -> None:
+    boots = [boot("command 2 do/toggle 1", died=True), boot("command 2 do/toggle 1"), boot(relay=1)]
+    assert count.obeyed(boots, "do/toggle") == [[], [1], []]
+    assert count.relay_faults(boots) == []
+    boots[0].died = False  # then it was doubled
+    assert count.obeyed(boots, "do/toggle") == [[1], [1], []]
+    assert count.relay_faults(boots)
+
+
+def test_toggle_committed_and_yet_again_is_seen_at_the_relay() -> None:
+    toggle = "command 2 do/toggle 1"
+    boots = [boot(toggle, died=True), boot(toggle, relay=1), boot(relay=0)]
+    assert count.relay_faults(boots) == ["the relay after wake 1 is not as its toggles left it"]
+
+
+def test_plan() -> None:
+    steps = demo_life.plan(60, random.Random(1))
+    assert len(steps) == 60 and steps[: len(demo_life.PLAN)] == list(demo_life.PLAN)
+    assert {step.fault for step in demo_life.PLAN} == {"", *demo_life.FAULTS}
+    assert steps == demo_life.plan(60, random.Random(1)) != demo_life.plan(60, random.Random(2))
+    assert max(step.commands for step in demo_life.PLAN) * len(count.COMMANDS) > 20
 
 
 # --- Runs -----------------------------------------------------------------------------------------
@@ -143,58 +168,118 @@ def need(name: str) -> None:
         missing(reason)
 
 
-@pytest.mark.parametrize("name", list(RUNTIMES))
-def test_promise_kept(name: str) -> None:
-    need(name)
-    with running("--runtime", name) as process:
+@pytest.mark.parametrize(
+    ("broker", "runtime", "wakes"),
+    [
+        ("amqtt", "micropython32", 16),
+        ("mosquitto", "micropython64", 16),
+        ("mosquitto", "cpython", 3),
+    ],
+)
+def test_promise_kept(broker: str, runtime: str, wakes: int) -> None:
+    need(runtime)
+    if broker == "mosquitto":
+        mosquitto_argv()
+    with running("--broker", broker, "--runtime", runtime, "--wakes", str(wakes)) as process:
         output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
-    lines = output.splitlines()
-    assert lines[-1].startswith("promise kept"), output
-    assert "2 cuts, 1 broker restarts, 2 times subscribed" in output
-    start = next(i for i, line in enumerate(lines) if line.startswith("QoS"))
-    assert re.match(r"0 +50 +\d+ +\d+ +0 +0 ", lines[start + 1])
-    assert re.match(r"1 +50 +\d+ +0 +\d+ +\d+ ", lines[start + 2])
-    assert re.match(r"2 +50 +\d+ +0 +0 +\d+$", lines[start + 3])
-    assert re.match(r"1, commands +4 +4 +0 ", lines[start + 4])
-    assert re.match(r"2, commands +4 +4 +0 +0 +0$", lines[start + 5])
     assert "Traceback" not in output
+    lines = output.splitlines()
+    assert lines[0].startswith(f"broker: {broker}")
+    assert lines[-1].startswith("promise kept"), output
+    if wakes == 16:
+        faults = "2 wakes without Wi-Fi, 2 cuts, 1 broker restarts, 4 power cuts "
+        assert f"{faults}(1 asleep, 1 awake, 2 in a write)" in output
+    asleep = re.search(r"([\d.]+) % asleep", output)
+    assert asleep and float(asleep[1]) > 95
+    start = next(i for i, line in enumerate(lines) if line.startswith("QoS"))
+    assert re.match(r"0 readings +\d+ +\d+ +\d+ +0 ", lines[start + 1])
+    assert re.match(r"1 readings +\d\d? +\d+ +0 ", lines[start + 2])
+    assert re.match(r"2 readings +\d\d? +\d+ +0 +0$", lines[start + 3])
+    assert re.match(r"1 commands +(\d+) +\1 +0 ", lines[start + 4])
+    assert re.match(r"2 commands +(\d+) +\1 +0 +0$", lines[start + 5])
 
 
-@pytest.mark.parametrize("after", [0.0, 0.5, 2.0])
-def test_ctrl_c(after: float) -> None:
+@pytest.mark.parametrize("after", [0, 2])
+def test_ctrl_c(after: int) -> None:
     need("micropython64")
-    with running() as process:
+    with running("--runtime", "micropython64") as process:
         assert process.stdout
-        first = process.stdout.readline()  # the broker runs
-        time.sleep(after)
-        node = children(process.pid)
+        # Line 4 is the table's head: the broker runs, the node starts.
+        first = "".join(process.stdout.readline() for _ in range(5 + after))
+        deadline = time.monotonic() + 5
+        while not (node := children(process.pid)) and time.monotonic() < deadline:
+            time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=20)
-    assert node or not after
+    assert node
     assert not [pid for pid in node if Path(f"/proc/{pid}").exists()]
     assert process.returncode == demo.INTERRUPTED, first + output
     assert "Traceback" not in output
     assert output.splitlines()[-1].startswith("interrupted")
 
 
-def test_too_few_readings() -> None:
-    with running("--readings", "5") as process:
-        output, _ = process.communicate(timeout=20)
-    assert process.returncode == 2 and "--readings" in output
+def test_options_that_make_no_sense(capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (["--wakes", "0"], ["--pause", "-1"], ["--broker", "hermes"]):
+        with pytest.raises(SystemExit) as exit_:
+            demo.main(options)
+        assert exit_.value.code == 2 and options[0] in capsys.readouterr().err
 
 
-def test_node_that_loses_a_reading_breaks_the_promise(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_mosquitto_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A node that claims one more reading at QoS 2 than it publishes: noticed, exit status 1."""
-    liar = tmp_path / "main.py"
+    def missing_here() -> list[str]:
+        raise demo.NotAvailable("no mosquitto: apt install mosquitto")
+
+    monkeypatch.setattr(demo.runtimes.get, "mosquitto", missing_here)
+    monkeypatch.setattr(demo.INTERRUPT, "install", lambda: None)
+    assert demo.main(["--broker", "mosquitto", "--runtime", "cpython"]) == 1
+    error = capsys.readouterr().err
+    assert "apt install mosquitto" in error and "--broker amqtt" in error
+
+
+PUBLISH = 'self.publish("meter", meter, 2)'
+RELAY = 'self.state["relay"] ^= 1'
+PRINT = 'print("command"'
+LIARS = {
+    # what it does: the code, what stands in its place, what the demo says
+    "loses a reading": (
+        PUBLISH,
+        f'print("sent", "meter", 2) if meter == 2 else {PUBLISH}',
+        "readings at QoS 2 lost: 2",
+    ),
+    "doubles a reading": (
+        PUBLISH,
+        f"{PUBLISH}\n        meter == 2 and {PUBLISH}",
+        "readings at QoS 2 doubled: 2",
+    ),
+    "conceals a reading": (
+        'print("sent", name, count)',
+        'name == "meter" and count == 2 or print("sent", name, count)',
+        "readings at QoS 2 never sent: 2",
+    ),
+    "does not obey": (RELAY, "pass", "the relay is 0 after 1 toggles"),
+    "loses a command": (PRINT, 'message.qos == 1 or print("command"', "commands at QoS 1 lost: 1"),
+    "doubles a command": (
+        PRINT,
+        'message.qos == 2 and print("command 2", name, "1")\n            print("command"',
+        "commands at QoS 2 doubled: 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LIARS)
+def test_node_that_breaks_the_promise(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old, new, verdict = LIARS[what]
     source = (ROOT / "firmware" / "main.py").read_text()
-    publish = 'self.publish("meter", meter, 2)'
-    assert publish in source
-    lie = 'if self.count == 4:\n                print("sent", "meter", 4)\n            else:\n'
-    liar.write_text(source.replace(publish, f"{lie}                {publish}"))
+    assert source.count(old) == 1
+    liar = tmp_path / "main.py"
+    liar.write_text(source.replace(old, new))
     monkeypatch.setattr(demo, "NODE", liar)
     monkeypatch.setattr(demo.INTERRUPT, "install", lambda: None)  # pytest has its own
-    assert demo.main([*OPTIONS, "--runtime", "cpython"]) == 1
-    assert "readings at QoS 2 lost: 4" in capsys.readouterr().out.splitlines()[-1]
+    assert demo.main([*OPTIONS, "--wakes", "2", "--runtime", "cpython"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("PROMISE BROKEN") and verdict in last

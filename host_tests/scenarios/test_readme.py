@@ -1,19 +1,28 @@
-"""The program in the README, as it stands there, on every runtime."""
+"""The programs in the documents, as they stand there, on every runtime."""
 
 import re
 from pathlib import Path
 
+import pytest
+from harness.board import Board
 from harness.brokers import MosquittoBroker
 from harness.observer import Observer
 from harness.runtimes import ROOT, Runtime
 
+DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1}  # and how many programs are in them
 
-def test_readme_program(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+
+def programs(name: str, port: int) -> list[str]:
+    """Return a document's programs, with a broker that is there."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+    assert len(blocks) == DOCUMENTS[name] and all('"broker.local"' in code for code in blocks)
+    return [code.replace('"broker.local"', f'"127.0.0.1", {port}') for code in blocks]
+
+
+def test_awake(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
     broker: MosquittoBroker = mosquitto()
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert '"broker.local"' in code
     program = tmp_path / "program.py"
-    program.write_text(code.replace('"broker.local"', f'"127.0.0.1", {broker.port}'))
+    program.write_text(programs("README.md", broker.port)[0])
     with Observer(broker, ("greenhouse/#", 2)) as observer:
         with runtime.start(program) as device:
             observer.wait("greenhouse/7/temp", "21.5")
@@ -21,3 +30,32 @@ def test_readme_program(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
             device.wait_line("greenhouse/7/cmd/x b'go'", 10)
             device.kill()
         observer.wait("greenhouse/7/state", "offline")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
+    broker: MosquittoBroker = mosquitto()
+    code = programs(name, broker.port)[-1]
+    with (
+        Observer(broker, ("greenhouse/7/temp", 2)) as observer,
+        Board(runtime, tmp_path, files={"main.py": code}) as board,
+    ):
+        board.run()
+        observer.publish("greenhouse/7/cmd/x", "go", 2)
+        end = board.run()[0]
+        assert end.lines == ["greenhouse/7/cmd/x b'go'"]
+        board.run()
+        observer.publish("greenhouse/7/temp", "end", 2)
+        observer.wait("greenhouse/7/temp", "end")
+    assert observer.payloads("greenhouse/7/temp") == ["21.5"] * 3 + ["end"]
+
+
+@pytest.mark.parametrize("name", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_what_documents_name_is_there(name: str) -> None:
+    """Files, and links to them."""
+    text = (ROOT / name).read_text()
+    folder = (ROOT / name).parent
+    links = [folder / link for link in re.findall(r"\]\((?!http)([\w./-]+)\)", text)]
+    files = re.findall(r"`((?:firmware|host_tests|tools|boards|docs|examples)/[\w./-]+)`", text)
+    missing = [p for p in [*links, *(ROOT / f for f in files)] if not p.exists()]
+    assert not missing

@@ -5,7 +5,6 @@ import re
 import subprocess
 from pathlib import Path
 
-import pytest
 from harness import runtimes
 from harness.needs import needed
 
@@ -58,12 +57,21 @@ def test_imports_point_one_way() -> None:
         "stream": set(),
         "client": {"packet", "session", "stream"},
         "router": {"packet"},
+        "store": {"packet"},
+        "durable": {"packet", "session", "store"},
+        "journal": {"store"},
+        "rtc": {"store"},
+        "nvs": {"store", "rtc"},
+        "sleep": {"packet", "session", "durable"},
+        "wifi": set(),
     }
+    allowed["client"].add("durable")  # of a client with a store
+    assert {f"{name}.py" for name in allowed} == ON_DEVICE
     for name, inside in allowed.items():
         text = (LIBRARY / f"{name}.py").read_text()
         found = set(re.findall(r"^\s*from \.(\w+) import", text, re.M)) - {"_host"}
         assert found <= inside, name
-    for name in ("packet", "session"):
+    for name in ("packet", "session", "store", "durable"):
         text = (LIBRARY / f"{name}.py").read_text()
         assert not re.findall(r"^\s*(?:import|from) (?:socket|time|asyncio)", text, re.M)
 
@@ -86,14 +94,24 @@ def test_footprint_table_is_true() -> None:
         assert abs(written[name] - n) <= slack, f"{name}: {n}: run make size ARGS=--write"
 
 
-@pytest.mark.parametrize("name", ["router", "client"])
-def test_parts_load_only_when_used(runtime: runtimes.Runtime, tmp_path: Path, name: str) -> None:
+def test_parts_load_only_when_used(runtime: runtimes.Runtime, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import sys, dormouse\n"
+        "def loaded():\n"
+        "    print(sorted(n[9:] for n in sys.modules if n[:9] == 'dormouse.' and n[9] != '_'))\n"
         "from dormouse import Will\n"
-        f"assert 'dormouse.{name}' not in sys.modules\n"
-        "print('fine')\n"
+        "loaded()\n"
+        "dormouse.Client('host')\n"
+        "loaded()\n"
+        "from dormouse.journal import Journal\n"
+        "dormouse.Client('host', client_id='c', clean=False, store=Journal('journal'))\n"
+        "loaded()\n"
     )
-    with runtime.start(program) as device:
-        device.wait_line("fine", 10)
+    core = {"packet", "session", "client"}
+    if runtime is not runtimes.CPYTHON:
+        core.add("stream")
+    with runtime.start(program, cwd=tmp_path) as device:
+        assert device.wait_exit(10) == 0, device.transcript()
+        found = [set(re.findall(r"\w+", line)) for line in device.lines]
+    assert found == [{"packet"}, core, core | {"store", "journal", "durable"}]

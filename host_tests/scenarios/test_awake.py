@@ -1,4 +1,4 @@
-"""firmware/main.py, the sensor node, on every runtime."""
+"""examples/awake.py, a node that stays connected, on every runtime."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.brokers import MosquittoBroker
 from harness.observer import Observer
-from harness.runtimes import FIRMWARE, Device, Runtime
+from harness.runtimes import ROOT, Device, Runtime
 
 NETWORK = """
 STA_IF = 0
@@ -30,12 +30,12 @@ class WLAN:
 
 def start(runtime: Runtime, folder: Path, **config) -> Device:
     """Start the node in a folder with its config.json, as a device starts in its root."""
-    example = json.loads((FIRMWARE / "config.example.json").read_text())
+    example = json.loads((ROOT / "examples" / "awake.example.json").read_text())
     config = {**example, "host": "127.0.0.1", "period": 0.02, "backoff": [0.02, 0.1], **config}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "network.py").write_text(NETWORK)
     environment = runtime.environment(folder)
-    return runtime.start(FIRMWARE / "main.py", cwd=folder, env=environment)
+    return runtime.start(ROOT / "examples" / "awake.py", cwd=folder, env=environment)
 
 
 def test_node(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> None:
@@ -67,5 +67,5 @@ def test_node_says_why_it_ends(
 
 
 def test_node_without_config(runtime: Runtime, tmp_path: Path) -> None:
-    with runtime.start(FIRMWARE / "main.py", cwd=tmp_path) as device:
+    with runtime.start(ROOT / "examples" / "awake.py", cwd=tmp_path) as device:
         assert device.wait_exit(10) != 0

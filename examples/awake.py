@@ -1,0 +1,159 @@
+"""A sensor node, ready to flash: readings out, commands in, over one MQTT session that lasts.
+
+Reads ``config.json`` from the folder it starts in (see ``config.example.json``); on a desk its
+path can be given as an argument. Edit ``read_sensors`` and ``obey`` for your own device.
+
+What it publishes under the configured topic:
+    state        QoS 1, retained: online; offline when the broker misses it (its will)
+    light        QoS 0: a reading that may get lost
+    temperature  QoS 1: a reading that arrives, perhaps twice after a lost connection
+    meter        QoS 2: a pulse that must be counted once
+What it takes:
+    set/+        QoS 1: a setting; taking the same one twice does no harm
+    do/+         QoS 2: an action, done once
+"""
+
+import asyncio
+import json
+import sys
+
+from dormouse import Client, OutboxFull, Will
+from dormouse.router import Router
+
+
+def load_config() -> dict:
+    """Return the settings. Raises OSError without the file, ValueError if it is not JSON."""
+    path = sys.argv[1] if len(sys.argv) > 1 else "config.json"
+    with open(path) as f:
+        return json.load(f)
+
+
+async def join_wifi(ssid: str, password: str, timeout: int = 30) -> None:
+    """Join a WLAN on a chip. Raises OSError if it does not work within ``timeout`` seconds."""
+    import network
+
+    wlan = network.WLAN(network.STA_IF)
+    wlan.active(True)
+    if not wlan.isconnected():
+        wlan.connect(ssid, password)
+        for _ in range(timeout * 10):
+            await asyncio.sleep(0.1)
+            if wlan.isconnected():
+                return
+        raise OSError("no WLAN %r: status %r" % (ssid, wlan.status()))
+
+
+class Node:
+    """The node: its client, its settings, and how far it has counted."""
+
+    def __init__(self, config: dict) -> None:
+        self.topic = config["topic"]
+        self.period = config.get("period", 10)  # s
+        self.limit = config.get("readings", 0)  # 0: for ever
+        self.count = 0
+        self.dropped = 0  # readings for which the outbox had no room
+        self.waiting = []  # (name, number, Message) of what is not acknowledged yet
+        state = self.topic + "/state"
+        self.client = Client(
+            config["host"],
+            config.get("port", 0),
+            client_id=config.get("client_id"),
+            clean=False,
+            keepalive=config.get("keepalive", 60),
+            will=Will(state, b"offline", 1, True),
+            username=config.get("username"),
+            password=config.get("password"),
+            outbox=config.get("outbox", 32),
+            backoff=tuple(config.get("backoff", (1, 60))),
+        )
+
+    def read_sensors(self) -> tuple:
+        """Return light, temperature and meter reading. Put your own sensors here."""
+        self.count += 1
+        return self.count * 7 % 100, 20 + self.count % 10 / 2, self.count
+
+    def obey(self, message) -> None:
+        """Do what a command asks for. Put your own actions here."""
+        name = message.topic[len(self.topic) + 1 :]
+        print("command", message.qos, name, str(message.payload, "utf-8"))
+        if name == "set/period":
+            self.period = float(message.payload)
+
+    def publish(self, name: str, value, qos: int) -> None:
+        """Queue one reading; with no room left in the outbox it is counted as dropped."""
+        payload = json.dumps({"n": self.count, "value": value})
+        try:
+            o = self.client.publish_nowait(self.topic + "/" + name, payload, qos)
+            self.waiting.append((name, self.count, o))
+            print("sent", name, self.count)
+        except OutboxFull:
+            self.dropped += 1
+            print("dropped", name, self.count)
+
+    def report(self) -> None:
+        """Print what was acknowledged, or lost with the broker's session, since the last time."""
+        for item in list(self.waiting):
+            name, count, o = item
+            if o.done:
+                self.waiting.remove(item)
+                print(repr(o.error).split("(")[0] if o.error else "done", name, count)
+
+    async def measure(self) -> None:
+        """Publish readings for ever, or as many as asked for and until all are acknowledged."""
+        while not self.limit or self.count < self.limit:
+            light, temperature, meter = self.read_sensors()
+            self.publish("light", light, 0)
+            self.publish("temperature", temperature, 1)
+            self.publish("meter", meter, 2)
+            await self.rest(self.period)
+        while self.waiting:
+            await self.rest(0.05)
+
+    async def rest(self, seconds: float) -> None:
+        """Wait, and report; raise what ended the client or a command meanwhile."""
+        await asyncio.sleep(seconds)
+        self.report()
+        for task in self.tasks:
+            if task.done():
+                await task
+
+    async def watch(self) -> None:
+        """Say online after each connect, for the broker may have published the will; subscribe
+        once, for the library repeats that where a broker forgot."""
+        client = self.client
+        subscribed = False
+        while True:
+            await client.wait_connected()
+            print("connected")
+            await client.publish(self.topic + "/state", b"online", 1, True)
+            if not subscribed:
+                await client.subscribe((self.topic + "/set/+", 1), (self.topic + "/do/+", 2))
+                subscribed = True
+                print("subscribed")
+            await client.wait_connected(False)
+            print("lost", repr(client.error))
+
+    async def run(self) -> None:
+        """Connect, and work until the readings asked for are out. Raises what ended the client."""
+        router = Router()
+        router.on(self.topic + "/set/+", self.obey)
+        router.on(self.topic + "/do/+", self.obey)
+        self.client.start()
+        self.tasks = [asyncio.create_task(c) for c in (router.run(self.client), self.watch())]
+        await self.measure()
+        for task in self.tasks:
+            task.cancel()
+        await self.client.publish(self.topic + "/state", b"offline", 1, True)
+        await self.client.disconnect()
+        print("end", self.count, "dropped", self.dropped)
+
+
+async def main() -> None:
+    config = load_config()
+    if "wifi" in config:
+        await join_wifi(config["wifi"]["ssid"], config["wifi"]["password"])
+    await Node(config).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,44 @@
+"""A relay that toggles once for each command, whatever is cut: power, network, in any moment.
+
+A command at QoS 2 is delivered once. That is not enough: the power may go after the relay was
+toggled and before the broker knows. So the new position goes into the store in one record with the
+mark that the command is done with, and the relay is set from what the store says. Cut before that
+record, the command comes again and meets the old position; cut after it, it does not come again.
+
+    mosquitto_pub -q 2 -t greenhouse/7/toggle -n
+"""
+
+import asyncio
+import json
+
+from dormouse import Client
+from dormouse.journal import Journal
+from dormouse.sleep import Node
+from machine import Pin
+
+RELAY = Pin(2, Pin.OUT)
+
+
+async def main():
+    with open("config.json") as f:
+        config = json.load(f)
+    client = Client(
+        config["host"],
+        config.get("port", 0),
+        client_id=config["client_id"],
+        clean=False,
+        store=Journal("relay.journal"),
+    )
+    node = Node(client, config.get("period", 60), subscribe=((config["topic"] + "/toggle", 2),))
+    on = client.session.committed == b"on"
+    RELAY.value(on)
+    print("the relay is", "on" if on else "off")
+    async for command in node.wake():
+        on = not on
+        command.ack(b"on" if on else b"off")  # one record: the position, and that this is done
+        RELAY.value(on)
+        print("toggled", "on" if on else "off")
+    node.sleep()
+
+
+asyncio.run(main())

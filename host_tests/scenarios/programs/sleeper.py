@@ -1,0 +1,112 @@
+"""One wake of a node that sleeps: publishes what its configuration says, obeys, sleeps.
+
+What it has processed is committed with each acknowledgement, and printed at each start.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+from dormouse import Client, OutboxFull, Will
+from dormouse.sleep import Node
+
+with open("config.json") as f:
+    config = json.load(f)
+
+
+def make_store(name):
+    if name == "none":
+        return None
+    if name == "ram":
+        from dormouse.store import Store
+
+        return Store()
+    if name == "journal":
+        from dormouse.journal import Journal
+
+        return Journal("store")
+    from dormouse.rtc import RTCStore
+
+    if name == "rtc":
+        return RTCStore()
+    from dormouse.journal import Journal
+    from dormouse.store import Layered
+
+    return Layered(RTCStore(), Journal("store"))
+
+
+def context():
+    if sys.implementation.name != "micropython":
+        import ssl
+
+        return ssl.create_default_context(cafile="ca.pem")
+    import tls
+
+    c = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    with open("ca.der", "rb") as f:
+        c.load_verify_locations(f.read())
+    return c
+
+
+def make_node(store):
+    options = config["client"]
+    if config.get("tls"):
+        options["tls"] = context()
+    if "will" in config:
+        options["will"] = Will(*config["will"])
+    client = Client(config.get("host", "127.0.0.1"), store=store, **options)
+    wifi = None
+    if config.get("wifi"):
+        from dormouse.wifi import Wifi
+
+        wifi = Wifi("home", "right", store)
+    elif "host" in config:
+        import network
+
+        network.WLAN().active(True)
+        network.WLAN().connect("home", None)
+    return Node(client, wifi=wifi, **config["node"])
+
+
+async def main():
+    store = make_store(config.get("store", "journal"))
+    if "address" in config:
+        store.save({6: config["address"].encode()})
+    if config.get("pin"):
+        import esp32
+        from machine import Pin
+
+        esp32.wake_on_ext0(Pin(4, Pin.IN), 1)
+    node = make_node(store)
+    session = node.session
+    done = session.committed or b""
+    print("boot", node.reason, str(done, "utf-8"))
+    # The number of this boot: one more than the last, also when the power was cut in between.
+    boot = int.from_bytes(store.data.get(16) or b"\0", "big") + 1
+    store.save({16: bytes((boot,))})
+    for topic, payload, qos in config.get("publish", ()):
+        payload = payload.replace("N", str(boot))
+        try:
+            node.publish(topic, payload, qos)
+            print("published", qos, payload)
+        except OutboxFull:
+            print("full", qos, payload)
+    async for message in node.wake():
+        print("command", message.qos, str(message.payload, "utf-8"))
+        done += b" " + message.payload
+        message.ack(done)
+        if config.get("stop"):
+            print("stopped")
+            time.sleep(60)  # nothing of what asyncio has yet to do is done
+        if config.get("hang"):
+            break
+    if config.get("hang"):
+        await node.client.connect()
+        print("hanging")
+        await asyncio.sleep(60)
+    print("left", node.waiting(), "error", repr(node.error))
+    node.sleep()
+
+
+asyncio.run(main())
