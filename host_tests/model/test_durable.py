@@ -147,6 +147,7 @@ CUTS = ("power", "power", "before", "after", "down 4")
 
 @settings(max_examples=400, deadline=None)
 @given(st.booleans(), st.lists(st.sampled_from(ACTIONS + CUTS), max_size=80))
+@pytest.mark.mqtt311("MQTT-3.1.2-4", "MQTT-4.3.3-1", "MQTT-4.3.3-2")
 def test_any_interleaving_with_power_cuts(burst: bool, actions: list[str]) -> None:
     world = DurableWorld(burst)
     for action in actions:

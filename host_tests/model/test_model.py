@@ -109,6 +109,17 @@ class World:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(ACTIONS), max_size=80))
+@pytest.mark.mqtt311(
+    "MQTT-2.3.1-2",
+    "MQTT-3.1.0-2",
+    "MQTT-4.1.0-1",
+    "MQTT-4.3.2-1",
+    "MQTT-4.3.2-2",
+    "MQTT-4.3.3-1",
+    "MQTT-4.3.3-2",
+    "MQTT-4.4.0-1",
+    "MQTT-4.6.0-1",
+)
 def test_any_interleaving(actions: list[str]) -> None:
     world = World()
     for action in actions:

@@ -24,6 +24,7 @@ def observe(broker: Broker) -> Iterator[Callable[..., Observer]]:
         yield lambda *filters: stack.enter_context(Observer(broker, *filters))
 
 
+@pytest.mark.mqtt311("MQTT-7.0.0-2")
 def test_publish(start, broker: Broker, account: dict, observe) -> None:
     observer = observe(("t/#", 2))
     messages = [[f"t/{qos}", f"{n}", qos, False] for n in range(20) for qos in (0, 1, 2)]
@@ -35,6 +36,7 @@ def test_publish(start, broker: Broker, account: dict, observe) -> None:
         assert observer.payloads(f"t/{qos}") == [f"{n}" for n in range(20)]
 
 
+@pytest.mark.mqtt311("MQTT-3.3.1-8", "MQTT-3.3.1-9")
 def test_retained(start, broker: Broker, account: dict, observe) -> None:
     device = start("publish", broker.port, account, messages=[["t/r", "kept", 1, True]])
     assert device.wait_exit(10) == 0
@@ -45,6 +47,7 @@ def test_retained(start, broker: Broker, account: dict, observe) -> None:
     assert device.wait_exit(10) == 0
 
 
+@pytest.mark.mqtt311("MQTT-7.0.0-2")
 def test_receive(start, broker: Broker, account: dict, observe) -> None:
     observer = observe()
     device = start("receive", broker.port, account, filters=[["t/+", 2], ["u", 0], ["v/#", 1]])

@@ -55,6 +55,7 @@ def test_offline_outbox(start, peer: ScriptedPeer) -> None:
         assert device.wait_exit(5) == 0
 
 
+@pytest.mark.mqtt311("MQTT-3.2.2-5")
 def test_refused_for_good(start, peer: ScriptedPeer) -> None:
     device = start("refused", peer.port)
     device.wait_line("early ConnectionLost", 5)
@@ -73,6 +74,7 @@ def test_refused_for_good(start, peer: ScriptedPeer) -> None:
     peer.expect_no_connection(200)
 
 
+@pytest.mark.mqtt311("MQTT-3.2.2-6")
 def test_refused_for_now(start, peer: ScriptedPeer) -> None:
     """Server unavailable passes; so does a broker that closes without a word."""
     device = start("flow", peer.port, topic="n", count=0, qos=[])
@@ -99,6 +101,7 @@ def test_refused_for_now(start, peer: ScriptedPeer) -> None:
         (b"HTTP/1.1 400 Bad Request" + b" " * 80, "ProtocolError"),
     ],
 )
+@pytest.mark.mqtt311("MQTT-3.2.2-6", "MQTT-3.2.0-1", "MQTT-4.8.0-1")
 def test_first_attempt_fails(start, peer: ScriptedPeer, answer: bytes, error: str) -> None:
     device = start("publish", peer.port, messages=[])
     conn = peer.accept()
@@ -171,6 +174,7 @@ def test_connect_given_up(start, peer: ScriptedPeer) -> None:
     peer.expect_no_connection(100)
 
 
+@pytest.mark.mqtt311("MQTT-3.2.0-1")
 def test_no_connack(start, peer: ScriptedPeer) -> None:
     device = start("publish", peer.port, {"timeout": 0.3}, messages=[])
     conn = peer.accept()
@@ -179,6 +183,7 @@ def test_no_connack(start, peer: ScriptedPeer) -> None:
     conn.expect_closed()
 
 
+@pytest.mark.mqtt311("MQTT-3.14.4-1", "MQTT-3.14.4-2")
 def test_disconnect_while_others_wait(start, peer: ScriptedPeer) -> None:
     device = start("pending", peer.port)
     conn = connected(peer)
@@ -272,6 +277,8 @@ def test_several_disconnect_at_once(start, peer: ScriptedPeer) -> None:
     device.wait_line("end", 5)
 
 
+@pytest.mark.mqtt311("MQTT-7.1.2-1")
+@pytest.mark.mqtt5("MQTT-4.2-1")
 def test_partial_writes(start, peer: ScriptedPeer, tmp_path: Path) -> None:
     """What the network took only in part goes on where it stopped."""
     with ChaosProxy(peer.port) as proxy:
@@ -305,6 +312,7 @@ def test_connect_that_hangs(start) -> None:
         assert device.wait_exit(5) == 0
 
 
+@pytest.mark.mqtt311("MQTT-2.2.2-2", "MQTT-3.3.1-4", "MQTT-4.8.0-1")
 def test_bad_packet_in_session(start, peer: ScriptedPeer) -> None:
     """A packet that the standard forbids ends the connection; the session loses nothing."""
     device = start("publish", peer.port, messages=[["t", "x", 1, False]])
@@ -318,6 +326,7 @@ def test_bad_packet_in_session(start, peer: ScriptedPeer) -> None:
     assert device.wait_exit(5) == 0
 
 
+@pytest.mark.mqtt311("MQTT-3.1.2-23", "MQTT-3.12.4-1")
 def test_keep_alive(start, peer: ScriptedPeer) -> None:
     """PINGREQ when idle, and only then; without an answer the connection ends."""
     options = {"keepalive": 1, "timeout": 1}
@@ -351,6 +360,7 @@ def test_slow_consumer(start, peer: ScriptedPeer) -> None:
     conn.expect(wire.disconnect())
 
 
+@pytest.mark.mqtt311("MQTT-4.5.0-2")
 def test_router(start, peer: ScriptedPeer) -> None:
     device = start("route", peer.port)
     conn = connected(peer)

@@ -30,6 +30,7 @@ def expect_end(device, conn: Connection) -> None:
     assert device.wait_exit(5) == 0
 
 
+@pytest.mark.mqtt311("MQTT-3.14.4-1", "MQTT-4.3.1-1")
 def test_qos0(start, peer: ScriptedPeer) -> None:
     device = start("publish", peer.port, messages=[["t", "x", 0, True], ["t", "y", 0, False]])
     conn = connected(peer)
@@ -142,6 +143,7 @@ def test_receive_qos0(start, peer: ScriptedPeer) -> None:
 
 
 @pytest.mark.parametrize("how", HOW)
+@pytest.mark.mqtt311("MQTT-4.3.2-2")
 def test_receive_qos1_lost_puback(start, peer: ScriptedPeer, how: str) -> None:
     device = start("receive", peer.port, **RECEIVE)
     conn = subscribed(device, peer)
@@ -159,6 +161,7 @@ def test_receive_qos1_lost_puback(start, peer: ScriptedPeer, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", HOW)
+@pytest.mark.mqtt311("MQTT-4.3.3-2")
 def test_receive_qos2_lost_at_each_step(start, peer: ScriptedPeer, how: str) -> None:
     device = start("receive", peer.port, **RECEIVE)
     conn = subscribed(device, peer)

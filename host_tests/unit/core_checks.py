@@ -76,6 +76,8 @@ class Line:
 # --- packet.py: what is sent
 
 
+# mqtt311: MQTT-2.2.2-1 MQTT-3.1.2-3 MQTT-3.1.2-9 MQTT-3.1.2-11 MQTT-3.1.2-13 MQTT-3.1.2-15
+# mqtt311: MQTT-3.1.2-18 MQTT-3.1.2-19 MQTT-3.1.2-20 MQTT-3.1.2-21 MQTT-3.1.3-1 MQTT-3.1.3-3
 def check_connect():
     connect = packet.connect
     same(connect("c", True, 60, None, None, None), h("10 0d 0004'MQTT' 04 02 003c 0001'c'"))
@@ -93,6 +95,8 @@ def check_connect():
     same(connect("c", True, 65535, None, "", "")[-4:], h("0000 0000"))
 
 
+# mqtt311: MQTT-3.1.2-14 MQTT-3.1.2-22 MQTT-3.1.3-7
+# mqtt5: MQTT-3.1.2-12
 def check_connect_arguments():
     connect = packet.connect
     assert "fixed client_id" in str(raises(ValueError, connect, "", False, 60, None, None, None))
@@ -110,6 +114,7 @@ def check_connect_arguments():
     raises(TypeError, packet.Will, "a", 1.5)
 
 
+# mqtt311: MQTT-2.3.1-1 MQTT-2.3.1-5 MQTT-3.3.2-1
 def check_publish():
     publish = packet.publish
     same(publish("a/b", b"hi", 0, False, 0), h("30 07 0003'a/b' 'hi'"))
@@ -130,6 +135,9 @@ def check_publish():
     same(p, h("30 04 0001'a' '1'"))
 
 
+# mqtt311: MQTT-1.5.3-2 MQTT-1.5.3-3 MQTT-3.3.1-4 MQTT-3.3.2-2 MQTT-4.7.1-1 MQTT-4.7.1-2
+# mqtt311: MQTT-4.7.1-3 MQTT-4.7.3-1 MQTT-4.7.3-2 MQTT-4.7.3-3
+# mqtt5: MQTT-4.7.0-1 MQTT-4.7.1-1 MQTT-4.7.1-2 MQTT-4.7.3-1 MQTT-4.7.3-2 MQTT-4.7.3-3
 def check_topics():
     for good in ("a", "/", "a//b", " ", "$SYS/x", "\xe9\u20ac\U0001f600", "a" * 65535, "\ufeffa"):
         packet.encode_topic(good, 0)
@@ -173,6 +181,7 @@ ILL_FORMED = (
 )
 
 
+# mqtt311: MQTT-1.5.3-1 MQTT-1.5.3-2 MQTT-3.3.2-1 MQTT-4.7.3-2
 def check_utf8():
     for good in (
         "ed 9f bf",
@@ -192,6 +201,8 @@ def check_utf8():
         raises(packet.ProtocolError, packet.read_publish, 0x30, memoryview(packet.binary(h(bad))))
 
 
+# mqtt311: MQTT-2.2.2-1 MQTT-2.3.1-1 MQTT-3.8.1-1 MQTT-3.8.3-3 MQTT-3-8.3-4 MQTT-3.10.1-1
+# mqtt311: MQTT-3.10.3-1 MQTT-3.10.3-2
 def check_request():
     same(
         packet.request(0x82, 10, [("a/b", 1), ("c/#", 2)]),
@@ -220,6 +231,7 @@ def packets(data, limit=4096, chunk=None):
     return got
 
 
+# mqtt311: MQTT-7.1.2-1
 def check_reader():
     data = (
         h("d000 40020001 3005 0001'a' 'hi' 9003 0001 00")
@@ -251,6 +263,8 @@ def check_reader_limit():
     same(packets(h("d000 00")), [(0xD0, b""), packet.ProtocolError])
 
 
+# mqtt311: MQTT-1.5.3-3 MQTT-2.2.2-2 MQTT-3.3.1-2 MQTT-3.3.1-4 MQTT-3.3.2-1 MQTT-3.3.2-2
+# mqtt311: MQTT-4.7.1-1 MQTT-4.7.3-1
 def check_read_publish():
     def read(first, text):
         return packet.read_publish(first, memoryview(h(text)))
@@ -279,6 +293,7 @@ def check_read_publish():
 # --- session.py: connecting
 
 
+# mqtt311: MQTT-3.1.0-1 MQTT-3.2.2-2
 def check_connack():
     line = Line()
     line.session.connect(0)
@@ -302,6 +317,7 @@ def check_connack_refused():
     same(raises(dormouse.Refused, line.reads, "20 02 01 05").code, 5)  # as amqtt says it
 
 
+# mqtt311: MQTT-2.2.2-2 MQTT-3.2.0-1 MQTT-3.2.2-1
 def check_connack_bad():
     for text in (
         "20 02 02 00",  # reserved flag
@@ -322,6 +338,7 @@ def check_connack_bad():
     raises(packet.ProtocolError, Line().up().reads, "20 02 00 00")  # a second one
 
 
+# mqtt311: MQTT-2.2.2-2 MQTT-4.8.0-1
 def check_out_of_place():
     for text in (
         "10 0d 0004'MQTT' 04 02 003c 0001'c'",  # what only a server receives
@@ -349,6 +366,7 @@ def check_out_of_place():
 # --- session.py: sending
 
 
+# mqtt311: MQTT-2.3.1-5 MQTT-3.3.1-2 MQTT-4.3.1-1
 def check_qos0():
     line = Line().up()
     o = line.session.publish("a", b"x")
@@ -358,6 +376,7 @@ def check_qos0():
     line.up(present=1).writes("")
 
 
+# mqtt311: MQTT-4.3.2-1
 def check_qos1():
     line = Line().up()
     o = line.session.publish("a", b"x", 1)
@@ -368,6 +387,7 @@ def check_qos1():
     line.up(present=1).writes("")
 
 
+# mqtt311: MQTT-2.3.1-3 MQTT-3.1.2-4 MQTT-3.2.2-2 MQTT-3.3.1-1 MQTT-4.3.2-1 MQTT-4.4.0-1
 def check_qos1_lost_puback():
     line = Line().up()
     o = line.session.publish("a", b"x", 1)
@@ -379,6 +399,7 @@ def check_qos1_lost_puback():
     assert o.done
 
 
+# mqtt311: MQTT-2.2.2-1 MQTT-2.3.1-6 MQTT-3.6.1-1 MQTT-4.3.3-1
 def check_qos2():
     line = Line().up()
     o = line.session.publish("a", b"x", 2)
@@ -390,6 +411,7 @@ def check_qos2():
     assert o.done and not o.error
 
 
+# mqtt311: MQTT-2.3.1-3 MQTT-3.3.1-1 MQTT-4.3.3-1 MQTT-4.4.0-1
 def check_qos2_lost_at_each_step():
     line = Line().up()
     o = line.session.publish("a", b"x", 2)
@@ -417,6 +439,7 @@ def check_pubrec_before_the_repeat():
     line.writes("62 02 0001")
 
 
+# mqtt311: MQTT-3.1.2-4 MQTT-4.1.0-1 MQTT-4.4.0-1 MQTT-4.6.0-1 MQTT-4.6.0-4
 def check_resume_order():
     line = Line().up()
     for qos in (2, 1, 2, 1, 2):
@@ -432,6 +455,7 @@ def check_resume_order():
     )
 
 
+# mqtt311: MQTT-3.2.2-3
 def check_session_gone():
     line = Line().up()
     s = line.session
@@ -448,6 +472,7 @@ def check_session_gone():
     assert done[0].done and done[1].done and not s.outbox
 
 
+# mqtt311: MQTT-2.3.1-1 MQTT-2.3.1-2 MQTT-2.3.1-3 MQTT-4.3.2-1 MQTT-4.3.3-1
 def check_identifiers():
     line = Line(outbox=10, pid=65533).up()
     s = line.session
@@ -492,6 +517,7 @@ def check_burst():
     same(line.session.take(0), None)
 
 
+# mqtt311: MQTT-4.8.0-1
 def check_wrong_acknowledgements():
     for qos, text in (
         (1, "50020001"),
@@ -579,6 +605,7 @@ def check_limits():
     raises(TypeError, Line, window="x")
 
 
+# mqtt311: MQTT-2.2.2-1 MQTT-3.14.1-1 MQTT-3.14.4-2
 def check_disconnect():
     line = Line(window=1).up()
     line.session.publish("a", b"", 1)
@@ -597,6 +624,7 @@ def check_disconnect():
 # --- session.py: subscribing
 
 
+# mqtt311: MQTT-3.10.4-5
 def check_subscribe():
     line = Line().up()
     s = line.session
@@ -614,6 +642,7 @@ def check_subscribe():
     same(s.filters, {"c": 0})
 
 
+# mqtt311: MQTT-3.8.4-5 MQTT-3.9.3-2
 def check_suback_bad():
     for text in (
         "90 04 0001 00 00",
@@ -633,6 +662,7 @@ def check_suback_bad():
         same((o.done, o.error, line.session.filters), (True, None, {"a": 1}))
 
 
+# mqtt311: MQTT-3.2.2-2 MQTT-3.2.2-3
 def check_subscribe_again():
     line = Line().up()
     s = line.session
@@ -659,6 +689,8 @@ def take(line):
     return line.session.inbox.pop(0)
 
 
+# mqtt311: MQTT-2.2.2-1 MQTT-2.3.1-6 MQTT-3.3.1-8 MQTT-3.3.1-9 MQTT-3.3.4-1 MQTT-4.3.2-2
+# mqtt311: MQTT-4.3.3-2 MQTT-4.5.0-2
 def check_receive():
     line = Line().up()
     line.reads("31 04 0001'a' 'x'  32 05 0001'b' 0005  34 05 0001'c' 0006")
@@ -678,6 +710,7 @@ def check_receive():
     line.writes("70 02 0006")
 
 
+# mqtt311: MQTT-4.6.0-2 MQTT-4.6.0-3
 def check_acknowledged_in_order():
     line = Line().up()
     line.reads("3205 0001'a' 0001 3405 0001'a' 0002 3205 0001'a' 0003 3405 0001'a' 0004")
@@ -691,6 +724,7 @@ def check_acknowledged_in_order():
     line.writes("40020001 40020003")
 
 
+# mqtt311: MQTT-3.1.2-4 MQTT-4.1.0-1 MQTT-4.3.3-2
 def check_qos2_suppressed():
     line = Line().up()
     line.reads("34 05 0001'a' 0001")
@@ -753,6 +787,7 @@ def check_identifier_used_again():
     line.writes("40 02 0002")
 
 
+# mqtt311: MQTT-3.2.2-3
 def check_broker_forgot():
     line = Line().up()
     line.reads("34 05 0001'a' 0001 34 05 0001'b' 0002")
@@ -765,6 +800,7 @@ def check_broker_forgot():
     same([m.topic for m in line.session.inbox], ["b", "c", "d"])
 
 
+# mqtt311: MQTT-3.1.2-6
 def check_clean_session():
     line = Line(clean=True).up()
     line.session.publish("a", b"", 2)
@@ -778,6 +814,7 @@ def check_clean_session():
     same(len(line.session.inbox), 1)
 
 
+# mqtt311: MQTT-4.8.0-2
 def check_inbox():
     raises(ValueError, Line, inbox_bytes=200)  # what never fits would come again for ever
     line = Line(inbox_bytes=200, max_packet=100).up()
@@ -794,6 +831,7 @@ def check_inbox():
 # --- session.py: time
 
 
+# mqtt311: MQTT-2.2.2-1 MQTT-3.1.2-23
 def check_keepalive():
     line = Line(keepalive=40)
     s = line.session
@@ -824,6 +862,7 @@ def check_keepalive():
     line.writes("c0 00", now=t)  # sent a while ago, but nothing was heard for long
 
 
+# mqtt311: MQTT-3.12.4-1
 def check_no_answer():
     line = Line(keepalive=40, timeout=3000)
     s = line.session
@@ -872,6 +911,8 @@ def check_clock_wraps():
 # --- router.py
 
 
+# mqtt311: MQTT-4.7.2-1 MQTT-4.7.3-4
+# mqtt5: MQTT-4.7.2-1 MQTT-4.7.3-4
 def check_matches():
     from dormouse.router import matches
 

@@ -124,6 +124,7 @@ def check_window_is_freed_at_pubcomp():
     s.writes("34 06 0001'a' 0002 '2'")
 
 
+# mqtt311: MQTT-3.1.2-4 MQTT-4.3.3-2
 def check_handshakes_in():
     s = Sleeper().known()
     s.connect(HELLO)
@@ -193,6 +194,7 @@ def check_subscriptions_are_kept():
     same(again.again().session.filters, {"a/\xe9": 1})
 
 
+# mqtt311: MQTT-3.1.2-4 MQTT-4.4.0-1 MQTT-4.6.0-1
 def check_order_and_dup():
     s = Sleeper(window=2).known()
     for n in b"123":
@@ -206,6 +208,7 @@ def check_order_and_dup():
     again.writes("32 06 0001'a' 0004 '4'")
 
 
+# mqtt311: MQTT-4.6.0-4
 def check_order_of_pubrel():
     s = Sleeper().known()
     for n in b"123":

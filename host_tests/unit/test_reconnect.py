@@ -121,6 +121,8 @@ def test_arguments() -> None:
     assert Client("h", tls=context).address == ("h", 8883, context)
 
 
+@pytest.mark.mqtt311("MQTT-3.1.3-5")
+@pytest.mark.mqtt5("MQTT-3.1.3-5")
 def test_client_id_is_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = SimpleNamespace(unique_id=lambda: b"\x24\x0a\xc4\x01\x02\x03")
     monkeypatch.setitem(sys.modules, "machine", machine)
