@@ -291,14 +291,10 @@ class Session:
             return _FOREVER
         if left > 0:
             return left
-        self.ping(now)
-        return min(self.timeout, keepalive)
-
-    def ping(self, now: int) -> None:
-        """Send PINGREQ; ``asked`` is None again when its answer came."""
         self.asked = now
         self.control += b"\xc0\x00"
         self.on_output()
+        return min(self.timeout, keepalive)
 
     def take(self, now: int) -> memoryview | None:
         """Return the next bytes to write, valid until the next call; they count as sent.
@@ -320,12 +316,10 @@ class Session:
                     continue
             if o.sent == _NOW:
                 continue
-            packet = o.packet
-            if data:
-                if len(data) + len(packet) > _BURST:
-                    break
-                packet = data + packet
-            data = packet
+            if data and len(data) + len(o.packet) > _BURST:
+                break
+            packet = self._wire(o)
+            data = data + packet if data else packet
             o.sent = _NOW
             if not o.expect:
                 self._finish(o)
@@ -338,6 +332,9 @@ class Session:
         return memoryview(data)
 
     # --- inside
+
+    def _wire(self, o):
+        return o.packet  # as it goes out now
 
     def _answer(self, first, pid):
         self.control += bytes((first, 2, pid >> 8, pid & 0xFF))

@@ -65,7 +65,9 @@ def sleep_budget(session, now: int, planned: int) -> int:
     """
     left = session.tick(now)
     if session.asked is None and left < planned:
-        session.ping(now)
+        session.asked = now
+        session.control += b"\xc0\x00"  # PINGREQ
+        session.on_output()
     if session.asked is not None:
         left = session.keepalive  # from the answer on, which does not come into the sleep
     return min(left, planned)
@@ -109,13 +111,22 @@ class Node:
         store = getattr(session, "store", None)
         # RTC memory and a clock that goes on in deep sleep come together: ESP32 has both.
         clock = hasattr(machine.RTC, "memory")
+        away = period + jitter + budget / 1000  # s, from one sign of life to the next
+        # MQTT 5: the broker is to announce a node that misses its wake, and no other.
+        delay = getattr(session, "will_delay", 0)
+        if expiry is None:
+            expiry = getattr(session, "expiry", None)
         why = None
         if not store or not store.survives:
             why = "the client needs a store that survives deep sleep"
         elif budget + _GUARD >= period * 1000:
             why = "the budget is longer than the period"
-        elif expiry is not None and expiry <= period + jitter:
+        elif expiry is not None and expiry <= away:
             why = "the broker's session expires before the next wake"
+        elif delay and delay <= away:
+            why = "the will is published before the next wake: make will_delay longer"
+        elif delay and delay > expiry:
+            why = "the will is published when the session expires: make session_expiry longer"
         elif not clock and (period + jitter) * 1000 > _RP2:
             why = "this chip sleeps 4294 s at most"
         elif not 0 <= jitter <= period:
@@ -140,6 +151,8 @@ class Node:
         self.phase = crc32(session.hello) % self.period if clock else None
         self.reason = wake_reason()
         self.address = client.address
+        # DISCONNECT "with will message": its delay begins, and the next wake ends it.
+        self._bye = {"code": 4} if delay else {}
         self.error = self._task = self._last = None
         self.over = True
         # bursts in vain; wakes in vain; how many to let pass
@@ -283,7 +296,7 @@ class Node:
             self.error = e
         finally:
             try:
-                await asyncio.wait_for(self.client.disconnect(), _GRACE / 1000)
+                await asyncio.wait_for(self.client.disconnect(**self._bye), _GRACE / 1000)
             except asyncio.TimeoutError:
                 pass
             if not self.up:

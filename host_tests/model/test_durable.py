@@ -8,13 +8,15 @@ processed together with each acknowledgement, and after a cut knows no more than
 import random
 
 import pytest
-from dormouse.durable import DurableSession
+from dormouse.durable import durable
 from dormouse.packet import MQTTError
 from dormouse.store import Store
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_broker import ModelBroker
 from test_model import ACTIONS, World
+
+DurableSession = durable()
 
 
 class PowerCut(Exception):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -460,6 +461,54 @@ def test_rp2(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     assert any("RTC" in line and "journal" in line.lower() for line in end.lines), end.lines
 
 
+FIVE = {"version": 5, "will_properties": {"will_delay": 4}, "session_expiry": 60}
+
+
+def test_will_of_a_sleeper(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """MQTT 5: a planned sleep is not announced, a missed wake is, once."""
+    with Observer(broker, ("state", 1), ("t", 1)) as observer, ChaosProxy(broker.port) as proxy:
+        node = board(
+            proxy.port, client=FIVE, will=["state", "lost", 1], node={"period": 1.7, "budget": 500}
+        )
+        for _ in range(4):
+            end = node.run()[0]
+            assert error(end) == "None" and left(end) == 0
+            # Real time, as far as the broker goes: its clock does not jump.
+            time.sleep((end.sleep_ms or 0) / 1000)
+        assert observer.payloads("state") == []
+        assert [wire5_disconnect(c) for c in proxy.connections] == [b"\xe0\x01\x04"] * 4
+        observer.wait("state", "lost")  # its battery was pulled while it slept
+        observer.publish("state", "mark", 1)
+        observer.wait("state", "mark")
+    assert observer.payloads("state") == ["lost", "mark"]
+    assert observer.payloads("t") == ["1", "2", "3", "4"]
+
+
+def wire5_disconnect(connection: ProxiedConnection) -> bytes:
+    """Return the last packet, as bytes."""
+    return connection.transcript.data("up")[-3:]
+
+
+def test_one_burst_on_version_5(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """What the server told at the last wake is remembered; nothing waits for CONNACK."""
+    with Observer(broker, ("t", 2)) as observer, ChaosProxy(broker.port) as proxy:
+        client = {"version": 5, "session_expiry": 600}
+        publish = [("t", "N one", 1), ("t", "N two", 1)]
+        node = board(proxy.port, publish, client=client, node={"subscribe": COMMANDS})
+        node.run()
+        for k in range(3):
+            observer.publish("c/x", str(k), 2)
+        end = node.run()[0]
+        assert commands(end) == ["0", "1", "2"] and error(end) == "None"
+        node.run()
+        assert proxy.connections[2].turnarounds == 2
+        observer.publish("t", "end", 2)
+        observer.wait("t", "end")
+    got = observer.payloads("t")
+    for kind in ("one", "two"):
+        assert [p for p in got if p.endswith(kind)] == [f"{n} {kind}" for n in (1, 2, 3)]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -470,6 +519,16 @@ def test_rp2(board: Callable[..., Board], broker: MosquittoBroker) -> None:
         ({"store": "none"}, "store"),
         ({"client": {"clean": True}}, "clean"),
         ({"board": {"type": "rp2"}, "node": {"period": 5000}}, "4294"),
+        ({"client": {"version": 5, "session_expiry": 300}}, "session expires"),
+        ({"client": FIVE, "will": ["w", "x"]}, "session expires"),
+        ({"client": FIVE | {"session_expiry": 600}, "will": ["w", "x"]}, "will_delay longer"),
+        (
+            {
+                "client": FIVE | {"session_expiry": 600, "will_properties": {"will_delay": 900}},
+                "will": ["w", "x"],
+            },
+            "session_expiry longer",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

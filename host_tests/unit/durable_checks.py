@@ -5,10 +5,11 @@ See core_checks.py, whose way this is. Bytes are written out by hand from the st
 
 import core_checks
 from core_checks import Line, h, raises, same
-from dormouse.durable import CLEAN, DurableSession
+from dormouse.durable import CLEAN, durable
 from dormouse.session import OutboxFull, Refused, Session, SessionLost
 from dormouse.store import Store, StoreFull
 
+DurableSession = durable()
 SECOND = 1000
 HELLO = "10 0d 0004'MQTT' 04 00 003c 0001'c'"
 FENCE = "c000"
