@@ -22,6 +22,7 @@ _CONNACK = const(2)
 _PUBLISH = const(3)
 _PUBREL = const(6)
 _PUBCOMP = const(7)
+_SUBACK = const(9)
 _PINGRESP = const(13)
 
 _DOWN = const(0)  # Session.state
@@ -175,18 +176,21 @@ def durable(base=Session):
                 self.save()
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
-            """As Session's. Not connected, a message at QoS 1 or 2 is on the medium when this
-            returns; connected, before it is sent."""
+            """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
+            box = list(self.outbox)
+            victims = []
             while True:
                 try:
                     o = super().publish(topic, payload, qos, retain, **options)
-                    try:
-                        if qos and self.state == _DOWN:
+                    if qos:
+                        if self.state:
+                            self.last = o.key - _MESSAGE  # it is about to be sent: one record
+                        try:
                             self.save()
-                        return o
-                    except Exception:
-                        self.withdraw(o)
-                        raise
+                        except Exception:
+                            self.outbox.remove(o)
+                            raise
+                    break
                 except (OutboxFull, StoreFull):
                     for old in self.outbox:
                         if 0 < old.expect < _PUBCOMP and not old.sent:
@@ -194,9 +198,21 @@ def durable(base=Session):
                     else:
                         old = None
                     if self.full == "refuse" or not old or not qos:
+                        self.outbox = box  # none had to go in vain
                         raise OutboxFull  # whatever had no room
-                    self._finish(old)
-                    old.error = OutboxFull()
+                    self.outbox.remove(old)
+                    victims.append(old)
+            for old in victims:
+                old.packet = None
+                old.done = True
+                old.error = OutboxFull()
+            return o
+
+        def withdraw(self, o) -> None:
+            """As the base's; it is gone from the medium too."""
+            super().withdraw(o)
+            if not self.state:
+                self.save()
 
         # --- the burst
 
@@ -250,6 +266,8 @@ def durable(base=Session):
             kind = first >> 4
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             self.proven = kind != _CONNACK or not (self.fencing or self.outbox)
+            if kind == _SUBACK and self.fence == CLEAN:
+                self.fence = _NONE  # retained messages may follow
             if kind == _CONNACK:
                 if self.known is None:
                     self.known = b""

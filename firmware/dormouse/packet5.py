@@ -94,7 +94,7 @@ _NAMES = (
 # Reason codes but 0, which goes everywhere, by packet type: tables 3-1, 3-4 to 3-10 and 2-6. In the
 # places of PINGREQ and PINGRESP: DISCONNECT and AUTH as a client sends them.
 _CODES = (
-    b"\xff\xff"
+    b"\xff\xff"  # CONNACK
     b"\x80\x81\x82\x83\x84\x85\x86\x87\x88\x89\x8a\x8c\x90\x95\x97\x99\x9a\x9b\x9c\x9d\x9f\xff"
     b"\xff"
     b"\x10\x80\x83\x87\x90\x91\x97\x99\xff"  # PUBACK
@@ -107,8 +107,8 @@ _CODES = (
     b"\x11\x80\x83\x87\x8f\x91\xff"  # UNSUBACK
     b"\x04\x80\x81\x82\x83\x90\x93\x94\x95\x96\x97\x98\x99\xff"
     b"\x18\x19\xff"
-    b"\x80\x81\x82\x83\x87\x89\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96\x97\x98\x99\x9a\x9b\x9c\x9d\x9e"
-    b"\x9f\xa0\xa1\xa2\xff"
+    b"\x80\x81\x82\x83\x87\x89\x8b\x8c\x8d\x8e\x8f\x90\x93\x94\x95\x96\x97\x98\x99"  # DISCONNECT
+    b"\x9a\x9b\x9c\x9d\x9e\x9f\xa0\xa1\xa2\xff"
     b"\x18"
 )
 
@@ -349,7 +349,8 @@ def read_properties(first: int, body, at: int) -> tuple:
 
     ``first`` is the packet's first byte. Raises ProtocolError5: 0x81 for one that is unknown, not
     for this packet or cut short (section 2.2.2.2), 0x82 for a repeat or a value out of range.
-    They take some 12 times the bytes of the packet at most, where all are tiny user properties.
+    They take up to ten times the packet's bytes of heap, where all are tiny user properties: what
+    bounds them is the packet's size.
     """
     n, at = _varint(first, body, at)
     _take(first, body, at, n)

@@ -13,7 +13,6 @@ from .packet5 import (
     connect,
     disconnect,
     encode_properties,
-    publish,
     read_ack,
     read_auth,
     read_connack,
@@ -27,7 +26,6 @@ from .session import ConnectionLost, Refused, Session
 
 _CONNACK = const(2)
 _PUBLISH = const(3)
-_PUBACK = const(4)
 _PUBREC = const(5)
 _PUBREL = const(6)
 _SUBACK = const(9)
@@ -35,7 +33,10 @@ _UNSUBACK = const(11)
 _DISCONNECT = const(14)
 _AUTH = const(15)
 
+_NOW = const(2)  # Message.sent
+
 _CONNECTING = const(1)  # Session.state
+_CLOSING = const(3)
 _CLOSED = const(4)
 
 _FOREVER = const(0xFFFFFFFF)  # Session Expiry Interval: never
@@ -59,7 +60,8 @@ class Failed(Refused):
     """
 
     def __init__(self, code, properties) -> None:
-        Exception.__init__(self, properties.get("reason_string", "reason code"), code)
+        # Not Refused's: its texts are those of 3.1.1.
+        super(Refused, self).__init__(properties.get("reason_string", "reason code"), code)
         self.code = code
         self.properties = properties
 
@@ -118,8 +120,11 @@ class Session5(expiring(Session)):
         self.server = {}
         self.memory = None  # of ``server`` what a burst has to heed, encoded: for a store
         self.most = self.window
-        self.properties = {"receive_maximum": _WINDOW, "maximum_packet_size": self.limits[3]}
+        self.fault = None
+        self.rest = []  # SUBSCRIBEs beside ``again``, one for each subscription identifier
+        self.properties = {"receive_maximum": _WINDOW}
         self.properties.update(properties or {})
+        self.properties["maximum_packet_size"] = self.limits[3]
         if session_expiry:
             self.properties["session_expiry"] = session_expiry
         self.greeting = client_id, keepalive, will, username, password, will_properties
@@ -154,18 +159,20 @@ class Session5(expiring(Session)):
         """
         if "topic_alias" in properties:
             raise ValueError("topic_alias")  # they are for a connection, and made at its begin
-        self._allowed(qos, retain, 0)
-        o = super().publish(topic, payload, qos, retain, None)
+        properties["message_expiry"] = message_expiry  # rewritten when it is sent
+        data = bytearray(encode_properties(_PUBLISH, properties))
+        if isinstance(payload, str):
+            payload = payload.encode()
+        n = len(data) + len(payload)
+        data.extend(memoryview(payload))
+        if len(data) != n:  # its items are wider than a byte
+            raise TypeError(payload)
+        # Only in the properties, before the payload, differs the packet from that of 3.1.1.
+        o = super().publish(topic, data, qos, retain, message_expiry)
         o.properties = None
-        deadline = b""
-        if message_expiry is not None:
-            properties["message_expiry"] = message_expiry  # rewritten when it is sent
-            deadline = int(self.clock() + message_expiry).to_bytes(5, "big")
         try:
-            o.packet = publish(topic, payload, qos, retain, o.pid, encode_properties(3, properties))
-            self._allowed(qos, retain, len(o.packet))
-            o.packet.extend(deadline)
-        except Exception:
+            self._allowed(qos, retain, length(o.packet))
+        except Failed:
             self.withdraw(o)
             raise
         return o
@@ -190,26 +197,37 @@ class Session5(expiring(Session)):
             rest = []
             for name, options in filters:
                 options |= more
+                code = 0
+                if options >> 8 and not self.server.get("subscription_id_available", 1):
+                    code = 0xA1
+                elif ("#" in name or "+" in name) and not self.server.get("wildcard_available", 1):
+                    code = 0xA2
+                elif name.startswith("$share/") and not self.server.get("shared_available", 1):
+                    code = 0x9E
+                if code:
+                    raise Failed(code, {})
                 # Repeated for a server that forgot: a packet for each identifier.
                 (pairs if not pairs or options >> 8 == pairs[0][1] >> 8 else rest).append(
                     (name, options)
                 )
             if rest:
-                self.request(first, rest)
+                self.rest.append(self.request(first, rest))
             properties["subscription_id"] = pairs[0][1] >> 8 or None if pairs else None
             filters = []
             for name, options in pairs:
                 filters.append((name, options & 0xFF))
         pid = self._new_pid()
-        o = self._queue(request(first, pid, filters, properties), pid, (first >> 4) + 1)
+        packet = request(first, pid, filters, properties)
+        self._allowed(0, 0, len(packet))
+        o = self._queue(packet, pid, (first >> 4) + 1)
         o.filters = pairs
         return o
 
     def disconnect(self, code: int = 0, **properties) -> None:
         """As Session's. ``code`` 4: the server is to publish the will all the same, after its
         delay. ``properties``: session_expiry, reason_string, user_properties."""
-        if properties.get("session_expiry") and not self.expiry:
-            raise ValueError("session_expiry")  # [MQTT-3.14.2-2 and section 3.14.2.2.2]
+        if properties.get("session_expiry") and not self.properties.get("session_expiry"):
+            raise ValueError("session_expiry")  # section 3.14.2.2.2
         self.bye = disconnect(code, properties)
         super().disconnect()
 
@@ -225,6 +243,8 @@ class Session5(expiring(Session)):
         self.names = {}  # topic names that the server will mean by their alias
         self.aliases = {}  # topic name: alias, or 0 when it was sent once
         self.alias_limit = self.alias_last = 0  # what the server takes is in CONNACK
+        self.unanswered = 0  # messages at QoS 1 and 2 that came on this connection
+        self._greet()  # each connection's authentication begins anew
         if self.memory and not self.server:
             self._heed(read_properties(0x20, self.memory, 0)[0])
         super().connect(now)
@@ -243,12 +263,13 @@ class Session5(expiring(Session)):
             elif isinstance(e, Disconnected):
                 raise
             self.fault = e
+            self.state = _CLOSING
             self.control = disconnect(code)
             self.on_output()
 
     def take(self, now: int) -> memoryview | None:
         """As Session's. Raises what ended the connection, when the server was told."""
-        if self.fault:
+        if self.fault and self.state:
             data = self.control
             self.control = b""
             if not data:
@@ -298,9 +319,11 @@ class Session5(expiring(Session)):
         # A topic gets its alias at its second use: few are used once, and it costs 3 bytes.
         alias = self.aliases.get(name, -1)
         topic = b"\0\0" if alias > 0 else name
-        if alias < 0 and self.alias_limit and len(self.aliases) < _NAMES:
+        # One that is shorter than its alias gets none.
+        most = self.server.get("maximum_packet_size", _FOREVER)
+        if alias < 0 and self.alias_limit and len(self.aliases) < _NAMES and len(name) > 5:
             self.aliases[name] = 0
-        elif not alias and self.alias_last < self.alias_limit:
+        elif not alias and self.alias_last < self.alias_limit and end + 5 <= most:
             self.alias_last += 1
             alias = self.aliases[name] = self.alias_last
         left = self.left(o)
@@ -316,18 +339,21 @@ class Session5(expiring(Session)):
 
     def _packet(self, first, body):
         kind = first >> 4
+        if kind != _PUBLISH and first & 15 != (2 if kind == _PUBREL else 0):
+            raise ProtocolError5(first, 0x81)
+        if self.state == _CONNECTING and kind not in (_CONNACK, _AUTH):
+            raise ProtocolError5(first, 0x82)
         if kind == _AUTH:
             code, properties = read_auth(body)
-            if not self.auth or properties.get("auth_method") != self.properties["auth_method"]:
+            if not self.auth or properties.get("auth_method") != self.properties.get("auth_method"):
                 raise ProtocolError5(first, 0x82)
-            if code == 0x18:
-                self._auth(0x18, self.auth(properties.get("auth_data")))
+            data = self.auth(properties.get("auth_data", b""))
+            if code:
+                self._auth(0x18, data)
         elif kind == _DISCONNECT:
             self._refuse(*read_disconnect(body))
         elif not _PUBLISH < kind < 12 or kind == 8 or kind == 10:
             super()._packet(first, body)
-        elif self.state == _CONNECTING or first & 15 != (2 if kind == _PUBREL else 0):
-            raise ProtocolError5(first, 0x82 if self.state == _CONNECTING else 0x81)
         elif kind < _SUBACK:
             pid, code, properties = read_ack(first, body)
             self._acknowledged(first, pid, code, properties)
@@ -340,9 +366,10 @@ class Session5(expiring(Session)):
         o = self._find(pid)
         body = b""
         if o and o.sent and kind != _PUBREL:
-            o.codes = codes
-            o.properties = properties
-            if kind in (_PUBACK, _PUBREC) and codes > 127 and kind == min(o.expect, _PUBREC):
+            # PUBCOMP has nothing to say where PUBREC had.
+            o.codes = codes or o.codes or 0
+            o.properties = properties or getattr(o, "properties", None) or {}
+            if kind == min(o.expect % _SUBACK, _PUBREC) and codes > 127:
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
                 self._finish(o)
                 o.error = Failed(codes, properties)
@@ -351,7 +378,21 @@ class Session5(expiring(Session)):
                 self._unsuback(o, codes)
             elif kind == _SUBACK:
                 body = b"\0\0" + bytes(codes)
+        elif kind == _PUBREC and codes > 127:
+            return  # of what this client forgot at a restart: there is nothing to release
         self._reply(first, pid, body)
+        if o in self.rest and o.error:
+            raise o.error  # nobody waits for this one
+
+    def _resume(self, present):
+        again = self.again
+        if not present and (again not in self.outbox or again.sent != _NOW):
+            # It will be made again, and these with it.
+            for o in self.rest:
+                if o in self.outbox and o.sent != _NOW:
+                    self.outbox.remove(o)
+            self.rest = []
+        super()._resume(present)
 
     def _suback(self, o, codes):
         if len(codes) != len(o.filters):
@@ -384,8 +425,10 @@ class Session5(expiring(Session)):
         present, code, properties = read_connack(body)
         if code:
             self._refuse(code, properties)
-        if self.auth and "auth_data" in properties:
-            self.auth(properties["auth_data"])  # the server's proof: who doubts it raises
+        if properties.get("auth_method") != self.properties.get("auth_method"):
+            raise ProtocolError5(0x20, 0x82)  # [MQTT-4.12.0-5, 4.12.0-6]
+        if self.auth:
+            self.auth(properties.get("auth_data", b""))  # the server's proof
         self._heed(properties)
         kept = {}
         for name in properties:
@@ -394,7 +437,7 @@ class Session5(expiring(Session)):
         self.memory = encode_properties(_CONNACK, kept)
         self.alias_limit = properties.get("topic_alias_maximum", 0)
         self.alias_last = 0
-        self.expiry = properties.get("session_expiry", self.expiry)
+        self.expiry = properties.get("session_expiry", self.properties.get("session_expiry", 0))
         client_id, *rest = self.greeting
         client_id = properties.get("assigned_client_id", client_id)
         self.greeting = (client_id,) + tuple(rest)
@@ -402,7 +445,6 @@ class Session5(expiring(Session)):
         super()._connack(bytes((present, 0)))
         if self.expiry:
             self.clean = False  # from now on: the session began at this connection
-        self._greet()
 
     def _heed(self, properties):
         self.server = properties
@@ -414,7 +456,7 @@ class Session5(expiring(Session)):
         if code in _ANOTHER and reference and self.owner and self.redirects < _REDIRECTS:
             self.redirects += 1
             self.owner.address = _address(reference, self.owner.address)
-        elif code not in _RETRY:
+        elif code and code not in _RETRY:
             raise Failed(code, properties)
         raise Disconnected(code, properties)
 
@@ -429,16 +471,20 @@ class Session5(expiring(Session)):
             if alias not in self.names:
                 raise ProtocolError5(first, 0x82)
             topic = self.names[alias]
+        if qos:
+            self.unanswered += 1
+            if self.unanswered > self.properties["receive_maximum"]:
+                raise ProtocolError5(first, 0x93)
         before = len(self.inbox)
         pid = number(pid) if qos else b""
         super()._publish(first, string(topic) + pid + payload)  # as 3.1.1 has it
         if len(self.inbox) > before:
             self.inbox[-1].properties = properties
-        n = 0
-        for m in self.held:
-            n += m.fresh
-        if n + len(self.released) > self.properties["receive_maximum"]:
-            raise ProtocolError5(first, 0x93)
+
+    def _answer(self, first, pid):
+        # As the server counts (section 4.9): also what it repeated of an earlier connection.
+        self.unanswered -= first in b"\x40\x70"
+        super()._answer(first, pid)
 
 
 def _address(reference, address):

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from harness.certs import certificates
 from harness.chaos import ChaosProxy, ProxiedConnection
 from harness.observer import Observer
 from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import Runtime
+from harness.runtimes import ROOT, Runtime
 
 PERIOD = 300
 ONE = (("t", "N", 1),)
@@ -343,19 +344,6 @@ def test_no_wifi(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     assert events[-1]["event"] == "off"  # the radio sleeps too
 
 
-def test_unsubscribable(board: Callable[..., Board]) -> None:
-    """What the application's body raises ends its boot; the message comes again."""
-    with ScriptedPeer() as peer:
-        node = board(peer.port, (), node={"subscribe": COMMANDS})
-        node.power_on()
-        connection = accept(peer)
-        connection.send(wire.connack())
-        subscribe = connection.expect_packet(wire.SUBSCRIBE)
-        connection.send(wire.suback(subscribe.packet_id or 0, 0x80) + wire.pingresp())
-        end = node.wait_sleep(10)
-        assert left(end) == 0
-
-
 # --- power
 
 
@@ -567,3 +555,169 @@ def test_status(board: Callable[..., Board], broker: MosquittoBroker) -> None:
         node.wait_line("hanging", 10)
         node.cut_power()
         observer.wait("state", "lost")
+
+
+# --- what an application does besides
+
+
+@pytest.mark.parametrize("ms", [0, 3, 30])
+def test_close(board: Callable[..., Board], broker: MosquittoBroker, ms: int) -> None:
+    """A wake can be ended at any moment; the node sleeps, and the next wake is whole."""
+    node = board(broker.port, what="close", ms=ms, node={"guard": False, "backoff": 0})
+    node.power_on()
+    assert node.wait_line("closed", 4) == "closed True"
+    assert node.wait_sleep(4).main_ms < 1500
+    config = json.loads(node.read("config.json"))
+    del config["what"]
+    node.put("config.json", config)
+    assert error(node.run()[0]) == "None"
+
+
+def test_close_while_connecting(board: Callable[..., Board]) -> None:
+    with ScriptedPeer() as peer:
+        node = board(peer.port, what="close", ms=100, node={"guard": False})
+        node.power_on()
+        accept(peer).expect_closed()
+        node.wait_line("closed True", 4)
+
+
+def test_acknowledged_and_left(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """What was acknowledged does not come again in another wake of the same boot."""
+    with Observer(broker) as observer:
+        node = board(broker.port, (), node={"subscribe": COMMANDS}, what="break")
+        node.run()
+        for k in range(3):
+            observer.publish("c/x", str(k), 2)
+        node.run(3)
+        node.go_on()
+        node.wait_end(10)
+    lines = [line.split() for end in node.records for line in end.lines]
+    got = [words[-1] for words in lines if words[0] in ("got", "command")]
+    assert got == ["0", "1", "2"]
+
+
+def test_more_than_the_store_holds(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """Published while connected: what has no room is refused, and the rest arrives."""
+    with Observer(broker, ("t", 1)) as observer:
+        node = board(broker.port, (), node={"subscribe": COMMANDS}, store="rtc", what="publish")
+        node.run()
+        observer.publish("c/x", "go", 1)
+        end = node.run()[0]
+        assert "published 3" in end.lines and "full 8" in end.lines
+        published = sum(line.startswith("published") for line in end.lines)
+        node.run()
+        observer.publish("t", "end", 1)
+        observer.wait("t", "end")
+    assert len(observer.payloads("t")) == published + 1
+
+
+def test_readings_leave_while_commands_wait(
+    board: Callable[..., Board], broker: MosquittoBroker
+) -> None:
+    """A limit on what comes in does not hold up what goes out."""
+    with Observer(broker, ("t", 2)) as observer:
+        publish = [("t", "N one", 1), ("t", "N two", 2)]
+        node = board(broker.port, publish, node={"subscribe": COMMANDS, "max_messages": 5})
+        node.run()
+        for k in range(40):
+            observer.publish("c/x", str(k), 1 + k % 2)
+        for _ in range(5):
+            end = node.run()[0]
+            assert len(commands(end)) == 5 and left(end) <= 1, end.lines
+        observer.publish("t", "end", 2)
+        observer.wait("t", "end")
+    got = observer.payloads("t")
+    assert [p for p in got if "one" in p] == [f"{n} one" for n in range(1, 7)]
+    assert [p for p in got if "two" in p][:5] == [f"{n} two" for n in range(1, 6)]
+
+
+def test_silent_at_a_burst(board: Callable[..., Board]) -> None:
+    """A broker that says nothing to a burst: there is time for the careful order."""
+    with ScriptedPeer() as peer:
+        node = board(peer.port, node={"budget": 2000})
+        node.power_on()
+        careful(peer, False)
+        node.wait_sleep(10)
+        node.wake()
+        accept(peer).expect_packet(wire.PUBLISH)
+        careful(peer)
+        assert left(node.wait_sleep(10)) == 0
+
+
+@pytest.mark.parametrize("how", ["silent", "refuses"])
+def test_another_at_the_old_address(
+    board: Callable[..., Board], broker: MosquittoBroker, how: str
+) -> None:
+    """The broker has moved, and somebody else is where it was."""
+    with socket.socket() as old:
+        old.bind(("127.0.0.9", broker.port))
+        old.listen()
+        node = board(broker.port, host="broker.home", node={"budget": 3000})
+        put_network(node)
+        node.run()
+        config = json.loads(node.read("config.json"))
+        node.put("config.json", config | {"address": "127.0.0.9"})
+        node.wake()
+        connection, _ = old.accept()
+        if how == "refuses":
+            connection.sendall(wire.connack(False, 5))
+        end = node.wait_sleep(10)
+        assert error(end) == "None" and left(end) == 0
+        connection.close()
+
+
+def test_settings_changed(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """The remembered address is that of one name only."""
+    with ChaosProxy(broker.port) as proxy:
+        node = board(proxy.port, host="broker.home")
+        put_network(node)
+        node.run()
+        config = json.loads(node.read("config.json"))
+        node.put("config.json", config | {"host": "127.0.0.1", "address": "127.0.0.9"})
+        config = json.loads((node.folder / "put" / "config.json").read_text())
+        node.wake()
+        assert error(node.wait_sleep(10)) == "None"
+
+
+def test_backoff_that_cannot_be_noted(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """A medium that cannot be written: it tries, rather than wait for ever."""
+    with ChaosProxy(broker.port) as proxy:
+        node = board(proxy.port, (), failures=9)
+        node.run()
+        assert proxy.connections[0].up == 20  # CONNECT, DISCONNECT
+
+
+def test_refused_subscription_is_told(board: Callable[..., Board]) -> None:
+    with ScriptedPeer() as peer:
+        node = board(peer.port, (), node={"subscribe": COMMANDS})
+        node.power_on()
+        connection = accept(peer)
+        connection.send(wire.connack())
+        subscribe = connection.expect_packet(wire.SUBSCRIBE)
+        connection.send(wire.suback(subscribe.packet_id or 0, 0x80) + wire.pingresp())
+        connection.expect_packet(wire.PINGREQ)
+        connection.send(wire.pingresp())
+        assert "Refused" in error(node.wait_sleep(10))
+
+
+def test_main_survives_any_command(
+    runtime: Runtime, broker: MosquittoBroker, tmp_path: Path
+) -> None:
+    """firmware/main.py: no command may stop it, now or at its next start."""
+    config = {"host": "127.0.0.1", "port": broker.port, "client_id": "g", "topic": "g"}
+    main = ROOT / "firmware" / "main.py"
+    with (
+        Observer(broker) as observer,
+        Board(runtime, tmp_path, main, {"config.json": config}) as node,
+    ):
+        node.run()
+        commands = [("set/count", "x"), ("set/relay", "y"), ("set/light", "purple"), ("do/x", "")]
+        for name, payload in commands:
+            observer.publish("g/" + name, payload, 2)
+        observer._client.publish("g/do/toggle", b"\xff\xfe", 2).wait_for_publish(10)
+        observer.publish("g/set/light", "off", 1)
+        end = node.run()[0]
+        assert sum(line.startswith("command") for line in end.lines) == 6
+        end = node.run()[0]
+        assert end.lines[0] == "wake timer relay 1"
+        assert "sent meter 3" in end.lines and "sent light 3" not in end.lines

@@ -137,6 +137,7 @@ def refuses(code, name, properties):
     assert isinstance(error, ProtocolError)
 
 
+# mqtt5: MQTT-3.3.4-6
 def check_every_property_sent():
     for name in SENT:
         before, after, make = SENT[name]
@@ -167,6 +168,7 @@ def check_every_property_sent():
         raises(ValueError, make, {"payload_formats": 1})
 
 
+# mqtt5: MQTT-3.3.4-3 MQTT-3.3.4-4 MQTT-3.14.2-2
 def check_every_property_received():
     for name in RECEIVED:
         for key, word, value, text, where in PROPERTIES:
@@ -193,6 +195,7 @@ def check_every_property_received():
                 refuses(MALFORMED, name, (base + coded)[:end])
 
 
+# mqtt5: MQTT-1.5.5-1
 def check_identifiers_that_are_none():
     known = [row[0] for row in PROPERTIES]
     same(len(known), 27)
@@ -200,14 +203,29 @@ def check_identifiers_that_are_none():
         for key in range(256):
             if key not in known:
                 coded = bytes((key,)) if key < 128 else bytes((key & 127 | 128, key >> 7))
+                refuses(MALFORMED, name, coded)
                 refuses(MALFORMED, name, coded + h("0000 0000"))
         for key in known:
             refuses(MALFORMED, name, bytes((key | 128, 0)) + h("0000 0000"))  # [MQTT-1.5.5-1]
-    for word in ("", " ", "x", "alias", "expiry", "payload_format message_expiry", "_id", 5, None):
+    for word in (
+        "payload_format message_expiry",
+        "payload_format \x02message_expiry",
+        "\x23topic_alias",
+        "",
+        " ",
+        "x",
+        "alias",
+        "expiry",
+        "_id",
+        "topic_alias ",
+        5,
+        None,
+    ):
         for kind in range(16):
             raises((ValueError, TypeError), packet5.encode_properties, kind, {word: 1})
 
 
+# mqtt5: MQTT-1.5.4-1 MQTT-1.5.4-2 MQTT-1.5.4-3 MQTT-3.3.2-8 MQTT-3.3.2-13 MQTT-3.3.2-19
 def check_values_out_of_range():
     limits = {1: 1, 2: 65535, 4: 0xFFFFFFFF}
     for key, word, value, text, where in PROPERTIES:
@@ -230,6 +248,9 @@ def check_values_out_of_range():
                     error = raises(TypeError, packet5.encode_properties, kind, {word: bad})
                     same(error.args, (word, bad))
             for name in down:
+                for good in (low, top) if word != "subscription_id" else ():
+                    got = receive(name, bytes((key,)) + good.to_bytes(size, "big"))[-1]
+                    same(got, {word: good})
                 if low:
                     zero = b"\x00" if word == "subscription_id" else bytes(size)
                     refuses(FORBIDDEN, name, bytes((key,)) + zero)
@@ -265,6 +286,7 @@ def check_values_out_of_range():
                 raises(TypeError, packet5.encode_properties, TYPES[name], values)
 
 
+# mqtt5: MQTT-1.5.7-1
 def check_user_properties():
     encode = packet5.encode_properties
     pairs = [("b", "2"), ("a", ""), ("b", "2"), ("", "\u20ac")]
@@ -285,6 +307,7 @@ def check_user_properties():
     same(len(many), 2 + 252)
 
 
+# mqtt5: MQTT-3.3.2-14
 def check_topics_in_properties():
     for bad in ("", "a/#", "+", "a+b"):
         for kind in (0, 3):
@@ -294,6 +317,7 @@ def check_topics_in_properties():
         refuses(FORBIDDEN, "PUBLISH", coded)
 
 
+# mqtt5: MQTT-1.5.5-1
 def check_variable_length():
     """Section 1.5.5, table 1-1: the borders; never longer than it must be, four bytes at most."""
     for value, text in (
@@ -331,6 +355,9 @@ def check_no_method():
     refuses(FORBIDDEN, "AUTH", h("16 0001'x'"))
 
 
+# mqtt5: MQTT-2.2.2-1 MQTT-3.1.2-1 MQTT-3.1.2-3 MQTT-3.1.2-9 MQTT-3.1.2-11 MQTT-3.1.2-13
+# mqtt5: MQTT-3.1.2-16 MQTT-3.1.2-17 MQTT-3.1.2-18 MQTT-3.1.2-19 MQTT-3.1.3-1 MQTT-3.1.3-3
+# mqtt5: MQTT-3.1.3-4 MQTT-3.1.3-12
 def check_connect():
     connect = packet5.connect
     same(connect("", False, 60, None, None, None), h("10 0d 0004'MQTT' 05 00 003c 00 0000"))
@@ -350,6 +377,7 @@ def check_connect():
     raises(TypeError, connect, "c", True, 0, None, None, 5)
 
 
+# mqtt5: MQTT-2.2.1-2 MQTT-2.2.2-1 MQTT-3.3.1-2 MQTT-3.3.1-4 MQTT-3.3.2-1 MQTT-3.3.2-2 MQTT-4.7.0-1
 def check_publish():
     publish = packet5.publish
     none = b"\x00"
@@ -373,6 +401,8 @@ def check_publish():
         raises(TypeError, publish, topic, b"", 0, False, 0, alias)
 
 
+# mqtt5: MQTT-2.1.3-1 MQTT-3.8.1-1 MQTT-3.8.3-2 MQTT-3.8.3-3 MQTT-3.8.3-4 MQTT-3.8.3-5 MQTT-3.10.1-1
+# mqtt5: MQTT-3.10.3-2 MQTT-4.7.1-1 MQTT-4.7.1-2 MQTT-4.8.2-1 MQTT-4.8.2-2
 def check_request():
     request = packet5.request
     filters = [("a/+", 1), ("#", 2 | 4 | 8 | 2 << 4), ("$share/g//x/#", 8 | 1 << 4)]
@@ -398,6 +428,7 @@ def check_request():
     raises(ValueError, request, 0xA2, 1, ["a"], {"subscription_id": 1})
 
 
+# mqtt5: MQTT-2.1.3-1 MQTT-3.6.1-1 MQTT-3.14.1-1 MQTT-3.15.1-1
 def check_short_forms_sent():
     same(packet5.ack(0x40, 1), h("40 02 0001"))
     same(packet5.ack(0x50, 1, 0x10), h("50 03 0001 10"))
@@ -453,6 +484,8 @@ def read_code(name, code):
     return read(first, bytes((code,)))[0]
 
 
+# mqtt5: MQTT-3.2.2-8 MQTT-3.4.2-1 MQTT-3.5.2-1 MQTT-3.6.2-1 MQTT-3.7.2-1 MQTT-3.8.4-7 MQTT-3.9.3-2
+# mqtt5: MQTT-3.11.3-2 MQTT-3.14.2-1 MQTT-3.15.2-1
 def check_reason_codes_received():
     same(len(CODES_RECEIVED) + 1, len(RECEIVED))
     for name in CODES_RECEIVED:
@@ -465,6 +498,7 @@ def check_reason_codes_received():
                 same((name, code, error.code), (name, code, FORBIDDEN))
 
 
+# mqtt5: MQTT-3.4.2-1 MQTT-3.5.2-1 MQTT-3.6.2-1 MQTT-3.7.2-1 MQTT-3.14.2-1 MQTT-3.15.2-1
 def check_reason_codes_sent():
     for name in CODES_SENT:
         good = h(CODES_SENT[name])
@@ -513,6 +547,7 @@ def check_truncation():
             same(error.code, MALFORMED)
 
 
+# mqtt5: MQTT-2.2.1-3 MQTT-3.2.2-1
 def check_read():
     none = {}
     same(packet5.read_connack(h("00 00 00")), (0, 0, none))
@@ -536,6 +571,8 @@ def check_read():
         same(error.code, FORBIDDEN)
 
 
+# mqtt5: MQTT-1.5.4-1 MQTT-2.2.1-3 MQTT-3.3.1-2 MQTT-3.3.1-4 MQTT-3.3.2-1 MQTT-3.3.2-2 MQTT-4.7.0-1
+# mqtt5: MQTT-4.7.3-1
 def check_read_publish():
     read = packet5.read_publish
     same(read(0x30, h("0001'a' 00 'hi'")), ("a", b"hi", 0, 0, {}))

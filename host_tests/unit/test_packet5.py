@@ -334,54 +334,76 @@ def meaning(first: int, body: bytes) -> tuple:
     return found.reason_code, properties
 
 
-_property = st.one_of(
-    # One well formed property, wherever it may go; and what only looks like one.
-    *(
-        strategy.map(lambda value, key=key: wire5.encode_property(key, value))
-        for key, strategy in {
-            **CONNECT,
-            **CONNACK,
-            **MESSAGE,
-            "topic_alias": _u16,
-            "subscription_id": st.integers(0, 268_435_455),
-            "will_delay": _u32,
-        }.items()
-    ),
-    st.binary(min_size=1, max_size=4),
+_odd = st.sampled_from(
+    ["a\0", "\0", "", "a/#", "+", "\ufeff", b"\xc0\x80", b"\xed\xa0\x80", b"\xff", "a/b"]
 )
+_VALUES: dict[str, st.SearchStrategy] = {
+    "bool": st.integers(0, 2),
+    "u16": st.just(0) | _u16,
+    "u32": st.just(0) | _u32,
+    "string": _odd | _short,
+    "binary": _data,
+    "pair": st.lists(st.tuples(_odd | _short, _odd | _short), min_size=1, max_size=2),
+}
+
+
+@st.composite
+def some_property(draw: st.DrawFn, kind: int) -> bytes:
+    """A property that mostly belongs there, with a value that may be wrong."""
+    names = packet5_checks.PROPERTIES
+    there = [n for _, n, _, _, where in names if wire5.NAMES[kind] in where.split()]
+    word = draw(st.sampled_from(there * 2) | st.sampled_from([row[1] for row in names]))
+    if word == "subscription_id":
+        return b"\x0b" + draw(st.sampled_from([b"\x01", b"\x00", b"\x81\x00", b"\xff\x7f"]))
+    return wire5.encode_property(word, draw(_VALUES[wire5._BY_NAME[word].kind]))
+
+
+GOOD = {
+    wire.CONNACK: CONNACK,
+    wire.PUBLISH: {**MESSAGE, "topic_alias": _some16, "subscription_id": _subscription_id},
+    wire.DISCONNECT: {**REASON, "server_reference": _short},
+    wire5.AUTH: AUTH_MORE,
+}
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> tuple[int, bytes]:
-    """A packet to a client that is right but for its properties, reason code, or a few bytes."""
+    """A packet to a client with one thing that may be wrong."""
     kind = draw(st.sampled_from(sorted(READERS)))
+    fault = draw(st.sampled_from(["property", "property", "property", "code", "length", "bytes"]))
     first = kind << 4 | (2 if kind == wire.PUBREL else 0)
-    likely = sorted(wire5.codes(kind)) or [0]
-    code = bytes([draw(st.sampled_from(likely) | st.integers(0, 255))])
-    found = b"".join(draw(st.lists(_property, max_size=3)))
-    if kind == wire5.AUTH and draw(st.booleans()):
-        found += wire5.encode_property("auth_method", "m")
-    coded = wire5.encode_properties(found)
+    good = st.sampled_from(sorted(wire5.codes(kind)) or [0])
+    code = bytes([draw(good if fault != "code" else st.integers(0, 255))])
+    values = draw(some(GOOD.get(kind, REASON)))
+    if kind == wire5.AUTH and (fault != "property" or draw(_bit)):
+        values["auth_method"] = "m"
+    coded = b"".join(wire5.encode_property(*item) for item in values.items())
+    if fault == "property":
+        coded += draw(some_property(kind) | st.binary(min_size=1, max_size=4))
+    coded = wire5.encode_properties(coded)
+    if fault == "length":  # longer than it must be, or not true
+        low = bytes([coded[0] | 0x80, 0])
+        coded = draw(st.sampled_from([low, bytes([coded[0] ^ 1])])) + coded[1:]
     two = draw(pid).to_bytes(2, "big")
     if kind == wire.CONNACK:
         body = bytes([draw(_bit)]) + code + coded
     elif kind == wire.PUBLISH:
-        first |= draw(st.integers(0, 15))
-        topic = wire.encode_string(draw(name | st.just("")))
-        body = topic + (two if first & 6 else b"") + coded + draw(_data)
+        first |= draw(st.integers(0, 5) if fault != "bytes" else st.integers(0, 15))
+        topic = draw(name if fault != "bytes" else _odd | _short)
+        body = wire.encode_string(topic) + (two if first & 6 else b"") + coded + draw(_data)
     elif kind in (wire.SUBACK, wire.UNSUBACK):
         body = two + coded + code
     elif kind in (wire.DISCONNECT, wire5.AUTH):
         body = code + coded
     else:
         body = two + code + coded
-    if body and draw(_bit):
-        at = draw(st.integers(0, len(body) - 1))
+    if fault == "bytes":
+        at = draw(st.integers(0, len(body)))
         body = body[:at] + draw(st.binary(max_size=2)) + body[at + draw(st.integers(0, 2)) :]
     return first, body
 
 
-@settings(max_examples=600)
+@settings(max_examples=1500)
 @given(bodies())
 def test_same_verdict(made: tuple[int, bytes]) -> None:
     """On what a broken server might send: the same meaning, or refused by both."""
