@@ -7,7 +7,7 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test size lint clean bootstrap
+.PHONY: help demo test prove wake size lint clean bootstrap
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -21,6 +21,12 @@ demo: bootstrap  ## the device code on a simulated board against a broker, on th
 test: bootstrap  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
 	@$(VENV_PYTHON) tools/get.py --keep-going all
 	$(VENV_PYTHON) -m pytest host_tests -n 2 $(ARGS)
+
+prove: bootstrap  ## whole lives with a power or network cut at every byte; ARGS="--stride 20"
+	@$(VENV_PYTHON) tools/prove.py $(ARGS)
+
+wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
+	@$(VENV_PYTHON) tools/wake.py $(ARGS)
 
 size: bootstrap  ## what the library costs on the device: flash and RAM
 	@$(VENV_PYTHON) tools/size.py $(ARGS)

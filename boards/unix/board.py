@@ -158,10 +158,11 @@ if __name__ == "__main__":
     _board.state.live = "--once" not in options
     _board.state.fast = "--fast" in options
     _board.begin(options.get("--wake"), number(options, "--after-ms"))
-    _board.state.dies_after = number(options, "--dies-after")
     set_path(main)
     if not _board.MICROPYTHON:
         set_time()
     _flash.mount()
+    # Not before: a new flash is formatted, and gets its files, in the factory.
+    _board.state.dies_after = number(options, "--dies-after")
     sys.argv[:] = [main or "main.py"] + args[2:]
     boot(main or "main.py")

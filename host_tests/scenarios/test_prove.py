@@ -1,0 +1,157 @@
+"""The bounded proof, and that it can fail: broken twins of the node's code are caught.
+
+`make prove` is the same at every byte.
+"""
+
+import functools
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import prove
+import pytest
+from harness import life, runtimes
+from harness.life import Fault, Life, Lives
+from harness.needs import missing, mosquitto_argv
+
+# How many faults of a kind are tried on a runtime: most where boots are fastest.
+BOUND = {"micropython64": 60, "micropython32": 20, "cpython": 6}
+WORKERS = 3
+
+
+@pytest.fixture
+def lives() -> Iterator[Callable[..., Lives]]:
+    """Return a function that makes what lives need, for a runtime, a broker and a broken twin."""
+    with ExitStack() as stack:
+
+        def make(name: str, broker: str, replace: tuple[str, str, str] | None = None) -> Lives:
+            runtime = life.runtime(name, stack.enter_context(life.library(replace)))
+            if runtime.reason:
+                missing(runtime.reason)
+            argv = mosquitto_argv if broker == "mosquitto" else None
+            side = life.MosquittoSide(argv()) if argv else life.ModelSide()
+            return Lives(runtime, stack.enter_context(side))
+
+        yield make
+
+
+def strided(lives: Lives, each: int) -> list[tuple[Fault, ...]]:
+    """Return so many faults on flash and as many on the wire."""
+    points = list(life.every_fault(life.extent(lives, 2)))
+    chance = random.Random(1)
+    flash = chance.sample([p for p in points if p.kind == "flash"], each)
+    wire = chance.sample([p for p in points if p.kind != "flash"], each)
+    return [(point,) for point in flash + wire]
+
+
+def failed(lives: Lives, faults: list[tuple[Fault, ...]]) -> list[Life]:
+    return [one for one in life.live_all(lives, faults, WORKERS) if one.problems]
+
+
+@pytest.mark.parametrize("broker", prove.BROKERS)
+@pytest.mark.parametrize("name", runtimes.RUNTIMES)
+def test_nothing_is_lost_or_doubled(lives, name: str, broker: str) -> None:
+    some = lives(name, broker)
+    for one in failed(some, strided(some, BOUND[name])):
+        pytest.fail(one.describe())
+
+
+# --- That it can fail -----------------------------------------------------------------------------
+
+# What is broken, and on which fault it shows (not on all runs).
+FLASH = [(Fault("flash", boot, at),) for boot in (2, 3) for at in range(24, 1500, 32)]
+WIRE = [(Fault(way, 2, at, "power"),) for way in life.WAYS for at in range(4, 120, 2)]
+# Where PUBREL and PUBCOMP go out.
+LATE = [(Fault("up", boot, at, "power"),) for at in range(84, 124) for boot in (2, 3)]
+
+TWINS = {
+    "sends before it saves": (
+        ("durable.py", "        self.save()\n        return data\n", "        return data\n"),
+        WIRE,
+    ),
+    "forgets that PUBREC came": (
+        ("durable.py", "want[o.key] = number(o.pid)", "continue"),
+        LATE,
+    ),
+    "forgets what it has seen": (
+        ("durable.py", 'want[_SEEN + pid] = b""', "pass"),
+        WIRE + FLASH,
+    ),
+    "commits in a record of its own": (
+        (
+            "durable.py",
+            "        self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
+            "        self.committed = bytes(data)\n        self.store.save({1: self.committed})\n",
+        ),
+        FLASH,
+    ),
+    "answers no PUBREL twice": (
+        (
+            "session.py",
+            "                self.released.remove(pid)\n            self._answer(0x70, pid)\n",
+            "                self.released.remove(pid)\n                self._answer(0x70, pid)\n",
+        ),
+        LATE,
+    ),
+    "does not flush what it saves": (("journal.py", "        f.flush()\n", ""), WIRE),
+    "removes the old file before the new one is whole": (
+        (
+            "journal.py",
+            '            with open(path + ".new", "wb") as f:\n',
+            "            if self._end:\n"
+            "                os.remove(path)\n"
+            '            with open(path + ".new", "wb") as f:\n',
+        ),
+        FLASH,
+    ),
+}
+
+
+@pytest.mark.parametrize("what", TWINS)
+def test_broken_twin_is_noticed(lives, what: str) -> None:
+    replace, faults = TWINS[what]
+    some = lives("micropython64", "model", replace)
+    assert any(one.problems for one in life.live_all(some, faults, WORKERS))
+
+
+# --- The program ----------------------------------------------------------------------------------
+
+
+def test_a_point_is_read_as_it_is_written() -> None:
+    for text in ("flash:2:417", "up:1:0:close", "down:3:12:power"):
+        assert str(Fault.parse(text)) == text
+    for text in ("flash:2", "up:1:2", "up:1:2:slow", "left:1:2:close", "flash:2:3:close"):
+        with pytest.raises(ValueError, match="flash:BOOT:BYTE"):
+            Fault.parse(text)
+
+
+def test_every_point_is_lived_once() -> None:
+    sizes: list[dict[life.Kind, int]] = [
+        {"flash": 3, "up": 2, "down": 1},
+        {"flash": 1, "up": 0, "down": 0},
+    ]
+    points = list(life.every_fault(sizes))
+    assert len(points) == len(set(points)) == 3 + 4 * (3 + 2) + 1 + 4 * (1 + 1)
+    todo = prove.plan(points, seed=1, stride=1, pairs=5)
+    assert {some[0] for some in todo if len(some) == 1} == set(points)
+    assert [len({fault.boot for fault in some}) for some in todo if len(some) == 2] == [2] * 5
+    assert len(prove.plan(points, seed=1, stride=4, pairs=0)) == -(-len(points) // 4)
+
+
+def test_one_point_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prove.main(["--broker", "model", "--point", "flash:2:117"]) == 0
+    out = capsys.readouterr().out
+    assert "boot 2: deepsleep -> flash_died, flash: 117 B" in out
+    assert "PUBREL" in out
+    assert "all as promised" in out
+
+
+def test_what_fails_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, _ = TWINS["commits in a record of its own"]
+    monkeypatch.setattr(life, "library", functools.partial(life.library, replace))
+    assert prove.main(["--broker", "model", "--stride", "100"]) == 1
+    out = capsys.readouterr().out
+    assert "failed: " in out
+    assert "again: .venv/bin/python tools/prove.py --runtime micropython64 --broker model" in out

@@ -1,0 +1,60 @@
+"""What a wake costs on the wire: counted in turnarounds and bytes, never in time."""
+
+from collections.abc import Iterator
+
+import pytest
+import wake
+from harness import runtimes
+from harness.needs import needed
+
+
+@pytest.fixture(params=["micropython64", "micropython32", "cpython"])
+def bench(request: pytest.FixtureRequest) -> Iterator[wake.Bench]:
+    """A broker, and a node's runtime."""
+    needed(lambda: runtimes.RUNTIMES[request.param].argv)
+    needed(runtimes.get.mosquitto)
+    with wake.ready(request.param) as chosen:
+        yield chosen
+
+
+def test_one_turnaround_and_88_bytes(bench: wake.Bench) -> None:
+    cost = {qos: bench.measure(qos, 0, 0, careful=False) for qos in (0, 1, 2)}
+    assert {qos: w.turnarounds for qos, w in cost.items()} == {0: 1, 1: 1, 2: 1}
+    assert cost[1].packets == "CONNECT PUBLISH DISCONNECT"
+    assert (cost[1].up, cost[1].down, cost[1].total) == (80, 8, 88)
+    assert cost[0].total == 88 - 2 - 4  # no identifier, no PUBACK
+    # QoS 2 finishes in the next wake: PUBREL goes twice, PUBCOMP is heard once.
+    assert cost[2].packets == "CONNECT PUBREL PUBLISH PUBREL DISCONNECT"
+    assert cost[2].total == 88 + 2 * 4 + 4
+    careful = bench.measure(1, 0, 0, careful=True)
+    assert (careful.turnarounds, careful.total) == (2, 88)
+
+
+@pytest.mark.parametrize("qos", [0, 1, 2])
+def test_queued_commands(bench: wake.Bench, qos: int) -> None:
+    # One more turnaround for the second fence; PUBREL and PUBCOMP of QoS 2 are another.
+    cost = bench.measure(1, 5, qos, careful=False)
+    assert cost.got == 5
+    assert "SUBSCRIBE" not in cost.packets
+    assert cost.turnarounds <= 2 + (qos == 2)
+
+
+def test_others(bench: wake.Bench) -> None:
+    cost = bench.subscribing(1, 5, 1)
+    assert (cost.turnarounds, cost.got) == (3, 0)
+
+
+@pytest.mark.parametrize("bench", ["micropython64", "micropython32"], indirect=True)
+def test_wear_is_counted(bench: wake.Bench) -> None:
+    assert bench.wear("esp32", "QoS 0 message", wakes=10).years is None
+    once, exactly = (bench.wear("esp32", f"QoS {qos} message", wakes=20) for qos in (1, 2))
+    # In, sent, out.
+    assert once.saves == 3
+    assert 3 <= exactly.saves <= 5
+    assert 0 < once.journal < once.flash < 2000
+    assert wake.years(0.5, 512) == pytest.approx(100_000 * 256 / 0.5 * 300 / 31_557_600)
+
+
+def test_the_table(bench: wake.Bench) -> None:
+    row = wake.wake_cells(bench.measure(1, 0, 0, careful=False))
+    assert row == ("QoS 1", "-", "burst", "1", "80", "8", "88", "-")
