@@ -68,11 +68,12 @@ class Refused(MQTTError):
     """
 
     def __init__(self, code) -> None:
-        text = "topic filter"
+        words = "topic filter"
         if isinstance(code, int):
-            text = ",version,client_id,unavailable,username or password,not authorized"
-            text = text.split(",")[code]
-        super().__init__(text, code)
+            from .reason import text  # loaded now: it is much, and seldom needed
+
+            words = text(b"\0\x84\x85\x88\x86\x87"[code])
+        super().__init__(words, code)
         self.code = code
 
 

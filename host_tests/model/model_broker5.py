@@ -15,6 +15,7 @@ class ModelBroker5(ModelBroker):
     """See ModelBroker. ``delivered`` must be told which of its bytes have reached the client."""
 
     codec = wire5
+    aliased = 0  # how often the client used an alias alone
 
     def delivered(self, data: bytes) -> None:
         """The client knows these bytes: what they acknowledge is in flight no more."""
@@ -25,7 +26,8 @@ class ModelBroker5(ModelBroker):
     def _fill(self) -> None:
         while self.connected and self.queue:
             qos, payload = self.queue[0]
-            if qos and not self.quota:
+            # Those not yet received must fit the next connection too.
+            if qos and min(self.quota, self.most - sum(f[2] is not None for f in self.flight)) < 1:
                 return
             self.quota -= qos > 0
             del self.queue[0]
@@ -67,7 +69,6 @@ class ModelBroker5(ModelBroker):
         self.quota = self.most = p.properties["receive_maximum"]
         self.alias_known = False
         self.alias_allowed = p.properties.get("topic_alias_maximum", 0) > 0
-        self.told = False
         if p.clean_start or not p.properties.get("session_expiry"):
             self.violations.append("no session asked for")
 
@@ -93,7 +94,7 @@ class ModelBroker5(ModelBroker):
             self.names[alias] = p.topic
         if (p.topic or self.names.get(alias)) != "long/t":
             self.violations.append(f"topic {p.topic!r}, alias {alias}")
-        self.aliased = getattr(self, "aliased", 0) + (not p.topic)
+        self.aliased += not p.topic
         if p.qos:
             self.in_flight += 1
             if self.in_flight > RECEIVE_MAXIMUM:

@@ -96,7 +96,7 @@ def runs(make, actions=ACTIONS) -> tuple[int, int]:
             world.check()
         except (AssertionError, MQTTError, IndexError, TypeError, ValueError, KeyError):
             broken += 1
-        aliased += getattr(world.broker, "aliased", 0)
+        aliased += world.broker.aliased
     return broken, aliased
 
 

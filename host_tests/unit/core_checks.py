@@ -290,7 +290,7 @@ def check_connack():
 
 
 def check_connack_refused():
-    words = ("version", "client_id", "unavailable", "username", "authorized")
+    words = ("version", "Client identifier", "unavailable", "user name", "authorized")
     for code in range(1, 6):
         line = Line()
         line.session.connect(0)
