@@ -191,7 +191,7 @@ class Session5(expiring(Session)):
         properties = {"user_properties": user_properties}
         pairs = filters
         if first == 0x82:
-            more = no_local << 2 | retain_as_published << 3 | retain_handling << 4
+            more = no_local << 2 | retain_as_published << 3 | min(retain_handling, 3) << 4
             more |= subscription_id << 8
             pairs = []
             rest = []
@@ -225,10 +225,13 @@ class Session5(expiring(Session)):
 
     def disconnect(self, code: int = 0, **properties) -> None:
         """As Session's. ``code`` 4: the server is to publish the will all the same, after its
-        delay. ``properties``: session_expiry, reason_string, user_properties."""
+        delay. ``properties``: session_expiry, reason_string, user_properties. Raises Failed for
+        what is longer than the server takes."""
         if properties.get("session_expiry") and not self.properties.get("session_expiry"):
             raise ValueError("session_expiry")  # section 3.14.2.2.2
-        self.bye = disconnect(code, properties)
+        bye = disconnect(code, properties)
+        self._allowed(0, 0, len(bye))  # [MQTT-3.14.2-3, 3.14.2-4]
+        self.bye = bye
         super().disconnect()
 
     def reauthenticate(self) -> None:
@@ -245,6 +248,8 @@ class Session5(expiring(Session)):
         self.alias_limit = self.alias_last = 0  # what the server takes is in CONNACK
         self.unanswered = 0  # messages at QoS 1 and 2 that came on this connection
         self._greet()  # each connection's authentication begins anew
+        if "auth_method" in self.properties:
+            self.doubt = True  # no burst: nothing but AUTH goes before CONNACK [MQTT-3.1.2-30]
         if self.memory and not self.server:
             self._heed(read_properties(0x20, self.memory, 0)[0])
         super().connect(now)
@@ -436,7 +441,6 @@ class Session5(expiring(Session)):
                 kept[name] = properties[name]
         self.memory = encode_properties(_CONNACK, kept)
         self.alias_limit = properties.get("topic_alias_maximum", 0)
-        self.alias_last = 0
         self.expiry = properties.get("session_expiry", self.properties.get("session_expiry", 0))
         client_id, *rest = self.greeting
         client_id = properties.get("assigned_client_id", client_id)
@@ -475,11 +479,20 @@ class Session5(expiring(Session)):
             self.unanswered += 1
             if self.unanswered > self.properties["receive_maximum"]:
                 raise ProtocolError5(first, 0x93)
+        size = n = len(body) - len(payload)  # of these bytes Session does not know
+        for m in self.inbox:
+            n += m.size
+        if n > self.limits[2]:
+            if qos:
+                raise ConnectionLost("inbox full")
+            self.dropped += 1
+            return
         before = len(self.inbox)
         pid = number(pid) if qos else b""
         super()._publish(first, string(topic) + pid + payload)  # as 3.1.1 has it
         if len(self.inbox) > before:
             self.inbox[-1].properties = properties
+            self.inbox[-1].size = size
 
     def _answer(self, first, pid):
         # As the server counts (section 4.9): also what it repeated of an earlier connection.

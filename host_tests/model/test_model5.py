@@ -55,6 +55,19 @@ class DurableWorld5(DurableWorld):
 
     deliver_down = World5.deliver_down
 
+    def check_forgotten(self) -> None:
+        """What is left when the broker lost its session: everything arrives, nothing wedges.
+
+        Where the CONNACK that said so was lost as well, the client cannot know: what it holds for
+        messages that will not be repeated may stay.
+        """
+        self.store.cut = ""
+        self.calm()
+        received = {payload for _, payload in self.broker.received}
+        assert set(self.sent[1] + self.sent[2]) <= received
+        assert not (self.session.outbox or self.session.inbox)
+        assert not [key for key in self.content if key >= 0x20000]
+
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from(ACTIONS), max_size=80))

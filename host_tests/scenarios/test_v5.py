@@ -298,6 +298,9 @@ def test_requests(start, peer: ScriptedPeer) -> None:
     device.wait_line("other answers/node twice", 5)
     conn.send(wire5.puback(p.packet_id or 0))
     device.wait_line("e early", 5)
+    p = expect(conn, wire5.PUBLISH, topic="ask", payload=b"f")
+    conn.send(wire5.puback(p.packet_id or 0, 0x97))  # nobody will answer, and that is told at once
+    device.wait_line("f Failed 151", 5)
     expect_end(device, conn)
 
 

@@ -62,10 +62,13 @@ async def requesting():
                 say(name, text(answer.payload))
             except asyncio.TimeoutError:
                 say(name, "timeout")
+            except Failed as e:
+                say(name, "Failed", e.code)
 
         await asyncio.gather(ask("a", 5), ask("b", 5), ask("c", 0.2), ask("d", 5))
         say("waiting", len(requester.waiting))
         await ask("e", 5)
+        await ask("f", 2)
         task.cancel()
     say("end")
 
