@@ -23,6 +23,7 @@ package(
         "session5.py",
         "reason.py",
         "request.py",
+        "convert.py",
     ),
     opt=3,
 )

@@ -26,7 +26,7 @@ from rich.table import Table  # noqa: E402
 CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
 SLEEPER = ("kinds", "store", "durable", "journal", "sleep")  # a node that sleeps loads as well
 FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
-EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request")  # loaded only by who imports it
+EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request", "convert")  # loaded only by who imports it
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a

@@ -221,7 +221,11 @@ class Client:
         try:
             while True:
                 began = ticks_ms()
+                address = self.address
                 e = await self._connection()
+                if e and self.address != address:  # MQTT 5: the broker is elsewhere now
+                    self.error = e
+                    continue
                 if self._strict or (
                     # A refusal for good, a certificate that does not verify (ValueError on both
                     # Pythons), a mistake in the program.

@@ -35,6 +35,7 @@ _BEFORE = const(1)
 # Keys in the store.
 _COMMITTED = const(1)  # what the application committed
 _FILTERS = const(2)  # there since the broker keeps a session: what is subscribed
+_VERSION = const(8)
 _SERVER = const(7)  # MQTT 5: what the last CONNACK said of the server
 _LAST = const(5)  # the number of the last message that was sent, 4 bytes
 _SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due
@@ -81,6 +82,9 @@ def durable(base=Session):
 
         def _load(self):
             data = self.store.data
+            # Which version of MQTT wrote the messages: None is 3.1.1.
+            self.version = b"\5" if hasattr(self, "server") else None
+            other = data.get(_VERSION) != self.version
             # A copy: the application may add to what it is given, and must not change ``data``.
             self.committed = bytes(data[_COMMITTED]) if _COMMITTED in data else None
             self.known = data.get(_FILTERS)
@@ -88,12 +92,13 @@ def durable(base=Session):
             if self.known:
                 for text in str(self.known, "utf-8").split("\0"):
                     options, name = text.split(" ", 1)
-                    self.filters[name] = int(options)
+                    self.filters[name] = int(options) & (-1 if self.version else 3)
             self.kept = dict(self.filters)
             last = data.get(_LAST)
             if last:
                 self.pid = int.from_bytes(last, "big")
             self.last = self.pid
+            rewritten = {}
             for key in sorted(data):  # which is the order of the outbox
                 if key < _RELEASED:
                     if key > _SEEN:
@@ -114,11 +119,20 @@ def durable(base=Session):
                     if last and count > self.last:
                         o.sent = _NEVER
                     self.pid = max(self.pid, count)
-                    o.packet = data[key] = bytearray(data[key])
+                    packet = bytearray(data[key])
+                    if other:
+                        from .convert import convert
+
+                        packet = convert(packet, bool(self.version))
+                        rewritten[key] = packet
+                    o.packet = data[key] = packet
                     o.expect = _PUBLISH + (o.packet[0] >> 1 & 3)
                 self.outbox.append(o)
             if not last:
                 self.last = self.pid
+            if other and data:
+                rewritten[_VERSION] = self.version
+                self.store.save(rewritten)
 
         # --- the store
 
@@ -158,6 +172,7 @@ def durable(base=Session):
                 self.known = "\0".join(names).encode()
             want[_FILTERS] = self.known
             want[_SERVER] = self.memory
+            want[_VERSION] = self.version
             for key in want:
                 # A packet does not change (but for its DUP), and is long to compare.
                 if key not in data if key >= _MESSAGE else want[key] != data.get(key):

@@ -493,12 +493,17 @@ class Session:
         m.session = self
         m.fresh = True
         if m.qos:
+            # DUP tells a message that comes again from a new one [MQTT-3.3.1-1] under an identifier
+            # that is free for the broker: it may have forgotten the session, and said so in a
+            # CONNACK that was lost.
             if m.qos == 2 and m.pid in self.released:
-                self._answer(0x50, m.pid)
-                return
+                if first & 8:
+                    self._answer(0x50, m.pid)
+                    return
+                self.released.remove(m.pid)
             for old in self.held:
                 if old.pid == m.pid:
-                    if old.qos == m.qos and (m.qos == 2 or first & 8):
+                    if old.qos == m.qos and first & 8:
                         # The one that the application has already: not again, but now an
                         # answer may go on this connection.
                         old.fresh = True

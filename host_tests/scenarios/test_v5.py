@@ -190,6 +190,22 @@ def test_server_moved(start, peer: ScriptedPeer) -> None:
         conn.expect_closed()
 
 
+def test_server_moved_before_the_first_connection(start, peer: ScriptedPeer) -> None:
+    """connect() raises when its first attempt fails; this is none."""
+    with ScriptedPeer() as other:
+        device = start("five", peer.port, V5, case="publishing", qos=[1])
+        conn, _ = accept(peer)
+        conn.send(
+            wire5.connack(
+                reason_code=0x9D, properties={"server_reference": f"127.0.0.1:{other.port}"}
+            )
+        )
+        conn = connected(other)
+        publish = wire5.decode(conn.next_packet(), "up")[0]
+        conn.send(wire5.puback(publish.packet_id or 0))
+        device.wait_line("end", 5)
+
+
 @pytest.mark.parametrize("code", [0x8E, 0x98, 0x8D, 0x8B])
 def test_disconnected(start, peer: ScriptedPeer, code: int) -> None:
     device = start("five", peer.port, V5, case="staying")
