@@ -134,11 +134,11 @@ def compile_to(folder: Path) -> dict[str, int]:
 
 def measure() -> Size:
     """Compile and measure. Raises runtimes.NotAvailable without MicroPython or mosquitto."""
-    options = {"username": "u", "password": "p", "allow_anonymous": False}
+    login5 = "u", "p"
     with (
         tempfile.TemporaryDirectory() as name,
         AmqttBroker() as broker,
-        MosquittoBroker(runtimes.get.mosquitto(), **options) as broker5,
+        MosquittoBroker(runtimes.get.mosquitto(), username="u", password="p") as broker5,
     ):
         # A short path, as on a device: paths take heap too.
         folder = Path(name)
@@ -151,7 +151,7 @@ def measure() -> Size:
         (folder / "node.py").write_text(NODE)
         (node,) = run(folder, str(BOARD), "--once", "board", "node.py")
         (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
-        _, five = run(folder, "five.py", str(broker5.port), "u", "p")
+        _, five = run(folder, "five.py", str(broker5.port), *login5)
     return Size(mpy, imported, connected, node, five)
 
 

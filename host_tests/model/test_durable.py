@@ -131,8 +131,8 @@ class DurableWorld(World):
         received = {payload for _, payload in self.broker.received}
         for qos in (1, 2):
             assert set(self.sent[qos]) <= received
-        # What was held or seen of the old session may stay, if the CONNACK that said that it is gone
-        # was lost; it holds up nothing.
+        # What was held or seen of the old session may stay, if the CONNACK that said that it is
+        # gone was lost; it holds up nothing.
         assert not (s.outbox or s.inbox)
         assert not [key for key in self.content if key >= 0x20000]
 
