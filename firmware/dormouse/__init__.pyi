@@ -1,8 +1,9 @@
 """Types of the public names, for editors and type checkers. Not for the device."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
+from typing import Any
 
 from .packet import MQTTError as MQTTError
 from .packet import ProtocolError as ProtocolError
@@ -32,8 +33,10 @@ class Client:
         timeout: float = 10,
         backoff: tuple[float, float] = (1, 60),
         auto_ack: bool = True,
-        store: Store | None = None,
         *,
+        version: int = 4,  # 5: MQTT 5.0
+        store: Store | None = None,
+        expiring: bool = False,  # with a version or a store: publish takes message_expiry
         clean: bool = True,
         keepalive: int = 60,
         will: tuple[int, bytes] | None = None,  # what Will() returns
@@ -45,11 +48,16 @@ class Client:
         max_packet: int = 4096,
         inbox_bytes: int = 8192,
         full: str = "refuse",  # with a store: or "oldest"
+        # with version=5
+        session_expiry: int | None = None,
+        properties: dict[str, Any] | None = None,
+        will_properties: dict[str, Any] | None = None,
+        auth: Callable[[bytes | None], bytes | None] | None = None,
     ) -> None: ...
     async def connect(self) -> Client: ...
     def start(self) -> None: ...
     async def wait_connected(self, connected: bool = True) -> None: ...
-    async def disconnect(self, *_: object) -> None: ...
+    async def disconnect(self, *_: object, code: int = 0, **properties: Any) -> None: ...
     async def __aenter__(self) -> Client: ...
     async def __aexit__(
         self,
@@ -58,12 +66,24 @@ class Client:
         trace: TracebackType | None,
     ) -> None: ...
     async def publish(
-        self, topic: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
-    ) -> None: ...
+        self,
+        topic: str,
+        payload: _Payload = b"",
+        qos: int = 0,
+        retain: bool = False,
+        **properties: Any,  # with version=5; message_expiry with expiring=True too
+    ) -> int | None: ...
     def publish_nowait(
-        self, topic: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
+        self,
+        topic: str,
+        payload: _Payload = b"",
+        qos: int = 0,
+        retain: bool = False,
+        **properties: Any,
     ) -> Message: ...
-    async def subscribe(self, *filters: str | tuple[str, int], qos: int = 0) -> list[int]: ...
-    async def unsubscribe(self, *filters: str) -> None: ...
+    async def subscribe(
+        self, *filters: str | tuple[str, int], qos: int = 0, **options: Any
+    ) -> list[int]: ...
+    async def unsubscribe(self, *filters: str, **options: Any) -> None: ...
     def __aiter__(self) -> AsyncIterator[Message]: ...
     async def __anext__(self) -> Message: ...

@@ -47,7 +47,6 @@ class Client:
         timeout: float = 10,
         backoff: tuple = (1, 60),
         auto_ack: bool = True,
-        store=None,
         **options,
     ) -> None:
         if client_id is None:
@@ -61,10 +60,10 @@ class Client:
         # whether it is what it waits for.
         self._changed = asyncio.Event()
         kind = Session
-        if store:
-            from .durable import DurableSession as kind
+        if "store" in options or "version" in options:
+            from .kinds import choose
 
-            options["store"] = store
+            kind, options = choose(self, **options)
         self.session = kind(
             self._changed.set,
             client_id,
@@ -75,8 +74,7 @@ class Client:
         self.publish_nowait = self.session.publish
         self.address = host, port or (8883 if tls else 1883), tls
         self.timeout = timeout
-        shortest, longest = backoff  # anything but two raises here, and not in the background
-        self.backoff = shortest, longest
+        _, _ = self.backoff = backoff  # anything but two raises here, and not in the background
         self.auto_ack = auto_ack
         self.messages = self
         self.connected = False
@@ -113,7 +111,7 @@ class Client:
         """Wait until connected, or with False until not. Raises what ended the client for good."""
         await self._until(self, "connected", connected)
 
-    async def disconnect(self, *_) -> None:
+    async def disconnect(self, *_, **options) -> None:
         """Send what may be sent, then DISCONNECT, and close: the broker drops the will.
 
         What is not acknowledged by then stays in the session; who waits for it gets
@@ -125,7 +123,7 @@ class Client:
         self._strict = True  # what ends the connection ends the client
         try:
             if self.connected:
-                self.session.disconnect()
+                self.session.disconnect(**options)
                 await asyncio.wait_for(self.wait_connected(False), self.timeout)
         except asyncio.TimeoutError:
             pass
@@ -143,7 +141,7 @@ class Client:
 
     # --- messages
 
-    async def publish(self, topic: str, payload=b"", qos: int = 0, retain: bool = False) -> None:
+    async def publish(self, *args, **options):
         """Publish, and return when it is acknowledged for its QoS (at QoS 0: given to be written).
 
         Cancelled or timed out before it was sent, the message is withdrawn; once sent, it goes
@@ -151,9 +149,9 @@ class Client:
         ValueError or TypeError for a bad topic, QoS or payload. ``publish_nowait`` takes the same
         arguments, connected or not, puts it into the outbox and returns its ``Message``.
         """
-        await self._done(self.publish_nowait(topic, payload, qos, retain))
+        return await self._done(self.publish_nowait(*args, **options))
 
-    async def subscribe(self, *filters, qos: int = 0) -> list:
+    async def subscribe(self, *filters, qos: int = 0, **options) -> list:
         """Subscribe to topic filters, each a str or a (str, QoS); repeated when the broker forgot.
 
         Returns the granted QoS of each. Raises Refused if the broker refused any.
@@ -161,11 +159,11 @@ class Client:
         pairs = []
         for f in filters:
             pairs.append((f, qos) if isinstance(f, str) else f)
-        return await self._done(self.session.request(0x82, pairs))
+        return await self._done(self.session.request(0x82, pairs, **options))
 
-    async def unsubscribe(self, *filters: str) -> None:
+    async def unsubscribe(self, *filters: str, **options) -> None:
         """Give up topic filters. Messages already on their way still come."""
-        await self._done(self.session.request(0xA2, filters))
+        await self._done(self.session.request(0xA2, filters, **options))
 
     def __aiter__(self):
         # Messages, for one ``async for`` at a time. One is acknowledged when the next is asked for,
@@ -223,7 +221,11 @@ class Client:
         try:
             while True:
                 began = ticks_ms()
+                address = self.address
                 e = await self._connection()
+                if e and self.address != address:  # MQTT 5: the broker is elsewhere now
+                    self.error = e
+                    continue
                 if self._strict or (
                     # A refusal for good, a certificate that does not verify (ValueError on both
                     # Pythons), a mistake in the program.

@@ -1,6 +1,6 @@
 """MQTT 5.0 reason codes by name, as in table 2-6 of the OASIS standard; 0x80 and up is a failure.
 
-Nothing in the library imports this: it takes its RAM only where a program does.
+It takes its RAM only where a program imports it, or a broker has refused something.
 """
 
 SUCCESS = NORMAL_DISCONNECTION = GRANTED_QOS_0 = 0

@@ -68,11 +68,12 @@ class Refused(MQTTError):
     """
 
     def __init__(self, code) -> None:
-        text = "topic filter"
+        words = "topic filter"
         if isinstance(code, int):
-            text = ",version,client_id,unavailable,username or password,not authorized"
-            text = text.split(",")[code]
-        super().__init__(text, code)
+            from .reason import text  # loaded now: it is much, and seldom needed
+
+            words = text(b"\0\x84\x85\x88\x86\x87"[code])
+        super().__init__(words, code)
         self.code = code
 
 
@@ -291,14 +292,10 @@ class Session:
             return _FOREVER
         if left > 0:
             return left
-        self.ping(now)
-        return min(self.timeout, keepalive)
-
-    def ping(self, now: int) -> None:
-        """Send PINGREQ; ``asked`` is None again when its answer came."""
         self.asked = now
         self.control += b"\xc0\x00"
         self.on_output()
+        return min(self.timeout, keepalive)
 
     def take(self, now: int) -> memoryview | None:
         """Return the next bytes to write, valid until the next call; they count as sent.
@@ -320,12 +317,10 @@ class Session:
                     continue
             if o.sent == _NOW:
                 continue
-            packet = o.packet
-            if data:
-                if len(data) + len(packet) > _BURST:
-                    break
-                packet = data + packet
-            data = packet
+            if data and len(data) + len(o.packet) > _BURST:
+                break
+            packet = self._wire(o)
+            data = data + packet if data else packet
             o.sent = _NOW
             if not o.expect:
                 self._finish(o)
@@ -338,6 +333,9 @@ class Session:
         return memoryview(data)
 
     # --- inside
+
+    def _wire(self, o):
+        return o.packet  # as it goes out now
 
     def _answer(self, first, pid):
         self.control += bytes((first, 2, pid >> 8, pid & 0xFF))
@@ -495,12 +493,17 @@ class Session:
         m.session = self
         m.fresh = True
         if m.qos:
+            # DUP tells a message that comes again from a new one [MQTT-3.3.1-1] under an identifier
+            # that is free for the broker: it may have forgotten the session, and said so in a
+            # CONNACK that was lost.
             if m.qos == 2 and m.pid in self.released:
-                self._answer(0x50, m.pid)
-                return
+                if first & 8:
+                    self._answer(0x50, m.pid)
+                    return
+                self.released.remove(m.pid)
             for old in self.held:
                 if old.pid == m.pid:
-                    if old.qos == m.qos and (m.qos == 2 or first & 8):
+                    if old.qos == m.qos and first & 8:
                         # The one that the application has already: not again, but now an
                         # answer may go on this connection.
                         old.fresh = True

@@ -31,6 +31,7 @@ _PUBCOMP = const(7)  # Message.expect
 _TICKS = const(0x3FFFFFFF)
 _GRACE = const(300)  # ms for DISCONNECT when the budget is spent
 _GUARD = const(1000)  # ms beyond the budget, after which the chip sleeps in the middle of anything
+_LONGEST = const(0x7FFFFFFF)  # ms, of ESP32's: a C int
 _RP2 = const(4294967)  # ms, the longest that RP2's machine.deepsleep takes (ports/rp2/modmachine.c)
 _STRIKES = const(2)  # bursts in vain, in as many wakes, that the careful order did better
 _AGAIN = const(50)  # wakes in the careful order until a burst is tried again
@@ -65,7 +66,9 @@ def sleep_budget(session, now: int, planned: int) -> int:
     """
     left = session.tick(now)
     if session.asked is None and left < planned:
-        session.ping(now)
+        session.asked = now
+        session.control += b"\xc0\x00"  # PINGREQ
+        session.on_output()
     if session.asked is not None:
         left = session.keepalive  # from the answer on, which does not come into the sleep
     return min(left, planned)
@@ -109,15 +112,26 @@ class Node:
         store = getattr(session, "store", None)
         # RTC memory and a clock that goes on in deep sleep come together: ESP32 has both.
         clock = hasattr(machine.RTC, "memory")
+        # s, from one sign of life to the next: a wake of which the timer was early by a quarter
+        # counts for the one that was planned.
+        away = period * 1.25 + jitter + budget / 1000
+        # MQTT 5: the broker is to announce a node that misses its wake, and no other.
+        delay = getattr(session, "will_delay", 0)
+        if expiry is None:
+            expiry = getattr(session, "expiry", None)
         why = None
         if not store or not store.survives:
             why = "the client needs a store that survives deep sleep"
         elif budget + _GUARD >= period * 1000:
             why = "the budget is longer than the period"
-        elif expiry is not None and expiry <= period + jitter:
+        elif expiry is not None and expiry <= away:
             why = "the broker's session expires before the next wake"
-        elif not clock and (period + jitter) * 1000 > _RP2:
-            why = "this chip sleeps 4294 s at most"
+        elif delay and delay <= away:
+            why = "the will is published before the next wake: make will_delay longer"
+        elif delay and delay > expiry:
+            why = "the will is published when the session expires: make session_expiry longer"
+        elif away * 1000 > (_LONGEST if clock else _RP2):
+            why = "longer than this chip can sleep: RP2 4294 s, ESP32 24 days"
         elif not 0 <= jitter <= period:
             why = "the jitter is longer than the period"
         if why:
@@ -139,11 +153,16 @@ class Node:
         # add up, and nodes that got their power together do not wake together.
         self.phase = crc32(session.hello) % self.period if clock else None
         self.reason = wake_reason()
+        # Woken before the point: this wake is the one that was planned for it.
+        self.early = self.reason == "timer" and clock
         self.address = client.address
+        # DISCONNECT "with will message": its delay begins, and the next wake ends it.
+        self._bye = {"code": 4} if delay else {}
         self.error = self._task = self._last = None
         self.over = True
         # bursts in vain; wakes in vain; how many to let pass
         self.strikes, self.failures, self.skip = store.data.get(_NODE) or b"\0\0\0"
+        self.early = self.early and self.next_wake() - self.late > self.period
         if guard:
             self._guard()
 
@@ -155,8 +174,8 @@ class Node:
             left = self.period - (ticks_ms() - self.began & _TICKS)
         else:
             left = (self.phase - time_ns() // 1000000) % self.period
-            if left < self.period >> 2 and self.reason == "timer":
-                left += self.period  # the timer was early: this wake is the one planned for then
+            if self.early and left < self.period >> 2:
+                left += self.period
         return max(left + self.late, 1)
 
     def waiting(self) -> int:
@@ -186,8 +205,12 @@ class Node:
         # matters is on the medium already, so this is no more than a power cut that was planned.
         import machine
 
-        def sleep(_):
-            machine.deepsleep(self.next_wake())
+        def sleep(timer):
+            try:
+                if self.wifi and timer:
+                    self.wifi.off()  # RP2's radio would stay on
+            finally:
+                machine.deepsleep(self.next_wake())
 
         ms = self.budget + _GUARD
         if sys.platform == "rp2":  # its callbacks run while the port waits for the network
@@ -217,21 +240,28 @@ class Node:
         self.count = self.bytes = 0
         if self.skip and not urgent:
             self.skip -= 1
-            self.error = ConnectionLost("backoff", self.skip)
-            self._note()
             self.over = True
-        if self._last:  # the body of an earlier loop was left before it was done
-            self.session.inbox.insert(0, self._last)
-            self._last = None
+            if self._note():  # it could not be noted: then it would never come to an end
+                self.over = False
+            else:
+                self.error = ConnectionLost("backoff", self.skip)
+        last = self._last
+        self._last = None
+        if last in self.session.held and not last.done:
+            self.session.inbox.insert(0, last)  # an earlier loop was left before it was done
         return self
 
     def __aiter__(self):
         return self
 
     async def __anext__(self):
-        if self._last:
-            self._last.ack()
-            self._last = None
+        last = self._last
+        self._last = None
+        if last:
+            try:
+                last.ack()
+            except (OSError, MQTTError) as e:
+                self.error = e
         if not self.over and not self._task:
             self._task = asyncio.create_task(self._run())
         changed = self.client._changed
@@ -252,10 +282,13 @@ class Node:
 
     async def close(self) -> None:
         """End a wake before its end; messages that were not taken come again."""
-        if self._task:
-            self._task.cancel()
-            while not self.over:
+        task = self._task
+        if task:
+            task.cancel()
+            while not task.done():
                 await asyncio.sleep(0)
+            await self.client.disconnect(**self._bye)  # cancelled before it began
+            self._end()
 
     # --- inside
 
@@ -266,85 +299,124 @@ class Node:
     def _left(self):
         return self.budget - (ticks_ms() - self.began & _TICKS)
 
-    def _note(self):
-        state = bytes((self.strikes, self.failures, self.skip))
-        if state != (self.store.data.get(_NODE) or b"\0\0\0"):
-            try:
-                self.store.save({_NODE: state})
-            except (OSError, MQTTError) as e:
-                self.error = e
-
     async def _run(self):
-        s = self.session
         self.up = False
+        self.ip = None
         try:
             await asyncio.wait_for(self._work(), self._left() / 1000)
         except Exception as e:  # whatever it is, the node has to get to sleep
             self.error = e
         finally:
             try:
-                await asyncio.wait_for(self.client.disconnect(), _GRACE / 1000)
-            except asyncio.TimeoutError:
-                pass
-            if not self.up:
-                # Random, for a fleet that lost its broker is not to look for it together.
-                self.failures = min(self.failures + 1, 7)
-                bound = min(1 << self.failures - 1, self.backoff + 1)
-                self.skip = int.from_bytes(urandom(2), "big") * bound >> 16
-            else:
-                self.failures = self.skip = 0
-                if s.doubt:
-                    # It answered to CONNECT, but not to what came with it.
-                    self.strikes += 1
-                elif self.strikes < _STRIKES or self.strikes > _AGAIN:
-                    self.strikes = 0
-                else:
-                    self.strikes += 1
+                await asyncio.wait_for(self.client.disconnect(**self._bye), _GRACE / 1000)
+            except (asyncio.TimeoutError, asyncio.CancelledError):
+                pass  # MicroPython cancels what is in wait_for twice
+            self._count()
             self._note()
-            self._task = None
-            self.over = True
-            self.client._changed.set()
+            self._end()
+
+    def _count(self):
+        # What this wake tells about the next ones.
+        if not self.up:
+            # Random, for a fleet that lost its broker is not to look for it together.
+            self.failures = min(self.failures + 1, 7)
+            bound = min(1 << self.failures, self.backoff + 1)
+            self.skip = int.from_bytes(urandom(2), "big") * bound >> 16
+            return
+        self.failures = self.skip = 0
+        if self.session.doubt:
+            # It answered to CONNECT, but not to what came with it.
+            self.strikes += 1
+        elif self.strikes < _STRIKES or self.strikes > _AGAIN:
+            self.strikes = 0
+        else:
+            self.strikes += 1
+
+    def _note(self):
+        # In one record, and only if anything has changed.
+        data = self.store.data
+        changes = {}
+        state = bytes((self.strikes, self.failures, self.skip))
+        if state != (data.get(_NODE) or b"\0\0\0"):
+            changes[_NODE] = state
+        if not self.over:  # the end of a wake
+            address = None
+            if self.up and self.ip != self.address[0]:
+                address = ("%s\0%s" % (self.address[0], self.ip)).encode()
+            if address != data.get(_ADDRESS):
+                changes[_ADDRESS] = address
+        try:
+            self.store.save(changes)
+        except (OSError, MQTTError) as e:
+            self.error = e
+            return True
+
+    def _end(self):
+        self._task = None
+        self.over = True
+        self.client._changed.set()
 
     async def _work(self):
         c = self.client
         s = self.session
         s.burst = self.strikes < _STRIKES
-        self._ask()
+        asked = self._ask()
+        await self._join()
+        host = self.address[0]
+        ip = None
         known = self.store.data.get(_ADDRESS)
+        if known:
+            name, ip = str(known, "utf-8").split("\0")
+            if name != host:  # the settings have changed
+                ip = None
+        limits = c.timeout, s.timeout
         try:
-            await self._connect(known and str(known, "utf-8"))
-        except Refused:
-            raise
-        except (OSError, MQTTError, asyncio.TimeoutError):
-            if not (known or self.wifi or s.doubt):
+            if ip or (s.burst and s.known is not None):
+                # What is remembered may be wrong: then there has to be time for another try.
+                left = max(self._left(), 1)
+                c.timeout = min(c.timeout, left / 4000)
+                s.timeout = min(s.timeout, left >> 1)
+            await self._connect(ip)
+        except (OSError, MQTTError, asyncio.TimeoutError) as e:
+            late = isinstance(e, asyncio.TimeoutError)
+            moved = c.address[0] != self.ip  # MQTT 5: to where the broker said
+            doubt = s.doubt and not isinstance(e, Refused)
+            if not (ip or doubt or moved or (late and self.wifi)):
                 raise
-            # What was remembered may be wrong: the broker's address, our own; that the broker
-            # takes a burst (the session has seen to that).
-            if self.wifi:
-                self.wifi.fresh = True
+            c.timeout, s.timeout = limits
+            if moved:
+                self.address = c.address
+            if late and self.wifi:
+                self.wifi.fresh = True  # the network took us, and nothing came back
+                await self._join()
+            # The address is looked up; and in the careful order, which the session sees to.
             await self._connect(None)
+        finally:
+            c.timeout, s.timeout = limits
         self.up = True
-        while (s.fencing and s.fence != CLEAN) or not self._settled():
+        while (s.fencing and s.fence != CLEAN and not self._enough()) or not self._settled():
             if not c._task:
                 raise c.error or ConnectionLost("disconnected")
-            if self._enough():
-                break
             if s.fencing and s.fence == _NONE and c.connected and not (s.inbox or self._busy()):
                 s.fence = _DUE
                 s.on_output()
             c._changed.clear()
             await c._changed.wait()
+        if asked and asked.error:
+            raise asked.error
 
     def _ask(self):
         # Subscribe only to what the session does not have; say until when the node sleeps.
+        # Returns the Message of SUBSCRIBE, or None.
         s = self.session
+        asked = None
         wanted = dict(self.subscribe)
         pairs = []
         for name in wanted:
             if s.filters.get(name) != wanted[name]:
                 pairs.append((name, wanted[name]))
         if pairs:
-            s.request(0x82, pairs)
+            asked = s.request(0x82, pairs)
         names = []
         for name in s.filters:
             if name not in wanted:
@@ -363,16 +435,17 @@ class Node:
                 s.publish(self.status, text, 0, True)
             except OutboxFull:
                 pass  # what waits there is more important
+        return asked
 
-    async def _connect(self, ip):
+    async def _join(self):
         if self.wifi:
             await self.wifi.join(max(self._left() * 3 >> 2, 1))  # it shall have time to say why
+
+    async def _connect(self, ip):
         host, port, tls = self.address
-        ip = ip or _lookup(host, port)
-        self.client.address = ip, port, tls, host
+        self.ip = ip or _lookup(host, port)
+        self.client.address = self.ip, port, tls, host
         await self.client.connect()
-        if ip != host and self.store.data.get(_ADDRESS) != ip.encode():
-            self.store.save({_ADDRESS: ip.encode()})
 
     def _busy(self):
         for m in self.session.held:
@@ -384,7 +457,7 @@ class Node:
         for o in self.session.outbox:
             if o.expect != _PUBCOMP:
                 return False
-        return not self.session.inbox and not self._busy()
+        return self._enough() or not (self.session.inbox or self._busy())
 
 
 def _lookup(host, port):

@@ -182,6 +182,7 @@ class Broker(abc.ABC):
     ws_port = 0
     username: str | None = None
     password: str | None = None
+    version = 4  # of MQTT, for the device of a test: 4 is 3.1.1
 
     @property
     @abc.abstractmethod
@@ -432,6 +433,7 @@ class MosquittoBroker(Broker):
         require_client_certificate: bool = False,
         websocket: bool = False,
         extra_config: str = "",
+        listener_config: str = "",
     ) -> None:
         self.behaviour = MOSQUITTO_PERSISTENT if persistence else MOSQUITTO
         self.username, self.password = username, password
@@ -441,6 +443,7 @@ class MosquittoBroker(Broker):
         self._tls, self._require_client = tls, require_client_certificate
         self._websocket = websocket
         self._extra = extra_config
+        self._of_listener = listener_config
         self._holder = tempfile.TemporaryDirectory(prefix="dormouse-mosquitto-")
         self.folder = Path(self._holder.name)
         self._log_path = self.folder / "log"
@@ -484,7 +487,7 @@ class MosquittoBroker(Broker):
         return lines
 
     def _listeners(self) -> list[str]:
-        lines = [f"listener {self.port} {HOST}"]
+        lines = [f"listener {self.port} {HOST}", self._of_listener]
         if self._tls is not None:
             lines += [
                 f"listener {self.tls_port} {HOST}",

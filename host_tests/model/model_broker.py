@@ -4,11 +4,15 @@ Written from section 4.3 with the harness's own codec; it shares nothing with th
 a real broker it can be cut, and looked into, between any two bytes.
 """
 
+from typing import Any
+
 from harness import wire
 
 
 class ModelBroker:
     """Keeps one client's session over its connections; ``forget`` loses it, as a restart does."""
+
+    codec: Any = wire
 
     def __init__(self) -> None:
         self.received: list[tuple[int, bytes]] = []  # QoS and payload of what the client published
@@ -39,7 +43,7 @@ class ModelBroker:
     def feed(self, data: bytes) -> None:
         """Take in bytes from the client."""
         for raw in self.splitter.feed(data):
-            self._packet(wire.decode(raw)[0])
+            self._packet(self.codec.decode(raw)[0])
 
     splitter = wire.Splitter()
 
@@ -51,7 +55,9 @@ class ModelBroker:
                 self.pid = self.pid % 50 + 1
             if qos:
                 self.flight.append((self.pid, qos, payload))
-            self.out += wire.publish("t", payload, qos=qos, packet_id=self.pid if qos else None)
+            self.out += self.codec.publish(
+                "t", payload, qos=qos, packet_id=self.pid if qos else None
+            )
 
     def _packet(self, p: wire.Packet) -> None:
         if (p.type == wire.CONNECT) == self.connected:
@@ -62,20 +68,20 @@ class ModelBroker:
             self._publish(p)
         elif p.type == wire.PUBREL:
             self.seen.discard(p.packet_id or 0)
-            self.out += wire.pubcomp(p.packet_id or 0)
+            self.out += self.codec.pubcomp(p.packet_id or 0)
         elif p.type in (wire.PUBACK, wire.PUBREC, wire.PUBCOMP):
             self._acknowledged(p)
 
     def _connect(self) -> None:
         self.connected = True
         self.came: set[int] = set()
-        self.out += wire.connack(self.present)
+        self.out += self.codec.connack(self.present)
         self.present = True
         for pid, qos, payload in self.flight:
             if payload is None:
-                self.out += wire.pubrel(pid)
+                self.out += self.codec.pubrel(pid)
             else:
-                self.out += wire.publish("t", payload, qos=qos, packet_id=pid, dup=True)
+                self.out += self.codec.publish("t", payload, qos=qos, packet_id=pid, dup=True)
         self._fill()
 
     def _publish(self, p: wire.Packet) -> None:
@@ -89,11 +95,11 @@ class ModelBroker:
                 self.received.append((2, p.payload))
             elif not p.dup:
                 self.violations.append(f"identifier {pid} used again in flight")
-            self.out += wire.pubrec(pid)
+            self.out += self.codec.pubrec(pid)
             return
         self.received.append((p.qos, p.payload))
         if p.qos:
-            self.out += wire.puback(pid)
+            self.out += self.codec.puback(pid)
 
     def _acknowledged(self, p: wire.Packet) -> None:
         for i, (pid, qos, payload) in enumerate(self.flight):
@@ -101,7 +107,7 @@ class ModelBroker:
                 continue
             if p.type == wire.PUBREC and qos == 2:
                 self.flight[i] = (pid, 2, None)
-                self.out += wire.pubrel(pid)
+                self.out += self.codec.pubrel(pid)
             elif (p.type, qos) == (wire.PUBACK, 1) or (p.type == wire.PUBCOMP and payload is None):
                 del self.flight[i]
             else:

@@ -13,8 +13,11 @@ from harness.observer import Observer
 
 @pytest.fixture
 def account(broker: Broker) -> dict:
-    """What a device has to log in with, as Client arguments."""
-    return {"username": broker.username, "password": broker.password}
+    """How a device talks to the broker, as Client arguments."""
+    account = {"username": broker.username, "password": broker.password}
+    if broker.version == 5:
+        account |= {"version": 5}
+    return account
 
 
 @pytest.fixture

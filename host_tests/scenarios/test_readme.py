@@ -9,7 +9,8 @@ from harness.brokers import MosquittoBroker
 from harness.observer import Observer
 from harness.runtimes import ROOT, Runtime
 
-DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1}  # and how many programs are in them
+# And how many programs are in them.
+DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1, "docs/mqtt5.md": 1}
 
 
 def programs(name: str, port: int) -> list[str]:
@@ -19,10 +20,12 @@ def programs(name: str, port: int) -> list[str]:
     return [code.replace('"broker.local"', f'"127.0.0.1", {port}') for code in blocks]
 
 
-def test_awake(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["README.md", "docs/mqtt5.md"])
+def test_awake(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
     broker: MosquittoBroker = mosquitto()
     program = tmp_path / "program.py"
-    program.write_text(programs("README.md", broker.port)[0])
+    code = programs(name, broker.port)[0].replace('"will_delay": 30', '"will_delay": 1')
+    program.write_text(code)
     with Observer(broker, ("greenhouse/#", 2)) as observer:
         with runtime.start(program) as device:
             observer.wait("greenhouse/7/temp", "21.5")
@@ -32,7 +35,7 @@ def test_awake(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
         observer.wait("greenhouse/7/state", "offline")
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", ["README.md", "docs/sleep.md"])
 def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
     broker: MosquittoBroker = mosquitto()
     code = programs(name, broker.port)[-1]
@@ -40,6 +43,7 @@ def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
         Observer(broker, ("greenhouse/7/temp", 2)) as observer,
         Board(runtime, tmp_path, files={"main.py": code}) as board,
     ):
+        (board.folder / "network.json").write_text('{"ssid": "my network"}')
         board.run()
         observer.publish("greenhouse/7/cmd/x", "go", 2)
         end = board.run()[0]

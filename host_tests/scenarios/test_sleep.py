@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,7 +18,7 @@ from harness.certs import certificates
 from harness.chaos import ChaosProxy, ProxiedConnection
 from harness.observer import Observer
 from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import Runtime
+from harness.runtimes import ROOT, Runtime
 
 PERIOD = 300
 ONE = (("t", "N", 1),)
@@ -24,9 +26,14 @@ COMMANDS = (("c/#", 2),)
 
 
 @pytest.fixture
-def board(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., Board]]:
+def board(
+    request: pytest.FixtureRequest, runtime: Runtime, tmp_path: Path
+) -> Iterator[Callable[..., Board]]:
     """Return a function that makes a board with programs/sleeper.py; ``node``, ``client``: their
     arguments; ``board``: board.json; ``network``: network.json."""
+    version = {}
+    if "broker" in request.fixturenames and request.getfixturevalue("broker").version == 5:
+        version = {"version": 5}
     with ExitStack() as stack:
 
         def make(
@@ -37,7 +44,8 @@ def board(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., Board]]:
             board: dict[str, Any] | None = None,
             **config: Any,
         ) -> Board:
-            config["client"] = {"port": port, "client_id": "node", "clean": False, **(client or {})}
+            config["client"] = {"port": port, "client_id": "node", "clean": False, **version}
+            config["client"] |= client or {}
             config["node"] = {"period": PERIOD, "budget": 5000, **(node or {})}
             config["publish"] = publish
             files = {"config.json": config}
@@ -47,9 +55,14 @@ def board(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., Board]]:
         yield make
 
 
-@pytest.fixture
-def broker(mosquitto: Callable[..., MosquittoBroker]) -> MosquittoBroker:
-    return mosquitto()
+@pytest.fixture(params=[4, 5], ids=["3.1.1", "5"])
+def broker(
+    request: pytest.FixtureRequest, mosquitto: Callable[..., MosquittoBroker]
+) -> MosquittoBroker:
+    """mosquitto, and the version of MQTT that the node is to speak."""
+    chosen = mosquitto()
+    chosen.version = request.param
+    return chosen
 
 
 def error(end: End) -> str:
@@ -68,7 +81,7 @@ def commands(end: End) -> list[str]:
 def sent(connection: ProxiedConnection) -> list[str]:
     """Return the names of the packets from the device."""
     packets = wire.Splitter().feed(connection.transcript.data("up"))
-    return [wire.decode(packet)[0].name for packet in packets]
+    return [wire.NAMES[packet[0] >> 4] for packet in packets]
 
 
 def put_network(board: Board, **script: Any) -> None:
@@ -140,7 +153,7 @@ def test_subscriptions_that_change(board: Callable[..., Board], broker: Mosquitt
     assert names[0] == ["SUBSCRIBE", "PINGREQ"]
     assert names[1] == ["SUBSCRIBE", "PINGREQ"]
     subscribe = list(wire.Splitter().feed(proxy.connections[1].transcript.data("up")))[1]
-    assert wire.decode(subscribe)[0].subscriptions == (("b", 2),)
+    assert subscribe.endswith(b"\0\1b\2") and b"\0\1a" not in subscribe
     assert names[2] == ["UNSUBSCRIBE", "PINGREQ"]
     assert names[3] == []
 
@@ -342,19 +355,6 @@ def test_no_wifi(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     assert events[-1]["event"] == "off"  # the radio sleeps too
 
 
-def test_unsubscribable(board: Callable[..., Board]) -> None:
-    """What the application's body raises ends its boot; the message comes again."""
-    with ScriptedPeer() as peer:
-        node = board(peer.port, (), node={"subscribe": COMMANDS})
-        node.power_on()
-        connection = accept(peer)
-        connection.send(wire.connack())
-        subscribe = connection.expect_packet(wire.SUBSCRIBE)
-        connection.send(wire.suback(subscribe.packet_id or 0, 0x80) + wire.pingresp())
-        end = node.wait_sleep(10)
-        assert left(end) == 0
-
-
 # --- power
 
 
@@ -460,6 +460,54 @@ def test_rp2(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     assert any("RTC" in line and "journal" in line.lower() for line in end.lines), end.lines
 
 
+FIVE = {"version": 5, "will_properties": {"will_delay": 4}, "session_expiry": 60}
+
+
+def test_will_of_a_sleeper(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """MQTT 5: a planned sleep is not announced, a missed wake is, once."""
+    with Observer(broker, ("state", 1), ("t", 1)) as observer, ChaosProxy(broker.port) as proxy:
+        node = board(
+            proxy.port, client=FIVE, will=["state", "lost", 1], node={"period": 1.7, "budget": 500}
+        )
+        for _ in range(4):
+            end = node.run()[0]
+            assert error(end) == "None" and left(end) == 0
+            # Real time, as far as the broker goes: its clock does not jump.
+            time.sleep((end.sleep_ms or 0) / 1000)
+        assert observer.payloads("state") == []
+        assert [wire5_disconnect(c) for c in proxy.connections] == [b"\xe0\x01\x04"] * 4
+        observer.wait("state", "lost")  # its battery was pulled while it slept
+        observer.publish("state", "mark", 1)
+        observer.wait("state", "mark")
+    assert observer.payloads("state") == ["lost", "mark"]
+    assert observer.payloads("t") == ["1", "2", "3", "4"]
+
+
+def wire5_disconnect(connection: ProxiedConnection) -> bytes:
+    """Return the last packet, as bytes."""
+    return connection.transcript.data("up")[-3:]
+
+
+def test_one_burst_on_version_5(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """What the server told at the last wake is remembered; nothing waits for CONNACK."""
+    with Observer(broker, ("t", 2)) as observer, ChaosProxy(broker.port) as proxy:
+        client = {"version": 5, "session_expiry": 600}
+        publish = [("t", "N one", 1), ("t", "N two", 1)]
+        node = board(proxy.port, publish, client=client, node={"subscribe": COMMANDS})
+        node.run()
+        for k in range(3):
+            observer.publish("c/x", str(k), 2)
+        end = node.run()[0]
+        assert commands(end) == ["0", "1", "2"] and error(end) == "None"
+        node.run()
+        assert proxy.connections[2].turnarounds == 2
+        observer.publish("t", "end", 2)
+        observer.wait("t", "end")
+    got = observer.payloads("t")
+    for kind in ("one", "two"):
+        assert [p for p in got if p.endswith(kind)] == [f"{n} {kind}" for n in (1, 2, 3)]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -470,6 +518,16 @@ def test_rp2(board: Callable[..., Board], broker: MosquittoBroker) -> None:
         ({"store": "none"}, "store"),
         ({"client": {"clean": True}}, "clean"),
         ({"board": {"type": "rp2"}, "node": {"period": 5000}}, "4294"),
+        ({"client": {"version": 5, "session_expiry": 300}}, "session expires"),
+        ({"client": FIVE, "will": ["w", "x"]}, "session expires"),
+        ({"client": FIVE | {"session_expiry": 600}, "will": ["w", "x"]}, "will_delay longer"),
+        (
+            {
+                "client": FIVE | {"session_expiry": 600, "will_properties": {"will_delay": 900}},
+                "will": ["w", "x"],
+            },
+            "session_expiry longer",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -508,3 +566,169 @@ def test_status(board: Callable[..., Board], broker: MosquittoBroker) -> None:
         node.wait_line("hanging", 10)
         node.cut_power()
         observer.wait("state", "lost")
+
+
+# --- what an application does besides
+
+
+@pytest.mark.parametrize("ms", [0, 3, 30])
+def test_close(board: Callable[..., Board], broker: MosquittoBroker, ms: int) -> None:
+    """A wake can be ended at any moment; the node sleeps, and the next wake is whole."""
+    node = board(broker.port, what="close", ms=ms, node={"guard": False, "backoff": 0})
+    node.power_on()
+    assert node.wait_line("closed", 4) == "closed True"
+    assert node.wait_sleep(4).main_ms < 1500
+    config = json.loads(node.read("config.json"))
+    del config["what"]
+    node.put("config.json", config)
+    assert error(node.run()[0]) == "None"
+
+
+def test_close_while_connecting(board: Callable[..., Board]) -> None:
+    with ScriptedPeer() as peer:
+        node = board(peer.port, what="close", ms=100, node={"guard": False})
+        node.power_on()
+        accept(peer).expect_closed()
+        node.wait_line("closed True", 4)
+
+
+def test_acknowledged_and_left(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """What was acknowledged does not come again in another wake of the same boot."""
+    with Observer(broker) as observer:
+        node = board(broker.port, (), node={"subscribe": COMMANDS}, what="break")
+        node.run()
+        for k in range(3):
+            observer.publish("c/x", str(k), 2)
+        node.run(3)
+        node.go_on()
+        node.wait_end(10)
+    lines = [line.split() for end in node.records for line in end.lines]
+    got = [words[-1] for words in lines if words[0] in ("got", "command")]
+    assert got == ["0", "1", "2"]
+
+
+def test_more_than_the_store_holds(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """Published while connected: what has no room is refused, and the rest arrives."""
+    with Observer(broker, ("t", 1)) as observer:
+        node = board(broker.port, (), node={"subscribe": COMMANDS}, store="rtc", what="publish")
+        node.run()
+        observer.publish("c/x", "go", 1)
+        end = node.run()[0]
+        assert "published 3" in end.lines and "full 8" in end.lines
+        published = sum(line.startswith("published") for line in end.lines)
+        node.run()
+        observer.publish("t", "end", 1)
+        observer.wait("t", "end")
+    assert len(observer.payloads("t")) == published + 1
+
+
+def test_readings_leave_while_commands_wait(
+    board: Callable[..., Board], broker: MosquittoBroker
+) -> None:
+    """A limit on what comes in does not hold up what goes out."""
+    with Observer(broker, ("t", 2)) as observer:
+        publish = [("t", "N one", 1), ("t", "N two", 2)]
+        node = board(broker.port, publish, node={"subscribe": COMMANDS, "max_messages": 5})
+        node.run()
+        for k in range(40):
+            observer.publish("c/x", str(k), 1 + k % 2)
+        for _ in range(5):
+            end = node.run()[0]
+            assert len(commands(end)) == 5 and left(end) <= 1, end.lines
+        observer.publish("t", "end", 2)
+        observer.wait("t", "end")
+    got = observer.payloads("t")
+    assert [p for p in got if "one" in p] == [f"{n} one" for n in range(1, 7)]
+    assert [p for p in got if "two" in p][:5] == [f"{n} two" for n in range(1, 6)]
+
+
+def test_silent_at_a_burst(board: Callable[..., Board]) -> None:
+    """A broker that says nothing to a burst: there is time for the careful order."""
+    with ScriptedPeer() as peer:
+        node = board(peer.port, node={"budget": 2000})
+        node.power_on()
+        careful(peer, False)
+        node.wait_sleep(10)
+        node.wake()
+        accept(peer).expect_packet(wire.PUBLISH)
+        careful(peer)
+        assert left(node.wait_sleep(10)) == 0
+
+
+@pytest.mark.parametrize("how", ["silent", "refuses"])
+def test_another_at_the_old_address(
+    board: Callable[..., Board], broker: MosquittoBroker, how: str
+) -> None:
+    """The broker has moved, and somebody else is where it was."""
+    with socket.socket() as old:
+        old.bind(("127.0.0.9", broker.port))
+        old.listen()
+        node = board(broker.port, host="broker.home", node={"budget": 3000})
+        put_network(node)
+        node.run()
+        config = json.loads(node.read("config.json"))
+        node.put("config.json", config | {"address": "127.0.0.9"})
+        node.wake()
+        connection, _ = old.accept()
+        if how == "refuses":
+            connection.sendall(wire.connack(False, 5))
+        end = node.wait_sleep(10)
+        assert error(end) == "None" and left(end) == 0
+        connection.close()
+
+
+def test_settings_changed(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """The remembered address is that of one name only."""
+    with ChaosProxy(broker.port) as proxy:
+        node = board(proxy.port, host="broker.home")
+        put_network(node)
+        node.run()
+        config = json.loads(node.read("config.json"))
+        node.put("config.json", config | {"host": "127.0.0.1", "address": "127.0.0.9"})
+        config = json.loads((node.folder / "put" / "config.json").read_text())
+        node.wake()
+        assert error(node.wait_sleep(10)) == "None"
+
+
+def test_backoff_that_cannot_be_noted(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """A medium that cannot be written: it tries, rather than wait for ever."""
+    with ChaosProxy(broker.port) as proxy:
+        node = board(proxy.port, (), failures=9)
+        node.run()
+        assert sent(proxy.connections[0]) == ["CONNECT", "DISCONNECT"]
+
+
+def test_refused_subscription_is_told(board: Callable[..., Board]) -> None:
+    with ScriptedPeer() as peer:
+        node = board(peer.port, (), node={"subscribe": COMMANDS})
+        node.power_on()
+        connection = accept(peer)
+        connection.send(wire.connack())
+        subscribe = connection.expect_packet(wire.SUBSCRIBE)
+        connection.send(wire.suback(subscribe.packet_id or 0, 0x80) + wire.pingresp())
+        connection.expect_packet(wire.PINGREQ)
+        connection.send(wire.pingresp())
+        assert "Refused" in error(node.wait_sleep(10))
+
+
+def test_main_survives_any_command(
+    runtime: Runtime, broker: MosquittoBroker, tmp_path: Path
+) -> None:
+    """firmware/main.py: no command may stop it, now or at its next start."""
+    config = {"host": "127.0.0.1", "port": broker.port, "client_id": "g", "topic": "g"}
+    main = ROOT / "firmware" / "main.py"
+    with (
+        Observer(broker) as observer,
+        Board(runtime, tmp_path, main, {"config.json": config}) as node,
+    ):
+        node.run()
+        commands = [("set/count", "x"), ("set/relay", "y"), ("set/light", "purple"), ("do/x", "")]
+        for name, payload in commands:
+            observer.publish("g/" + name, payload, 2)
+        observer._client.publish("g/do/toggle", b"\xff\xfe", 2).wait_for_publish(10)
+        observer.publish("g/set/light", "off", 1)
+        end = node.run()[0]
+        assert sum(line.startswith("command") for line in end.lines) == 6
+        end = node.run()[0]
+        assert end.lines[0] == "wake timer relay 1"
+        assert "sent meter 3" in end.lines and "sent light 3" not in end.lines

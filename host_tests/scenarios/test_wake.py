@@ -18,7 +18,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[wake.Bench]:
 
 
 def test_one_turnaround_and_88_bytes(bench: wake.Bench) -> None:
-    cost = {qos: bench.measure(qos, 0, 0, careful=False) for qos in (0, 1, 2)}
+    cost = {qos: bench.measure(qos, 0, 0, "burst") for qos in (0, 1, 2)}
     assert {qos: w.turnarounds for qos, w in cost.items()} == {0: 1, 1: 1, 2: 1}
     assert cost[1].packets == "CONNECT PUBLISH DISCONNECT"
     assert (cost[1].up, cost[1].down, cost[1].total) == (80, 8, 88)
@@ -26,14 +26,22 @@ def test_one_turnaround_and_88_bytes(bench: wake.Bench) -> None:
     # QoS 2 finishes in the next wake: PUBREL goes twice, PUBCOMP is heard once.
     assert cost[2].packets == "CONNECT PUBREL PUBLISH PUBREL DISCONNECT"
     assert cost[2].total == 88 + 2 * 4 + 4
-    careful = bench.measure(1, 0, 0, careful=True)
+    careful = bench.measure(1, 0, 0, "careful")
     assert (careful.turnarounds, careful.total) == (2, 88)
+
+
+def test_one_turnaround_on_version_5(bench: wake.Bench) -> None:
+    cost = bench.measure(1, 0, 0, "burst 5")
+    assert cost.packets == "CONNECT PUBLISH DISCONNECT"
+    # Properties of CONNECT: their length, session expiry, receive maximum, maximum packet size; of
+    # PUBLISH: their length. What CONNACK has is the broker's.
+    assert (cost.turnarounds, cost.up) == (1, 80 + 1 + 5 + 3 + 5 + 1)
 
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_queued_commands(bench: wake.Bench, qos: int) -> None:
     # One more turnaround for the second fence; PUBREL and PUBCOMP of QoS 2 are another.
-    cost = bench.measure(1, 5, qos, careful=False)
+    cost = bench.measure(1, 5, qos, "burst")
     assert cost.got == 5
     assert "SUBSCRIBE" not in cost.packets
     assert cost.turnarounds <= 2 + (qos == 2)
@@ -56,5 +64,5 @@ def test_wear_is_counted(bench: wake.Bench) -> None:
 
 
 def test_the_table(bench: wake.Bench) -> None:
-    row = wake.wake_cells(bench.measure(1, 0, 0, careful=False))
+    row = wake.wake_cells(bench.measure(1, 0, 0, "burst"))
     assert row == ("QoS 1", "-", "burst", "1", "80", "8", "88", "-")

@@ -305,7 +305,7 @@ def check_connack():
 
 
 def check_connack_refused():
-    words = ("version", "client_id", "unavailable", "username", "authorized")
+    words = ("version", "Client identifier", "unavailable", "user name", "authorized")
     for code in range(1, 6):
         line = Line()
         line.session.connect(0)
@@ -785,6 +785,24 @@ def check_identifier_used_again():
     same(line.session.inbox, [])
     d.ack()
     line.writes("40 02 0002")
+
+
+def check_new_message_under_an_old_identifier():
+    # The broker forgot its session, and the CONNACK that said so was lost: what it sends with DUP 0
+    # is new [MQTT-3.3.1-1], whatever the identifier meant before.
+    line = Line().up()
+    line.reads("34 06 0001't' 0001 '1' 34 06 0001't' 0002 '2'")
+    line.session.inbox[0].ack()
+    line.writes("50 02 0001")
+    line.up(1)
+    line.reads("34 06 0001't' 0001 '3' 34 06 0001't' 0002 '4'")
+    same([m.payload for m in line.session.inbox], [b"1", b"2", b"3", b"4"])
+    for m in line.session.inbox:
+        m.ack()
+    line.writes("50 02 0001 50 02 0002")
+    line.reads("3c 06 0001't' 0001 '3'")  # and this is the same once more
+    line.writes("50 02 0001")
+    same(len(line.session.inbox), 4)
 
 
 # mqtt311: MQTT-3.2.2-3

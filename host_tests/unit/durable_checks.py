@@ -5,10 +5,11 @@ See core_checks.py, whose way this is. Bytes are written out by hand from the st
 
 import core_checks
 from core_checks import Line, h, raises, same
-from dormouse.durable import CLEAN, DurableSession
+from dormouse.durable import CLEAN, durable
 from dormouse.session import OutboxFull, Refused, Session, SessionLost
 from dormouse.store import Store, StoreFull
 
+DurableSession = durable()
 SECOND = 1000
 HELLO = "10 0d 0004'MQTT' 04 00 003c 0001'c'"
 FENCE = "c000"
@@ -84,15 +85,18 @@ def check_publish_is_saved():
     same(s.store.saved(), [])
     s.session.publish("a", b"3", 2)
     same(s.store.saved(), [{0x40002: h("34 06 0001'a' 0002 '3'")}])
-    # Connected, one record is enough, with what is sent: before the bytes are out.
+    # That they may have been sent, before the bytes are out.
     s.session.connect(0)
     s.writes(HELLO)
     s.reads("20 02 00 00")
-    s.session.publish("a", b"4", 1)
-    same(s.store.saved(), [])
     data = s.session.take(0)
     assert data[:4] == h("32 06 0001")
-    same(s.store.saved(), [{2: b"", 5: bits(3), 0x40003: h("32 06 0001'a' 0003 '4'")}])
+    same(s.store.saved(), [{2: b"", 5: bits(2)}])
+    # Connected, one record is enough for both.
+    s.session.publish("a", b"4", 1)
+    same(s.store.saved(), [{5: bits(3), 0x40003: h("32 06 0001'a' 0003 '4'")}])
+    assert s.session.take(0)
+    same(s.store.saved(), [])
 
 
 def check_handshakes_out():
@@ -294,6 +298,25 @@ def check_full_store():
     s.session.publish("a", b"2", 1)
     assert isinstance(first.error, OutboxFull)
     s.connect(HELLO + "32 06 0001'a' 0003 '2'")
+    # What does not fit anyhow drives out nothing.
+    s = Sleeper(full="oldest").known()
+    for _ in range(3):
+        s.session.publish("a", b"1", 1)
+    s.store.room = 0
+    before = list(s.session.outbox)
+    raises(OutboxFull, s.session.publish, "a", b"2", 1)
+    same(s.session.outbox, before)
+    assert not [o for o in before if o.done or o.error]
+    s.store.room = 9
+    s.session.save()
+    same(len([key for key in s.store.data if key > 255]), 3)
+
+
+def check_withdrawn_from_the_medium():
+    s = Sleeper().known()
+    o = s.session.publish("a", b"1", 2)
+    s.session.withdraw(o)
+    s.again().connect(HELLO)
 
 
 def check_failed_write_sends_nothing():
@@ -301,12 +324,16 @@ def check_failed_write_sends_nothing():
     s.session.connect(0)
     s.writes(HELLO)
     s.reads("20 02 01 00")
-    s.session.publish("a", b"1", 1)
-    s.store.room = 0
-    raises(StoreFull, s.session.take, 0)
+    s.reads("34 06 0001't' 0007 'x'")
+    s.session.inbox.pop(0).done = True
+    s.session.flush()
+    s.store.save = lambda changes: raises(StoreFull, None)
+    raises(TypeError, s.session.take, 0)
     s.session.lost()
-    s.store.room = 1
-    s.connect(HELLO + "3a 06 0001'a' 0001 '1'")
+    del s.store.save
+    s.connect(HELLO)
+    s.reads("20 02 01 00 3c 06 0001't' 0007 'x'")
+    s.writes("50 02 0007")
 
 
 # --- the burst
@@ -352,6 +379,15 @@ def check_fence():
     s.reads("d0 00")
     same(s.session.fence, CLEAN)
     s.reads("30 04 0001't' 'x'")  # came after all
+    assert s.session.fence != CLEAN
+    # Retained messages may follow a SUBACK.
+    s = Sleeper().known()
+    s.session.fencing = True
+    s.session.request(0x82, [("f", 1)])
+    s.connect(HELLO + "82 06 0001 0001'f' 01" + FENCE)
+    s.reads("20 02 01 00 d0 00")
+    same(s.session.fence, CLEAN)
+    s.reads("90 03 0001 01")
     assert s.session.fence != CLEAN
 
 

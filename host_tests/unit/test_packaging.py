@@ -53,25 +53,32 @@ def test_imports_point_one_way() -> None:
     allowed = {
         "__init__": set(),
         "packet": set(),
-        "session": {"packet"},
+        "session": {"packet", "reason"},
         "stream": set(),
         "client": {"packet", "session", "stream"},
         "router": {"packet"},
         "store": {"packet"},
-        "durable": {"packet", "session", "store"},
+        "durable": {"packet", "session", "store", "convert"},
         "journal": {"store"},
         "rtc": {"store"},
         "nvs": {"store", "rtc"},
         "sleep": {"packet", "session", "durable"},
         "wifi": set(),
+        "kinds": {"session", "expiry", "session5", "durable"},
+        "expiry": {"packet", "session"},
+        "packet5": {"packet"},
+        "session5": {"expiry", "packet", "packet5", "reason", "session"},
+        "reason": set(),
+        "request": set(),
+        "convert": {"expiry", "packet"},
     }
-    allowed["client"].add("durable")  # of a client with a store
+    allowed["client"].add("kinds")  # for a client with a store, or of version 5
     assert {f"{name}.py" for name in allowed} == ON_DEVICE
     for name, inside in allowed.items():
         text = (LIBRARY / f"{name}.py").read_text()
         found = set(re.findall(r"^\s*from \.(\w+) import", text, re.M)) - {"_host"}
         assert found <= inside, name
-    for name in ("packet", "session", "store", "durable"):
+    for name in ("packet", "session", "store", "durable", "packet5", "session5"):
         text = (LIBRARY / f"{name}.py").read_text()
         assert not re.findall(r"^\s*(?:import|from) (?:socket|time|asyncio)", text, re.M)
 
@@ -107,6 +114,8 @@ def test_parts_load_only_when_used(runtime: runtimes.Runtime, tmp_path: Path) ->
         "from dormouse.journal import Journal\n"
         "dormouse.Client('host', client_id='c', clean=False, store=Journal('journal'))\n"
         "loaded()\n"
+        "dormouse.Client('host', client_id='c', version=5)\n"
+        "loaded()\n"
     )
     core = {"packet", "session", "client"}
     if runtime is not runtimes.CPYTHON:
@@ -114,4 +123,6 @@ def test_parts_load_only_when_used(runtime: runtimes.Runtime, tmp_path: Path) ->
     with runtime.start(program, cwd=tmp_path) as device:
         assert device.wait_exit(10) == 0, device.transcript()
         found = [set(re.findall(r"\w+", line)) for line in device.lines]
-    assert found == [{"packet"}, core, core | {"store", "journal", "durable"}]
+    stored = core | {"store", "journal", "kinds", "durable"}
+    five = stored | {"expiry", "packet5", "session5"}
+    assert found == [{"packet"}, core, stored, five]

@@ -69,10 +69,50 @@ def make_node(store):
     return Node(client, wifi=wifi, **config["node"])
 
 
+def broken(changes):
+    if 3 in changes:
+        raise OSError(5)
+
+
+async def loop(node):
+    done = b""
+    async for message in node.wake():
+        print("got", str(message.payload, "utf-8"))
+        done += message.payload
+        message.ack(done)
+        if config["what"] == "break":
+            break
+
+
+async def special(node):
+    """What an application may do as well."""
+    if config["what"] == "close":
+        task = asyncio.create_task(loop(node))
+        await asyncio.sleep(config["ms"] / 1000)
+        await node.close()
+        await task
+        print("closed", node.over)
+    elif config["what"] == "break":
+        await loop(node)
+        await node.close()
+        await loop(node)
+    elif config["what"] == "publish":
+        async for _message in node.wake():
+            for n in range(9):
+                try:
+                    node.publish("t", "%d" % n + "x" * 400, 1)
+                    print("published", n)
+                except OutboxFull:
+                    print("full", n)
+
+
 async def main():
     store = make_store(config.get("store", "journal"))
     if "address" in config:
-        store.save({6: config["address"].encode()})
+        store.save({6: ("%s\0%s" % (config["host"], config["address"])).encode()})
+    if "failures" in config:
+        store.save({3: bytes((0, 1, config["failures"]))})
+        store.write = broken
     if config.get("pin"):
         import esp32
         from machine import Pin
@@ -92,6 +132,8 @@ async def main():
             print("published", qos, payload)
         except OutboxFull:
             print("full", qos, payload)
+    if "what" in config:
+        await special(node)
     async for message in node.wake():
         print("command", message.qos, str(message.payload, "utf-8"))
         done += b" " + message.payload

@@ -1,0 +1,75 @@
+"""Messages that are not worth sending after some time, in MQTT 3.1.1 too. Sans-IO."""
+
+from time import time
+
+from .packet import MQTTError
+from .session import Session
+
+
+class Expired(MQTTError):
+    """The message was not sent before its time was over, so it was dropped."""
+
+
+def length(packet) -> int:
+    """Return how long a packet is by its own header (section 2.2.3)."""
+    n = shift = 0
+    i = 1
+    while True:
+        c = packet[i]
+        i += 1
+        n |= (c & 0x7F) << shift
+        if c < 128:
+            return i + n
+        shift += 7
+
+
+def expiring(base=Session):
+    """Return a kind of session, made from ``base``, whose ``publish`` takes ``message_expiry``.
+
+    A message that was not sent within ``message_expiry`` seconds is dropped, with the error
+    Expired: at the next connection, or when another is published. What was sent goes on to the end
+    of its handshake. ``clock``: returns s; it should go on while the chip sleeps deeply, as
+    ``time.time`` does on ESP32. (On RP2 it begins anew: there time asleep does not count.)
+    """
+
+    class ExpiringSession(base):
+        def __init__(self, *args, clock=time, **options) -> None:
+            super().__init__(*args, **options)
+            self.clock = clock
+
+        def publish(
+            self, topic, payload=b"", qos=0, retain=False, message_expiry=None, **properties
+        ):
+            """As Session's; ``message_expiry``: s, or None."""
+            self._expire()
+            o = super().publish(topic, payload, qos, retain, **properties)
+            if message_expiry is not None:
+                # Behind the packet, so that it is wherever the packet is.
+                o.packet.extend(int(self.clock() + message_expiry).to_bytes(5, "big"))
+            return o
+
+        def take(self, now):
+            """As Session's, but for what has expired."""
+            if self.state:
+                self._expire()
+            return super().take(now)
+
+        def left(self, o):
+            """Return the seconds until a message expires, or None if it does not."""
+            n = length(o.packet)
+            if n < len(o.packet):
+                return int.from_bytes(o.packet[n:], "big") - int(self.clock())
+
+        def _wire(self, o):
+            n = length(o.packet)
+            return o.packet[:n] if n < len(o.packet) else o.packet
+
+        def _expire(self):
+            for o in list(self.outbox):
+                if o.packet and not o.sent:
+                    left = self.left(o)
+                    if left is not None and left <= 0:
+                        self._finish(o)
+                        o.error = Expired()
+
+    return ExpiringSession

@@ -1,0 +1,24 @@
+"""Which kind of session a client gets, by what it is asked for."""
+
+from .session import Session
+
+
+def choose(owner, version=4, store=None, expiring=False, **options):
+    """Return a kind of session and the options that are left for it. Raises ValueError."""
+    kind = Session
+    if version == 5:
+        from .session5 import Session5 as kind
+
+        options["owner"] = owner
+    elif version != 4:
+        raise ValueError("version", version)
+    elif expiring:
+        from .expiry import expiring as make
+
+        kind = make()
+    if store:
+        from .durable import durable
+
+        kind = durable(kind)
+        options["store"] = store
+    return kind, options
