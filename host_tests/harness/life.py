@@ -131,6 +131,7 @@ class Side(Protocol):
 
     name: str
     port: int
+    client: dict[str, int]  # what the nodes' Client is given besides
 
     def send(self, client_id: str, commands: Sequence[tuple[int, str]]) -> None:
         """Queue commands for a node; they are at the broker when this returns."""
@@ -188,11 +189,13 @@ class _SortingObserver(Observer):
 
 
 class MosquittoSide:
-    """A mosquitto process, and paho as the world around the nodes."""
+    """A mosquitto process, and paho as the world around the nodes. ``version``: of MQTT, that the
+    nodes speak with it; 4 is 3.1.1."""
 
     name = "mosquitto"
 
-    def __init__(self, argv: list[str]) -> None:
+    def __init__(self, argv: list[str], version: int = 4) -> None:
+        self.client = {"version": version}
         self._broker = MosquittoBroker(
             argv, persistence=False, extra_config="set_tcp_nodelay true\n"
         )
@@ -307,6 +310,7 @@ class ModelSide:
     """The model broker behind a socket: it sees each packet, and how the node breaks a rule."""
 
     name = "model"
+    client: dict[str, int] = {}  # noqa: RUF012
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
@@ -486,7 +490,7 @@ class Lives:
         life = Life(faults)
         client_id = f"n{next(self._counter):07}"
         config = {
-            "client": CLIENT | {"client_id": client_id},
+            "client": CLIENT | {"client_id": client_id} | self.side.client,
             "node": NODE | {"subscribe": [[command_topic(client_id), 2]]},
             "topic": state_topic(client_id),
             "size": 1,

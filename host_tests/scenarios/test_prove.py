@@ -28,8 +28,9 @@ def lives() -> Iterator[Callable[..., Lives]]:
             runtime = life.runtime(name, stack.enter_context(life.library(replace)))
             if runtime.reason:
                 missing(runtime.reason)
-            argv = mosquitto_argv if broker == "mosquitto" else None
-            side = life.MosquittoSide(argv()) if argv else life.ModelSide()
+            if broker == "model":
+                return Lives(runtime, stack.enter_context(life.ModelSide()))
+            side = life.MosquittoSide(mosquitto_argv(), version=5 if broker[-1] == "5" else 4)
             return Lives(runtime, stack.enter_context(side))
 
         yield make
