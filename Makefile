@@ -7,10 +7,10 @@ VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove wake size lint clean bootstrap
+.PHONY: conformance help demo test prove wake size lint clean bootstrap
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 bootstrap:
 	@$(PYTHON) tools/bootstrap.py
@@ -30,6 +30,9 @@ wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 
 size: bootstrap  ## what the library costs on the device: flash and RAM
 	@$(VENV_PYTHON) tools/size.py $(ARGS)
+
+conformance: bootstrap  ## which test shows which statement of the standards; ARGS=--write
+	@$(VENV_PYTHON) tools/conformance.py $(ARGS)
 
 lint:  ## style and types; names that MicroPython's modules have not
 	@$(PYTHON) tools/bootstrap.py --lint

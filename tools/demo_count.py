@@ -41,7 +41,7 @@ def facts(lines: Sequence[str], died: bool = False) -> Facts:
         elif words[:1] == ["sent"] and len(words) == 3:
             found.sent[words[1]] = int(words[2])
         elif words[:1] == ["command"] and len(words) == 4 and words[2] in COMMANDS:
-            found.commands.append((words[2], int(words[3])))
+            found.commands.append((words[2], int(words[3].strip("b'"))))
         elif words[:1] == ["dropped"]:
             found.dropped += 1
         elif words[:1] == ["error"]:

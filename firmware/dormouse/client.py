@@ -223,8 +223,8 @@ class Client:
                 began = ticks_ms()
                 address = self.address
                 e = await self._connection()
+                self.error = e
                 if e and self.address != address:  # MQTT 5: the broker is elsewhere now
-                    self.error = e
                     continue
                 if self._strict or (
                     # A refusal for good, a certificate that does not verify (ValueError on both
@@ -236,7 +236,6 @@ class Client:
                 ):
                     error = e
                     return
-                self.error = e
                 # A broker that accepts and then closes is not to be hammered: only a connection
                 # that stood for a while, beyond what connecting can take, makes the next wait
                 # short again.

@@ -35,12 +35,12 @@ _BEFORE = const(1)
 # Keys in the store.
 _COMMITTED = const(1)  # what the application committed
 _FILTERS = const(2)  # there since the broker keeps a session: what is subscribed
-_VERSION = const(8)
 _SERVER = const(7)  # MQTT 5: what the last CONNACK said of the server
 _LAST = const(5)  # the number of the last message that was sent, 4 bytes
 _SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due
 _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its identifier
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
+_FIVE = const(0x20000000)  # + that: a packet of MQTT 5
 
 # DurableSession.fence
 _NONE = const(0)
@@ -83,8 +83,8 @@ def durable(base=Session):
         def _load(self):
             data = self.store.data
             # Which version of MQTT wrote the messages: None is 3.1.1.
-            self.version = b"\5" if hasattr(self, "server") else None
-            other = data.get(_VERSION) != self.version
+            five = hasattr(self, "server")
+            self.first = _MESSAGE + (_FIVE if five else 0)
             # A copy: the application may add to what it is given, and must not change ``data``.
             self.committed = bytes(data[_COMMITTED]) if _COMMITTED in data else None
             self.known = data.get(_FILTERS)
@@ -92,7 +92,7 @@ def durable(base=Session):
             if self.known:
                 for text in str(self.known, "utf-8").split("\0"):
                     options, name = text.split(" ", 1)
-                    self.filters[name] = int(options) & (-1 if self.version else 3)
+                    self.filters[name] = int(options) & (-1 if five else 3)
             self.kept = dict(self.filters)
             last = data.get(_LAST)
             if last:
@@ -112,7 +112,7 @@ def durable(base=Session):
                     o.expect = _PUBCOMP
                     o.packet = None
                 else:
-                    count = key - _MESSAGE
+                    count = key % _FIVE - _MESSAGE
                     o.pid = (count - 1) % 65535 + 1
                     if self._find(o.pid):  # a store in two parts lost power between them
                         continue
@@ -120,19 +120,21 @@ def durable(base=Session):
                         o.sent = _NEVER
                     self.pid = max(self.pid, count)
                     packet = bytearray(data[key])
-                    if other:
+                    if (key >= _FIVE) != five:
                         from .convert import convert
 
-                        packet = convert(packet, bool(self.version))
-                        rewritten[key] = packet
-                    o.packet = data[key] = packet
+                        packet = convert(packet, five)
+                        rewritten[key] = None
+                        o.key = self.first + count
+                        rewritten[o.key] = packet
+                    o.packet = packet
+                    if key == o.key:
+                        data[key] = packet
                     o.expect = _PUBLISH + (o.packet[0] >> 1 & 3)
                 self.outbox.append(o)
             if not last:
                 self.last = self.pid
-            if other and data:
-                rewritten[_VERSION] = self.version
-                self.store.save(rewritten)
+            self.store.save(rewritten)
 
         # --- the store
 
@@ -149,8 +151,8 @@ def durable(base=Session):
                     want[o.key] = number(o.pid)
                 elif 0 < o.expect < _PUBCOMP:
                     want[o.key] = o.packet
-                    if o.sent and o.key > self.last + _MESSAGE:
-                        self.last = o.key - _MESSAGE
+                    if o.sent and o.key > self.last + self.first:
+                        self.last = o.key - self.first
             for pid in self.released:
                 want[_SEEN + pid] = b""
             for m in self.held:
@@ -172,7 +174,6 @@ def durable(base=Session):
                 self.known = "\0".join(names).encode()
             want[_FILTERS] = self.known
             want[_SERVER] = self.memory
-            want[_VERSION] = self.version
             for key in want:
                 # A packet does not change (but for its DUP), and is long to compare.
                 if key not in data if key >= _MESSAGE else want[key] != data.get(key):
@@ -199,7 +200,7 @@ def durable(base=Session):
                     o = super().publish(topic, payload, qos, retain, **options)
                     if qos:
                         if self.state:
-                            self.last = o.key - _MESSAGE  # it is about to be sent: one record
+                            self.last = o.key - self.first  # it is about to be sent: one record
                         try:
                             self.save()
                         except Exception:
@@ -273,7 +274,7 @@ def durable(base=Session):
 
         def _queue(self, packet, pid, expect):
             o = super()._queue(packet, pid, expect)
-            o.key = _MESSAGE + self.pid
+            o.key = self.first + self.pid
             return o
 
         def _packet(self, first, body):

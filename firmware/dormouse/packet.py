@@ -203,9 +203,9 @@ def reader(limit: int, handle):
             continue
         n |= (c & 0x7F) << shift
         shift += 7
+        if shift > 21 if c > 127 else not c and shift > 7:  # the latter: MQTT 5 [MQTT-1.5.5-1]
+            raise ProtocolError(first)
         if c > 127:
-            if shift > 21:
-                raise ProtocolError(first)
             continue
         # The seam for streaming: here a body that is too large to hold is known.
         if n + shift // 7 >= limit:

@@ -302,8 +302,8 @@ class Session5(expiring(Session)):
     def _expire(self):
         super()._expire()
         for o in list(self.outbox):
-            if o.packet and o.sent < 2 and o.packet[0] >> 4 == _PUBLISH:
-                first = o.packet[0]
+            if o.packet and o.sent < 2:
+                first = o.packet[0] if o.expect < _SUBACK else 0
                 try:  # what was published before the server said what it takes
                     self._allowed(first >> 1 & 3, first & 1, length(o.packet))
                 except Failed as e:
@@ -352,6 +352,8 @@ class Session5(expiring(Session)):
             code, properties = read_auth(body)
             if not self.auth or properties.get("auth_method") != self.properties.get("auth_method"):
                 raise ProtocolError5(first, 0x82)
+            if self.state == _CONNECTING and not code:
+                raise ProtocolError5(first, 0x82)  # [MQTT-4.12.0-2]
             data = self.auth(properties.get("auth_data", b""))
             if code:
                 self._auth(0x18, data)
@@ -368,6 +370,8 @@ class Session5(expiring(Session)):
 
     def _acknowledged(self, first, pid, codes, properties):
         kind = first >> 4
+        if properties and not self.properties.get("request_problem_information", 1):
+            raise ProtocolError5(first, 0x82)  # [MQTT-3.1.2-29]
         o = self._find(pid)
         body = b""
         if o and o.sent and kind != _PUBREL:

@@ -69,7 +69,7 @@ def test_refused_for_good(start, peer: ScriptedPeer) -> None:
     conn = peer.accept()
     conn.expect_packet(type=wire.CONNECT)
     conn.send(wire.connack(return_code=2))
-    assert "client_id" in device.wait_line("connect Refused", 5)
+    assert "Client identifier" in device.wait_line("connect Refused", 5)
     assert device.wait_exit(5) == 0
     peer.expect_no_connection(200)
 

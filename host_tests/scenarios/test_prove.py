@@ -67,7 +67,11 @@ LATE = [(Fault("up", boot, at, "power"),) for at in range(84, 124) for boot in (
 
 TWINS = {
     "sends before it saves": (
-        ("durable.py", "        self.save()\n        return data\n", "        return data\n"),
+        (
+            "durable.py",
+            "            self.save()\n            return data\n",
+            "            return data\n",
+        ),
         WIRE,
     ),
     "forgets that PUBREC came": (
@@ -81,8 +85,8 @@ TWINS = {
     "commits in a record of its own": (
         (
             "durable.py",
-            "        self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
-            "        self.committed = bytes(data)\n        self.store.save({1: self.committed})\n",
+            "self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
+            "self.committed = bytes(data)\n            self.store.save({1: self.committed})\n",
         ),
         FLASH,
     ),

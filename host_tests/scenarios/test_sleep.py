@@ -79,7 +79,8 @@ def commands(end: End) -> list[str]:
 
 
 def sent(connection: ProxiedConnection) -> list[str]:
-    """Return the names of the packets from the device."""
+    """Return the names of the packets from the device, when it has closed the connection."""
+    connection.wait_closed()
     packets = wire.Splitter().feed(connection.transcript.data("up"))
     return [wire.NAMES[packet[0] >> 4] for packet in packets]
 
@@ -500,6 +501,7 @@ def test_one_burst_on_version_5(board: Callable[..., Board], broker: MosquittoBr
         end = node.run()[0]
         assert commands(end) == ["0", "1", "2"] and error(end) == "None"
         node.run()
+        assert sent(proxy.connections[2])[-1] == "DISCONNECT"
         assert proxy.connections[2].turnarounds == 2
         observer.publish("t", "end", 2)
         observer.wait("t", "end")

@@ -164,6 +164,20 @@ def check_what_comes_after_unsubscribe_is_finished():
     line.writes("70 02 0007 70 02 0009")
 
 
+# mqtt311: MQTT-3.2.2-3
+def check_a_new_session_has_new_identifiers():
+    line = Line().up()
+    s = line.session
+    line.reads("34 05 0001'a' 0007 34 05 0001'b' 0008")
+    s.inbox.pop(0).ack()
+    line.writes("50 02 0007")
+    line.up(present=0)
+    # Of what the broker sent then nothing arrived, so it comes again.
+    line.up(present=1)
+    line.reads("3c 05 0001'c' 0007 3c 05 0001'd' 0008")
+    same([m.topic for m in s.inbox], ["b", "c", "d"])
+
+
 # mqtt311: MQTT-4.1.0-1 MQTT-4.1.0-2
 def check_a_clean_session_lasts_as_long_as_its_connection():
     line = Line(clean=True).up()

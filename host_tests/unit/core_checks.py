@@ -805,7 +805,6 @@ def check_new_message_under_an_old_identifier():
     same(len(line.session.inbox), 4)
 
 
-# mqtt311: MQTT-3.2.2-3
 def check_broker_forgot():
     line = Line().up()
     line.reads("34 05 0001'a' 0001 34 05 0001'b' 0002")

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import conformance
+import conformance5_checks
 import conformance_checks
 import pytest
 from conformance import Claim, Reason
@@ -15,7 +16,7 @@ from harness.needs import needed
 from harness.peer import ScriptedPeer
 from test_core import all_passed
 
-MODULES = (conformance_checks,)
+MODULES = (conformance_checks, conformance5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
 
 
