@@ -120,10 +120,12 @@ class Client:
         task = self._task
         if not task:
             return
+        up = self.connected
+        if up:
+            self.session.disconnect(**options)
         self._strict = True  # what ends the connection ends the client
         try:
-            if self.connected:
-                self.session.disconnect(**options)
+            if up:
                 await asyncio.wait_for(self.wait_connected(False), self.timeout)
         except asyncio.TimeoutError:
             pass

@@ -4,9 +4,9 @@ from .expiry import length
 from .packet import frame
 
 
-def convert(packet, five: bool) -> bytearray:
+def convert(packet, five: bool, expiring: bool) -> bytearray:
     """Return a stored PUBLISH as the other version has it: with no properties for MQTT 5.0, without
-    its properties for 3.1.1. What is stored behind the packet (``expiry``) stays."""
+    its properties for 3.1.1. What ``expiry`` stored behind it stays for a session that expires."""
     end = length(packet)
     at = 2
     while packet[at - 1] > 127:
@@ -28,4 +28,4 @@ def convert(packet, five: bool) -> bytearray:
             if c < 128:
                 break
         at += n
-    return frame(packet[0], head, packet[at:end]) + packet[end:]
+    return frame(packet[0], head, packet[at:end]) + (packet[end:] if expiring else b"")

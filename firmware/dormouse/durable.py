@@ -49,6 +49,10 @@ _SENT = const(2)
 CLEAN = const(3)  # its PINGRESP came, and no message before it: the broker's queue is empty
 
 
+def _number(key):
+    return key % _FIVE
+
+
 def durable(base=Session):
     """Return a kind of session, made from ``base``, that survives."""
 
@@ -82,8 +86,7 @@ def durable(base=Session):
 
         def _load(self):
             data = self.store.data
-            # Which version of MQTT wrote the messages: None is 3.1.1.
-            five = hasattr(self, "server")
+            five = hasattr(self, "server")  # Session5
             self.first = _MESSAGE + (_FIVE if five else 0)
             # A copy: the application may add to what it is given, and must not change ``data``.
             self.committed = bytes(data[_COMMITTED]) if _COMMITTED in data else None
@@ -98,8 +101,7 @@ def durable(base=Session):
             if last:
                 self.pid = int.from_bytes(last, "big")
             self.last = self.pid
-            rewritten = {}
-            for key in sorted(data):  # which is the order of the outbox
+            for key in sorted(data, key=_number):  # which is the order of the outbox
                 if key < _RELEASED:
                     if key > _SEEN:
                         self.released.append(key - _SEEN)
@@ -112,29 +114,23 @@ def durable(base=Session):
                     o.expect = _PUBCOMP
                     o.packet = None
                 else:
-                    count = key % _FIVE - _MESSAGE
+                    count = _number(key) - _MESSAGE
                     o.pid = (count - 1) % 65535 + 1
                     if self._find(o.pid):  # a store in two parts lost power between them
                         continue
                     if last and count > self.last:
                         o.sent = _NEVER
                     self.pid = max(self.pid, count)
-                    packet = bytearray(data[key])
+                    o.packet = data[key] = bytearray(data[key])
                     if (key >= _FIVE) != five:
                         from .convert import convert
 
-                        packet = convert(packet, five)
-                        rewritten[key] = None
-                        o.key = self.first + count
-                        rewritten[o.key] = packet
-                    o.packet = packet
-                    if key == o.key:
-                        data[key] = packet
+                        # In RAM only, at each start: there may be no room for another record.
+                        o.packet = convert(o.packet, five, hasattr(self, "left"))
                     o.expect = _PUBLISH + (o.packet[0] >> 1 & 3)
                 self.outbox.append(o)
             if not last:
                 self.last = self.pid
-            self.store.save(rewritten)
 
         # --- the store
 
@@ -151,8 +147,8 @@ def durable(base=Session):
                     want[o.key] = number(o.pid)
                 elif 0 < o.expect < _PUBCOMP:
                     want[o.key] = o.packet
-                    if o.sent and o.key > self.last + self.first:
-                        self.last = o.key - self.first
+                    if o.sent:
+                        self.last = max(self.last, _number(o.key) - _MESSAGE)
             for pid in self.released:
                 want[_SEEN + pid] = b""
             for m in self.held:
@@ -200,7 +196,7 @@ def durable(base=Session):
                     o = super().publish(topic, payload, qos, retain, **options)
                     if qos:
                         if self.state:
-                            self.last = o.key - self.first  # it is about to be sent: one record
+                            self.last = _number(o.key) - _MESSAGE  # about to be sent: one record
                         try:
                             self.save()
                         except Exception:
@@ -214,15 +210,22 @@ def durable(base=Session):
                     else:
                         old = None
                     if self.full == "refuse" or not old or not qos:
-                        self.outbox = box  # none had to go in vain
+                        self._put_back(box)
                         raise OutboxFull  # whatever had no room
                     self.outbox.remove(old)
                     victims.append(old)
+                except Exception:
+                    self._put_back(box)
+                    raise
             for old in victims:
                 old.packet = None
                 old.done = True
                 old.error = OutboxFull()
             return o
+
+        def _put_back(self, box):
+            # None had to go in vain; but for what has ended meanwhile.
+            self.outbox = [o for o in box if not o.done]
 
         def withdraw(self, o) -> None:
             """As the base's; it is gone from the medium too."""

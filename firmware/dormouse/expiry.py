@@ -42,10 +42,12 @@ def expiring(base=Session):
         ):
             """As Session's; ``message_expiry``: s, or None."""
             self._expire()
-            o = super().publish(topic, payload, qos, retain, **properties)
+            deadline = b""
             if message_expiry is not None:
-                # Behind the packet, so that it is wherever the packet is.
-                o.packet.extend(int(self.clock() + message_expiry).to_bytes(5, "big"))
+                deadline = int(self.clock() + message_expiry).to_bytes(5, "big")
+            o = super().publish(topic, payload, qos, retain, **properties)
+            # Behind the packet, so that it is wherever the packet is.
+            o.packet.extend(deadline)
             return o
 
         def take(self, now):

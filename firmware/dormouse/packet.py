@@ -180,12 +180,13 @@ def read_publish(first: int, body) -> tuple:
     return name, bytes(body[payload:]), qos, pid
 
 
-def reader(limit: int, handle):
+def reader(limit: int, handle, fault=ProtocolError):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: ProtocolError,
-    and what ``handle`` raises.
+    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: what ``fault``
+    makes of the packet's first byte, and of its length if that is too much, and what ``handle``
+    raises. With a ``fault`` of its own, MQTT 5's, a length must not have a byte too many either.
     """
     data = yield
     i = first = n = shift = 0
@@ -199,17 +200,17 @@ def reader(limit: int, handle):
         if not first:
             first = c
             if not c:
-                raise ProtocolError(c)
+                raise fault(c)
             continue
         n |= (c & 0x7F) << shift
         shift += 7
-        if shift > 21 if c > 127 else not c and shift > 7:  # the latter: MQTT 5 [MQTT-1.5.5-1]
-            raise ProtocolError(first)
+        if shift > 21 if c > 127 else not c and shift > 7 and fault != ProtocolError:
+            raise fault(first)
         if c > 127:
             continue
         # The seam for streaming: here a body that is too large to hold is known.
         if n + shift // 7 >= limit:
-            raise ProtocolError(first, n)
+            raise fault(first, n)
         body = data[i : i + n]
         i += len(body)
         if len(body) < n:  # the rest comes in later chunks

@@ -68,7 +68,7 @@ class Refused(MQTTError):
     """
 
     def __init__(self, code) -> None:
-        words = "topic filter"
+        words = "filter"
         if isinstance(code, int):
             from .reason import text  # loaded now: it is much, and seldom needed
 
@@ -140,6 +140,12 @@ class Session:
     Raises ValueError or TypeError for what the standard forbids.
     """
 
+    # Of the class until they change: that takes less.
+    state = _DOWN
+    early = _CONNECTING  # messages go in states above this one
+    dropped = 0  # incoming QoS 0 messages for which there was no room
+    again = None  # the SUBSCRIBE that repeats ``filters`` for a broker that forgot
+
     def __init__(
         self,
         on_output,
@@ -171,15 +177,11 @@ class Session:
             raise ValueError("limits", window, timeout, self.limits)
         self.timeout = timeout
         self.pid = pid
-        self.state = _DOWN
-        self.early = _CONNECTING  # messages go in states above this one
-        self.dropped = 0  # incoming QoS 0 messages for which there was no room
         self.outbox = []  # going out: first those whose PUBREC came, in that order, then the rest
         self.inbox = []  # arrived, not yet taken by the application
         self.held = []  # arrived at QoS 1 and 2: not yet acknowledged, in the order they came
         self.released = []  # identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due
         self.filters = {}  # what is subscribed: topic filter, QoS
-        self.again = None  # the SUBSCRIBE that repeats them for a broker that forgot
 
     # --- what the application asks for
 

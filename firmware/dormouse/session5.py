@@ -6,7 +6,7 @@ Section numbers are those of the OASIS standard, MQTT Version 5.0.
 from micropython import const
 
 from .expiry import expiring, length
-from .packet import ProtocolError, frame, number, string
+from .packet import ProtocolError, frame, number, reader, string
 from .packet5 import (
     ProtocolError5,
     auth,
@@ -52,8 +52,20 @@ _RETRY = b"\x80\x83\x88\x89\x8b\x8d\x93\x96\x97\x98\x9f\xa0"
 _ANOTHER = b"\x9c\x9d"  # use another server, server moved
 
 
+def _words(code, properties):
+    if "reason_string" in properties or not isinstance(code, int):
+        return properties.get("reason_string", "topic filter")
+    from .reason import text
+
+    return text(code)
+
+
+def _malformed(first, *size):
+    return ProtocolError(first, *size) if size else ProtocolError5(first, 0x81)
+
+
 class Failed(Refused):
-    """The server said no, for good. (``reason.text(code)`` gives the standard's words.)
+    """The server said no, for good.
 
     ``code``: the reason code, or the list of those of a SUBACK or UNSUBACK; ``properties``: those
     of its packet, with ``reason_string`` if it gave one. Of a publish: it is not delivered.
@@ -61,7 +73,7 @@ class Failed(Refused):
 
     def __init__(self, code, properties) -> None:
         # Not Refused's: its texts are those of 3.1.1.
-        super(Refused, self).__init__(properties.get("reason_string", "reason code"), code)
+        super(Refused, self).__init__(_words(code, properties), code)
         self.code = code
         self.properties = properties
 
@@ -73,7 +85,7 @@ class Disconnected(ConnectionLost):
     """
 
     def __init__(self, code, properties) -> None:
-        super().__init__(properties.get("reason_string", "reason code"), code)
+        super().__init__(_words(code, properties), code)
         self.code = code
         self.properties = properties
 
@@ -249,10 +261,15 @@ class Session5(expiring(Session)):
         self.unanswered = 0  # messages at QoS 1 and 2 that came on this connection
         self._greet()  # each connection's authentication begins anew
         if "auth_method" in self.properties:
-            self.doubt = True  # no burst: nothing but AUTH goes before CONNACK [MQTT-3.1.2-30]
+            self.burst = False  # nothing but AUTH goes before CONNACK [MQTT-3.1.2-30]
         if self.memory and not self.server:
             self._heed(read_properties(0x20, self.memory, 0)[0])
+        for o in self.outbox:
+            if self._unfit(o):
+                self.burst = False  # the server may take more by now: CONNACK will tell
         super().connect(now)
+        self.reader = reader(self.limits[3], self._packet, _malformed)
+        next(self.reader)
 
     def receive(self, data: memoryview, now: int) -> None:
         """As Session's, but for a fault of the server: it is told why first. ``take`` raises it."""
@@ -301,14 +318,20 @@ class Session5(expiring(Session)):
 
     def _expire(self):
         super()._expire()
-        for o in list(self.outbox):
-            if o.packet and o.sent < 2:
-                first = o.packet[0] if o.expect < _SUBACK else 0
-                try:  # what was published before the server said what it takes
-                    self._allowed(first >> 1 & 3, first & 1, length(o.packet))
-                except Failed as e:
+        if self.state > _CONNECTING:
+            for o in list(self.outbox):
+                o.error = self._unfit(o)
+                if o.error:
                     self._finish(o)
-                    o.error = e
+
+    def _unfit(self, o):
+        # Why the server does not take what was published before it said so, or None.
+        if o.packet and o.sent < 2:
+            first = o.packet[0] if o.expect < _SUBACK else 0
+            try:
+                self._allowed(first >> 1 & 3, first & 1, length(o.packet))
+            except Failed as e:
+                return e
 
     def _wire(self, o):
         packet = o.packet
@@ -336,7 +359,8 @@ class Session5(expiring(Session)):
             return packet
         values, at = read_properties(packet[0], packet, n + len(pid))
         if left is not None:
-            values["message_expiry"] = max(left, 1)
+            # A clock that went back must not make it longer.
+            values["message_expiry"] = min(max(left, 1), values["message_expiry"])
         if alias > 0:
             values["topic_alias"] = alias
         packet = memoryview(packet)[at:end]
@@ -372,6 +396,7 @@ class Session5(expiring(Session)):
         kind = first >> 4
         if properties and not self.properties.get("request_problem_information", 1):
             raise ProtocolError5(first, 0x82)  # [MQTT-3.1.2-29]
+        self.redirects = 0  # it does something for us
         o = self._find(pid)
         body = b""
         if o and o.sent and kind != _PUBREL:
@@ -383,7 +408,7 @@ class Session5(expiring(Session)):
                 self._finish(o)
                 o.error = Failed(codes, properties)
                 return
-            if kind == _UNSUBACK:
+            if kind == o.expect == _UNSUBACK:
                 self._unsuback(o, codes)
             elif kind == _SUBACK:
                 body = b"\0\0" + bytes(codes)
@@ -431,6 +456,8 @@ class Session5(expiring(Session)):
         self.on_output()
 
     def _connack(self, body):
+        if body == b"\0\1":
+            self._refuse(0x84, {})  # as a server of 3.1.1 says it
         present, code, properties = read_connack(body)
         if code:
             self._refuse(code, properties)
@@ -449,7 +476,6 @@ class Session5(expiring(Session)):
         client_id, *rest = self.greeting
         client_id = properties.get("assigned_client_id", client_id)
         self.greeting = (client_id,) + tuple(rest)
-        self.redirects = 0
         super()._connack(bytes((present, 0)))
         if self.expiry:
             self.clean = False  # from now on: the session began at this connection

@@ -14,7 +14,7 @@ from micropython import const
 
 from .durable import CLEAN
 from .packet import MQTTError
-from .session import ConnectionLost, OutboxFull, Refused
+from .session import ConnectionLost
 
 if sys.implementation.name == "micropython":
     from time import ticks_ms
@@ -151,7 +151,11 @@ class Node:
         self.backoff = backoff
         # Wakes are at this point of each period, by the chip's clock: what a wake takes does not
         # add up, and nodes that got their power together do not wake together.
-        self.phase = crc32(session.hello) % self.period if clock else None
+        name = session.hello  # has the client id in it
+        if hasattr(session, "greeting"):
+            name = session.greeting[0].encode()  # for that is all of it that does not change
+        self.phase = crc32(name) % self.period if clock else None
+        self.away = away
         self.reason = wake_reason()
         # Woken before the point: this wake is the one that was planned for it.
         self.early = self.reason == "timer" and clock
@@ -326,7 +330,7 @@ class Node:
         self.failures = self.skip = 0
         if self.session.doubt:
             # It answered to CONNECT, but not to what came with it.
-            self.strikes += 1
+            self.strikes = min(self.strikes + 1, 255)
         elif self.strikes < _STRIKES or self.strikes > _AGAIN:
             self.strikes = 0
         else:
@@ -360,7 +364,8 @@ class Node:
         c = self.client
         s = self.session
         s.burst = self.strikes < _STRIKES
-        asked = self._ask()
+        self._ask()
+        waiting = list(s.outbox)
         await self._join()
         host = self.address[0]
         ip = None
@@ -380,12 +385,13 @@ class Node:
         except (OSError, MQTTError, asyncio.TimeoutError) as e:
             late = isinstance(e, asyncio.TimeoutError)
             moved = c.address[0] != self.ip  # MQTT 5: to where the broker said
-            doubt = s.doubt and not isinstance(e, Refused)
+            doubt = s.doubt and not hasattr(e, "code")  # the broker has said why
             if not (ip or doubt or moved or (late and self.wifi)):
                 raise
             c.timeout, s.timeout = limits
             if moved:
                 self.address = c.address
+                s.doubt = s.burst = False
             if late and self.wifi:
                 self.wifi.fresh = True  # the network took us, and nothing came back
                 await self._join()
@@ -402,21 +408,22 @@ class Node:
                 s.on_output()
             c._changed.clear()
             await c._changed.wait()
-        if asked and asked.error:
-            raise asked.error
+        for o in waiting:  # it has nobody else to be told
+            if o.error:
+                raise o.error
+        if getattr(s, "expiry", self.away + 1) <= self.away:
+            raise ConnectionLost("session expiry", s.expiry)  # the broker gives less than asked
 
     def _ask(self):
         # Subscribe only to what the session does not have; say until when the node sleeps.
-        # Returns the Message of SUBSCRIBE, or None.
         s = self.session
-        asked = None
         wanted = dict(self.subscribe)
         pairs = []
         for name in wanted:
             if s.filters.get(name) != wanted[name]:
                 pairs.append((name, wanted[name]))
         if pairs:
-            asked = s.request(0x82, pairs)
+            s.request(0x82, pairs)
         names = []
         for name in s.filters:
             if name not in wanted:
@@ -433,9 +440,8 @@ class Node:
             text = '{"asleep":%d,"until":%d}' % (asleep, until if until > _SET else 0)
             try:
                 s.publish(self.status, text, 0, True)
-            except OutboxFull:
-                pass  # what waits there is more important
-        return asked
+            except MQTTError:
+                pass  # no room: what waits there is more important; or the broker retains nothing
 
     async def _join(self):
         if self.wifi:

@@ -384,7 +384,9 @@ class Boot:
 
     def words(self, *first: str) -> list[list[str]]:
         """Return the lines of output that begin with these words, without them."""
-        lines = [line.split(" ") for line in self.lines]
+        # A power cut may have come in the middle of the last one.
+        whole = self.lines if self.end else self.lines[:-1]
+        lines = [line.split(" ") for line in whole]
         return [line[len(first) :] for line in lines if line[: len(first)] == [*first]]
 
     @property

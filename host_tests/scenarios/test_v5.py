@@ -167,18 +167,22 @@ def test_server_that_forgets_the_password(start, peer: ScriptedPeer) -> None:
 
 def test_server_moved(start, peer: ScriptedPeer) -> None:
     with ScriptedPeer() as other:
-        device = start("five", peer.port, V5, case="staying")
+        device = start("five", peer.port, V5, case="staying", publish=True)
         conn, _ = accept(peer)
         there = {"server_reference": f"127.0.0.1:{other.port}"}
         conn.send(wire5.connack(reason_code=0x9D, properties=there))
         conn.expect_closed()
         conn = connected(other)
         device.wait_line(f"connected {other.port}", 5)
+        publish = wire5.decode(conn.next_packet(), "up")[0]
+        conn.send(wire5.puback(publish.packet_id or 0))  # it is of use
         back = {"server_reference": f"127.0.0.1:{peer.port} elsewhere:1"}
         conn.send(wire5.disconnect(0x9C, back))
         device.wait_line("lost 156", 5)
         conn = connected(peer, present=True)
         device.wait_line(f"connected {peer.port}", 5)
+        publish = wire5.decode(conn.next_packet(), "up")[0]
+        conn.send(wire5.puback(publish.packet_id or 0))
         # From one to the other for ever: at the fourth the client says so.
         conn.close()
         for n in range(4):

@@ -312,6 +312,24 @@ def check_full_store():
     same(len([key for key in s.store.data if key > 255]), 3)
 
 
+def check_refused_and_ended_meanwhile():
+    # A message at QoS 0 made room, which was not enough.
+    s = Sleeper(full="refuse", outbox_bytes=300)
+    s.session.publish("a", b"1" * 200, 1)
+    gone = s.session.publish("a", b"2" * 20, 0)
+    raises(OutboxFull, s.session.publish, "a", b"3" * 200, 1)
+    assert gone.done
+    s.session.connect(0)
+    s.writes(HELLO)
+    s.reads("20 02 00 00")
+    same(len(s.written()), 2 + 1 + 3 + 2 + 200)
+    # What is wrong in itself drives out nothing either.
+    s = Sleeper(full="oldest", outbox=1)
+    first = s.session.publish("a", b"1", 1)
+    raises(ValueError, s.session.publish, "a/#", b"2", 1)
+    same(s.session.outbox, [first])
+
+
 def check_withdrawn_from_the_medium():
     s = Sleeper().known()
     o = s.session.publish("a", b"1", 2)

@@ -637,8 +637,14 @@ def check_server_moved():
     line.hello()
     raises(Failed, line.reads, "20 0d 00 9d 0a 1c 0007'fourth!'")
     same(owner.address[0], "fe80::1")
-    # Once connected, there may be as many again; from DISCONNECT too.
+    # Nor by servers that accept, and send it on at once.
     line.up()
+    raises(Failed, line.reads, "e0 0a 9d 08 1c 0005'fifth'")
+    # Once one has done something, there may be as many again; from DISCONNECT too.
+    line.up()
+    line.session.publish("a", b"", 1)
+    line.written()
+    line.reads("40 02 0001")
     raises(Disconnected, line.reads, "e0 0a 9d 08 1c 0005'fifth'")
     same(owner.address, ("fifth", 5, None))
     # Not for another reason, without a reference, or with nobody to follow it.
@@ -1236,10 +1242,7 @@ def check_burst_heeds_remembered_limits():
     properties_at(s.store.data[7], 0, ["21 0002", "24 01", "25 00", "27 00000014", "13 000a"])
     for n in b"123":
         s.session.publish("long", bytes((n,)), 1)
-    two, big = s.session.publish("a", b"", 2), s.session.publish("a", b"x" * 20, 1)
-    kept = s.session.publish("b", b"", 0, True)
     same(s.burst(), h("32 0a 0004'long' 0001 00 '1' 32 0a 0004'long' 0002 00 '2'"))  # no alias
-    same([o.error.code for o in (two, big, kept)], [0x9B, 0x95, 0x9A])
     same(s.session.tick(0), 8750)
     # CONNACK may open what was closed; aliases begin now.
     s.connack(1, "22 0005")
@@ -1254,6 +1257,19 @@ def check_burst_heeds_remembered_limits():
         h("3a 0a 0004'long' 0001 00 '1' 3a 0a 0004'long' 0002 00 '2' 3a 0a 0004'long' 0003 00 '3'")
         + h("34 06 0001'b' 0004 00"),
     )
+
+
+def check_no_burst_beyond_remembered_limits():
+    # What the server did not take the last time waits for what it says now.
+    limits = "24 01 25 00 27 00000014"
+    for now, codes in (("", [0, 0, 0]), (limits, [0x9B, 0x95, 0x9A])):
+        s = Sleeper5().known(limits).again()
+        out = [s.session.publish("a", b"", 2), s.session.publish("a", b"x" * 20, 1)]
+        out.append(s.session.publish("b", b"", 0, True))
+        same(s.burst(), b"")
+        s.connack(1, now)
+        s.written()
+        same([o.error.code if o.error else 0 for o in out], codes)
 
 
 def check_repeated_subscriptions_in_a_burst():
@@ -1378,6 +1394,25 @@ def check_fence():
     same(s.session.fence, 3)
 
 
+def check_failed_publish_drives_out_nothing():
+    s = Sleeper5(outbox=1, full="oldest").known("25 00")
+    first = s.session.publish("a", b"1", 1)
+    s.session.server = {"retain_available": 0}
+    raises(Failed, s.session.publish, "a", b"2", 1, True)
+    same(s.session.outbox, [first])
+    assert not first.done
+
+
+def check_clock_that_goes_back():
+    now = [2000]
+    line = Line5(clock=lambda: now[0])
+    line.up()
+    line.session.publish("a", b"", 1, message_expiry=600)
+    line.session.publish("a", b"", 1, message_expiry=0xFFFFFFFF)
+    now[0] = 1000
+    line.writes("32 0b 0001'a' 0001 05 02 00000258 32 0b 0001'a' 0002 05 02 ffffffff")
+
+
 def check_store_of_another_version():
     options = {"clean": False, "clock": lambda: 1000}
     four = durable(expiring())(lambda: None, "c", Medium(), **options)
@@ -1394,8 +1429,7 @@ def check_store_of_another_version():
     same(bytes(second.packet[:12]), h("35 8a01 0003'b/c' 0002 00 'x'"))
     same(five.left(second), 60)
     same(five.filters, {"f": 2})
-    # In one record, and under keys of their own: or the next start would convert them again.
-    same(sorted(medium.saved()[0]), [0x40001, 0x40002, 0x20040001, 0x20040002])
+    same(medium.saved(), [])  # a full store must not keep the node from starting
     five.publish("d", b"2", 1, user_properties=[("k", "v")])
     five.filters = {"f": 2 | 4 | 7 << 8}
     five.save()
@@ -1405,7 +1439,15 @@ def check_store_of_another_version():
     same(four.left(four.outbox[1]), 60)
     same(bytes(four.outbox[2].packet), h("32 06 0001'd' 0003 '2'"))
     same(four.filters, {"f": 2})
-    same(sorted([key for key in data if key > 255]), [0x40001, 0x40002, 0x40003])
+    same(sorted([key for key in data if key > 255]), [0x40001, 0x40002, 0x20040003])
+    # In the order in which they were published, whichever version did.
+    four.publish("e", b"3", 1)
+    data = {key: bytearray(value) for key, value in four.store.data.items()}
+    five = DurableSession5(lambda: None, "c", Medium(data), **options)
+    same([o.pid for o in five.outbox], [1, 2, 3, 4])
+    # A session that does not expire has no use for what is behind the packet.
+    plain = durable(Session)(lambda: None, "c", Medium({0x20040001: data[0x40001]}), clean=False)
+    same(len(plain.outbox), 1)
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

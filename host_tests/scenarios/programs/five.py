@@ -32,6 +32,8 @@ async def staying():
         while True:
             await c.wait_connected()
             say("connected", c.address[1])
+            if config.get("publish"):
+                c.publish_nowait("t", b"", 1)
             await c.wait_connected(False)
             say("lost", getattr(c.error, "code", c.error))
     except Failed as e:
