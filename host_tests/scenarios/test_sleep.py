@@ -707,6 +707,7 @@ def test_refused_subscription_is_told(board: Callable[..., Board]) -> None:
         connection = accept(peer)
         connection.send(wire.connack())
         subscribe = connection.expect_packet(wire.SUBSCRIBE)
+        connection.expect_packet(wire.PINGREQ)
         # In this order there is another fence: retained messages might follow the SUBACK.
         connection.send(wire.pingresp() + wire.suback(subscribe.packet_id or 0, 0x80))
         connection.expect_packet(wire.PINGREQ)
