@@ -163,9 +163,9 @@ class Client:
             pairs.append((f, qos) if isinstance(f, str) else f)
         return await self._done(self.session.request(0x82, pairs, **options))
 
-    async def unsubscribe(self, *filters: str, **options) -> None:
+    async def unsubscribe(self, *filters: str, **options):
         """Give up topic filters. Messages already on their way still come."""
-        await self._done(self.session.request(0xA2, filters, **options))
+        return await self._done(self.session.request(0xA2, filters, **options))
 
     def __aiter__(self):
         # Messages, for one ``async for`` at a time. One is acknowledged when the next is asked for,

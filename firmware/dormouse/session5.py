@@ -78,6 +78,11 @@ class Failed(Refused):
         self.properties = properties
 
 
+class Codes(list):
+    """The reason codes of a SUBACK or UNSUBACK, in the order of the topic filters; ``properties``:
+    those of its packet."""
+
+
 class Disconnected(ConnectionLost):
     """The server ended the connection, or did not take it, for a reason that may pass.
 
@@ -390,6 +395,8 @@ class Session5(expiring(Session)):
             self._acknowledged(first, pid, code, properties)
         else:
             pid, codes, properties = read_suback(first, body)
+            codes = Codes(codes)
+            codes.properties = properties
             self._acknowledged(first, pid, codes, properties)
 
     def _acknowledged(self, first, pid, codes, properties):
@@ -431,13 +438,12 @@ class Session5(expiring(Session)):
     def _suback(self, o, codes):
         if len(codes) != len(o.filters):
             raise ProtocolError5(0x90, 0x82)
-        o.codes = codes
         for (name, options), code in zip(o.filters, codes):
             if code < 3:
                 self.filters[name] = options
             else:
                 self.filters.pop(name, None)
-                o.error = Failed(codes, o.properties)
+                o.error = Failed(o.codes, o.properties)
 
     def _unsuback(self, o, codes):
         if len(codes) != len(o.filters):

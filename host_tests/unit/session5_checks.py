@@ -455,11 +455,11 @@ def check_codes_reach_the_caller():
     line.reads("70 02 0002")
     same((two.codes, two.properties), (0x10, {"reason_string": "r"}))
     line.reads("90 08 0003 04 1f 0001's' 01")
-    same((many.codes, many.properties), ([1], {"reason_string": "s"}))
+    same((many.codes, many.codes.properties), ([1], {"reason_string": "s"}))
     gone = s.request(0xA2, ["t", "u"])
     line.written()
     line.reads("b0 09 0004 04 1f 0001'u' 00 11")
-    same((gone.codes, gone.properties), ([0, 0x11], {"reason_string": "u"}))
+    same((gone.codes, gone.codes.properties), ([0, 0x11], {"reason_string": "u"}))
     assert gone.done and not gone.error
     same(s.filters, {})
 
