@@ -80,6 +80,8 @@ class SerialBoard:
             if self._reason() == "bootloader":
                 self.bootloader.set()
                 return
+            if process.returncode > 0:  # serial_repl.py itself failed: its last words are in output
+                return
 
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:
         """Hand bytes to and fro until the process ends; return the mode of the next one."""

@@ -163,8 +163,9 @@ _board.configure(FOLDER)
 os.putenv("DORMOUSE_BOARD", FOLDER)  # where network.py looks
 _board.begin("timer", None)
 # As on a chip: what is frozen, and the flash. dormouse is only there when somebody installs it.
-chip = [HERE + "/chip_esp32"] if _board.state.esp32 else []
-sys.path[:] = [*chip, HERE, "", ".frozen", "/flash/lib"]
+sys.path[:] = [HERE, "", ".frozen", "/flash/lib"]
+if _board.state.esp32:
+    sys.path.insert(0, HERE + "/chip_esp32")
 _flash.mount()
 import machine  # noqa: E402
 
