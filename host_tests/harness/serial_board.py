@@ -5,8 +5,8 @@
         board.wait_output("hello", 5)
 
 The terminal's other end is held by a thread, which hands bytes to a MicroPython process
-(`serial_repl.py`) and back, turns Ctrl-C into an interrupt while a program runs, and starts the
-process again when the board resets or has slept.
+(`boards/unix/repl.py`) and back, turns Ctrl-C into an interrupt while a program runs, and starts
+the process again when the board resets or has slept.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ from typing import Any
 
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
-PROGRAM = Path(__file__).with_name("serial_repl.py")
-SIMULATION = ROOT / "boards" / "unix"
+PROGRAM = ROOT / "boards" / "unix" / "repl.py"
 
 
 class SerialBoard:
@@ -57,7 +56,7 @@ class SerialBoard:
         mode = "friendly"
         while mode:
             status, status_end = os.pipe()
-            argv = [*self.runtime.argv, str(PROGRAM), str(SIMULATION), str(self.folder)]
+            argv = [*self.runtime.argv, str(PROGRAM), str(self.folder)]
             process = subprocess.Popen(
                 [*argv, str(status_end), mode],
                 stdin=subprocess.PIPE,
@@ -80,7 +79,7 @@ class SerialBoard:
             if self._reason() == "bootloader":
                 self.bootloader.set()
                 return
-            if process.returncode > 0:  # serial_repl.py itself failed: its last words are in output
+            if process.returncode > 0:  # repl.py itself failed: its last words are in output
                 return
 
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:

@@ -1,7 +1,8 @@
-"""What runs inside `SerialBoard`: the simulated board with a REPL, on MicroPython's unix port.
+"""The simulated board with a REPL, for a host that talks to it as over a serial port.
 
-    micropython serial_repl.py BOARDS_UNIX FOLDER STATUS_FD MODE
+    micropython boards/unix/repl.py FOLDER STATUS_FD MODE
 
+Only host_tests/harness/serial_board.py starts it. On stdin and stdout is the REPL.
 MODE is `friendly` (boot.py, main.py, REPL) or `raw` (boot.py, raw REPL), as shared/runtime/pyexec.c
 and the ports' main.c have it. On STATUS_FD goes a byte when it matters to the host: b busy with a
 program, i idle, R and F for the mode in which the board starts next.
@@ -11,14 +12,15 @@ import io
 import os
 import sys
 
-HERE, FOLDER, STATUS, MODE = sys.argv[1:5]
+FOLDER, STATUS, MODE = sys.argv[1:4]
+HERE = __file__.rsplit("/", 1)[0]
 WINDOW = 128  # of raw paste mode: MICROPY_REPL_STDIN_BUFFER_MAX / 2
 
 sys.path[:] = [HERE, ".frozen"]
 import _board  # noqa: E402
 import _flash  # noqa: E402
 
-status = open(int(STATUS), "wb", 0)  # noqa: SIM115
+status = open(int(STATUS), "wb", 0)
 stdin = sys.stdin.buffer
 stdout = sys.stdout.buffer
 
