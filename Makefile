@@ -15,7 +15,7 @@ port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove wake size lint clean bootstrap bootstrap-board deploy
+.PHONY: help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,10 @@ demo: bootstrap  ## the device code on a simulated board against a broker, on th
 
 bootstrap-board:
 	@$(PYTHON) tools/bootstrap.py --board
+
+flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE= PORT= DRY_RUN=1
+	@$(VENV_PYTHON) tools/flash.py $(call given,board,BOARD) $(port) \
+		$(call given,firmware,FIRMWARE) $(call given,drive,DRIVE) $(dry_run) $(ARGS)
 
 deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= DRY_RUN=1
 	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(call given,main,MAIN) \
