@@ -15,7 +15,7 @@ port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy
+.PHONY: help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE=
 deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= DRY_RUN=1
 	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(call given,main,MAIN) \
 		$(dry_run) $(ARGS)
+
+mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
+	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)
 
 test: bootstrap-board  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
 	@$(VENV_PYTHON) tools/get.py --keep-going all
