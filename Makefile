@@ -15,7 +15,8 @@ port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index
+.PHONY: help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index provision \
+	console logs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -36,6 +37,16 @@ flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE=
 deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= DRY_RUN=1
 	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(call given,main,MAIN) \
 		$(dry_run) $(ARGS)
+
+provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BOARD= PORT= NO_TEST=1
+	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) \
+		$(if $(filter-out 0,$(NO_TEST)),--no-test) $(dry_run) $(ARGS)
+
+console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
+	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+
+logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PORT=
+	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
 
 mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
 	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)

@@ -27,6 +27,8 @@ from typing import Any
 
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
+UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
+ASLEEP = 0.2  # seconds, whatever the deep sleep was
 PROGRAM = ROOT / "boards" / "unix" / "repl.py"
 
 
@@ -40,6 +42,7 @@ class SerialBoard:
         self.folder = folder
         self.runtime = runtime
         self.output = bytearray()  # all that came from the board
+        self._pending = bytearray()  # what the host has not read
         self.bootloader = threading.Event()  # the board is in its bootloader, and silent
         self.starts = 0
         folder.mkdir(exist_ok=True, parents=True)
@@ -48,6 +51,7 @@ class SerialBoard:
         self._stop, self._stopped = os.pipe()
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)  # held open: without it the board would see a hang-up
+        os.set_blocking(self._master, False)
         self.port = os.ttyname(self._slave)
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
@@ -76,8 +80,11 @@ class SerialBoard:
                 for pipe in (process.stdin, process.stdout):
                     with contextlib.suppress(OSError):
                         pipe.close()  # type: ignore[union-attr]
-            if self._reason() == "bootloader":
+            reason = self._reason()
+            if reason == "bootloader":
                 self.bootloader.set()
+                return
+            if reason == "deepsleep" and select.select([self._stop], [], [], ASLEEP)[0]:
                 return
             if process.returncode > 0:  # repl.py itself failed: its last words are in output
                 return
@@ -89,7 +96,11 @@ class SerialBoard:
         output = process.stdout.fileno()
         sources = [status, output, self._master, self._stop]
         while True:
-            ready, _, _ = select.select(sources, [], [])
+            room = [self._master] if self._pending else []
+            ready, room, _ = select.select(sources, room, [])
+            if room:
+                del self._pending[: os.write(self._master, self._pending)]
+                continue
             if self._stop in ready:
                 return ""
             if status in ready:
@@ -107,7 +118,8 @@ class SerialBoard:
                 with self._changed:
                     self.output += data
                     self._changed.notify_all()
-                os.write(self._master, data)
+                self._pending += data
+                del self._pending[:-UNREAD]
             else:
                 data = os.read(self._master, 1 if busy else 256)
                 if busy and data == b"\x03":
