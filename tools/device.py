@@ -37,11 +37,14 @@ class DeviceError(Exception):
 
 
 def explain(said: str) -> str:
-    """Return what mpremote's last words mean, and what to do about it."""
+    """Return what mpremote's last words mean, and what to do about it.
+
+    What a board answered to `ask` is not repeated: there may be a password in it.
+    """
     for sign, meaning in HINTS.items():
         if sign in said:
             return meaning
-    lines = said.strip().splitlines()
+    lines = [line for line in said.strip().splitlines() if not line.startswith(MARK)]
     return lines[-1] if lines else "mpremote failed, and does not say why"
 
 

@@ -10,7 +10,7 @@ never on a command line, and never printed, with DRY_RUN=1 neither. What is on t
 config.json besides stays. All is checked first, the broker by a connection from this machine (not
 with NO_TEST=1, for a broker that only the board can reach). main.py starts anew with it.
 
-Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted, and nothing was changed.
+Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -318,5 +318,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except (KeyboardInterrupt, EOFError):
-        print("\ninterrupted: nothing was changed", file=sys.stderr)
+        print("\ninterrupted: config.json is whole, the old one or the new", file=sys.stderr)
         sys.exit(130)

@@ -131,6 +131,16 @@ def test_parts_by_mip(board: SerialBoard, tmp_path: Path) -> None:
     assert "Node" in said
 
 
+def test_every_make_line_is_a_target() -> None:
+    lines = [line for line in COMMANDS if line.startswith("make ")]
+    for line in lines:
+        argv = ["make", "-n", *line.split()[1:]]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    told = {line.split()[1] for line in re.findall(r"^make .*", DOCUMENT, re.M)}
+    assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index"}
+
+
 def test_table_of_packages_is_true() -> None:
     import mip_index
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import device
 import provision
 import pytest
 from harness.brokers import AmqttBroker
@@ -88,6 +89,13 @@ def test_refused_and_unreachable_change_nothing(board: SerialBoard, tool) -> Non
     assert "config" not in board.mpremote("fs", "ls", ":")
     done = run(tool, board, wrong, "--no-test")
     assert done.returncode == 0 and on_board(board)["password"] == SECRETS[1]
+
+
+def test_what_the_board_answered_is_not_in_an_error() -> None:
+    """Its config.json goes through mpremote, which may fail after it."""
+    said = f"{device.MARK}{json.dumps(SECRETS)}\n"
+    assert SECRETS[0] not in device.explain(said)
+    assert device.explain(f"{said}OSError: 5") == "OSError: 5"
 
 
 def test_no_secret_on_a_dry_run(tool) -> None:
@@ -208,13 +216,14 @@ def test_interrupted(board: SerialBoard) -> None:
     # A Ctrl-C in the moment before input() waits is only seen at the next key (CPython): so again,
     # as a person would.
     said = b""
-    while b"nothing was changed" not in said:
+    while b"interrupted" not in said:
         os.write(terminal, b"\x03")
-        while b"nothing was changed" not in said and select.select([terminal], [], [], 1)[0]:
+        while b"interrupted" not in said and select.select([terminal], [], [], 1)[0]:
             said += os.read(terminal, 1024)
     _, status = os.waitpid(pid, 0)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(status) == 130 and b"Traceback" not in said
+    assert "config" not in board.mpremote("fs", "ls", ":")
 
 
 def test_console(board: SerialBoard) -> None:
