@@ -1,16 +1,25 @@
 # Everything goes through .venv, which tools/bootstrap.py makes when it is missing or out of date.
 #   make test ARGS="-k session -x"      ARGS is passed on to the program behind a target
 #   make PYTHON=python3.12 test         another Python to make .venv with (3.11 or later)
+#   make deploy BOARD=ESP32_GENERIC     PORT is found if one board is there; DRY_RUN=1 only prints
 
 PYTHON ?= python3
 VENV_PYTHON := .venv/bin/python
 ARGS ?=
 
+# An option for a tool, if the variable is given. PORT may stand in an environment for something
+# else (PORT=8080): there it is only taken if it looks like a serial port.
+given = $(if $($(2)),--$(1) '$($(2))')
+port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%,$(PORT)),\
+	--port '$(PORT)')
+dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo test prove wake size lint clean bootstrap
+.PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index \
+	provision console logs
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 bootstrap:
 	@$(PYTHON) tools/bootstrap.py
@@ -18,7 +27,31 @@ bootstrap:
 demo: bootstrap  ## the device code on a simulated board against a broker, on this desk
 	@$(VENV_PYTHON) tools/demo.py $(ARGS)
 
-test: bootstrap  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
+bootstrap-board:
+	@$(PYTHON) tools/bootstrap.py --board
+
+flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE= PORT= DRY_RUN=1
+	@$(VENV_PYTHON) tools/flash.py $(call given,board,BOARD) $(port) \
+		$(call given,firmware,FIRMWARE) $(call given,drive,DRIVE) $(dry_run) $(ARGS)
+
+deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= DRY_RUN=1
+	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(call given,main,MAIN) \
+		$(dry_run) $(ARGS)
+
+provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BOARD= PORT= NO_TEST=1
+	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) \
+		$(if $(filter-out 0,$(NO_TEST)),--no-test) $(dry_run) $(ARGS)
+
+console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
+	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+
+logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PORT=
+	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+
+mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
+	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)
+
+test: bootstrap-board  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
 	@$(VENV_PYTHON) tools/get.py --keep-going all
 	$(VENV_PYTHON) -m pytest host_tests -n 2 $(ARGS)
 

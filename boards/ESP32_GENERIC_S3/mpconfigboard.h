@@ -1,0 +1,1 @@
+#include "boards/ESP32_GENERIC_S3/mpconfigboard.h"

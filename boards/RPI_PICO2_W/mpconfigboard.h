@@ -1,0 +1,1 @@
+#include "boards/RPI_PICO2_W/mpconfigboard.h"

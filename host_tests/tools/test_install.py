@@ -1,0 +1,161 @@
+"""What docs/install.md and README.md tell a reader to run, run as it stands there.
+
+The board is the simulated one, so BOARD and PORT are put in its place; `make -n` tells what a
+target runs, and that is run (without the set-up of .venv, in which this runs already).
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.brokers import AmqttBroker
+from harness.observer import Observer
+from harness.runtimes import ROOT
+from harness.serial_board import SerialBoard
+from test_flash import make_firmware
+
+import boards
+
+DOCUMENT = (ROOT / "docs" / "install.md").read_text()
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for text in (DOCUMENT, (ROOT / "README.md").read_text())
+    for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+    for line in block.splitlines()
+]
+
+
+def command(start: str) -> str:
+    """Return a command of the documents, which all have it the same way."""
+    found = {line for line in COMMANDS if line.startswith(start)}
+    assert len(found) == 1, found
+    return found.pop()
+
+
+def run(line: str, environment: dict[str, str] | None = None) -> str:
+    """Run a make line of the documents."""
+    told = subprocess.run(
+        line.replace("make ", "make -n ", 1), shell=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr
+    steps = [s for s in told.stdout.replace("\\\n", " ").splitlines() if "bootstrap.py" not in s]
+    assert len(steps) == 1, steps
+    done = subprocess.run(
+        steps[0],
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def on(line: str, board: SerialBoard) -> str:
+    assert "BOARD=ESP32_GENERIC" in line
+    return line.replace("BOARD=ESP32_GENERIC", f"BOARD=unix PORT={board.port}")
+
+
+def test_flash(tmp_path: Path) -> None:
+    firmware = make_firmware(boards.named("ESP32_GENERIC"), tmp_path)
+    line = re.sub(r"FIRMWARE=\S+", f"FIRMWARE={firmware}", command("make flash"))
+    said = run(f"{line} DRY_RUN=1")
+    assert "write-flash --erase-all 0x1000" in said and "verify-flash" in said
+
+
+def test_from_the_repository(board: SerialBoard) -> None:
+    """deploy, provision with the environment of the document, logs."""
+    assert "copied" in run(on(command("make deploy"), board))
+    exports = " ".join(line for line in COMMANDS if line.startswith("export "))
+    shown = subprocess.run(
+        ["bash", "-c", f"{exports.replace('export', ';export').strip(';')}; env -0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    environment = dict(v.split("=", 1) for v in shown.stdout.split("\0") if v[:9] == "DORMOUSE_")
+    assert environment["DORMOUSE_SSID"] == "my network"
+    (board.folder / "network.json").write_text(json.dumps({"ssid": "my network"}))
+    with AmqttBroker() as broker, Observer(broker, ("greenhouse/#", 2)) as observer:
+        environment |= {
+            "DORMOUSE_HOST": "127.0.0.1",
+            "DORMOUSE_PORT": str(broker.port),
+            "DORMOUSE_WIFI_PASSWORD": "its password",
+            "DORMOUSE_USERNAME": broker.username or "",
+            "DORMOUSE_PASSWORD": broker.password or "",
+        }
+        run(on(command("make provision"), board), environment)
+        observer.wait("greenhouse/7/meter", '{"value": 1, "n": 1}')
+        assert "read /dev" in run(f"{on(command('make logs'), board)} DRY_RUN=1")
+        assert "repl" in run(f"{on(command('make console'), board)} DRY_RUN=1")
+
+
+def test_all_by_mip(board: SerialBoard) -> None:
+    line = command("mpremote mip install package.json").removeprefix("mpremote ")
+    argv = [sys.executable, "-m", "mpremote", "connect", board.port, *line.split()]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = board.mpremote("exec", "import dormouse.sleep as s, dormouse.session5; print(s.Node)")
+    assert "Node" in said
+
+
+def test_parts_by_mip(board: SerialBoard, tmp_path: Path) -> None:
+    """The index, served by Python's own web server, on a free port of loopback."""
+    run(f'{command("make mip-index")} ARGS="--out {tmp_path / "mip"}"')
+    line = command("python3 -m http.server").replace("python3", sys.executable).split()
+    line[line.index("build/mip")] = str(tmp_path / "mip")
+    server = subprocess.Popen(
+        [sys.executable, "-u", *line[1:-1], "0", "--bind", "127.0.0.1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert server.stdout
+        (port,) = re.findall(r"port (\d+)", server.stdout.readline())
+        install = command("mpremote mip install --index")
+        assert "localhost:8000" in install
+        install = install.replace("localhost:8000", f"127.0.0.1:{port}")
+        board.mpremote(*install.split()[1:])
+    finally:
+        server.terminate()
+        server.wait()
+        server.stdout.close()
+    said = board.mpremote("exec", "import dormouse.sleep as s; print(s.Node)")
+    assert "Node" in said
+
+
+def test_every_make_line_is_a_target() -> None:
+    lines = [line for line in COMMANDS if line.startswith("make ")]
+    for line in lines:
+        argv = ["make", "-n", *line.split()[1:]]
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+    told = {line.split()[1] for line in re.findall(r"^make .*", DOCUMENT, re.M)}
+    assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index"}
+
+
+def test_table_of_packages_is_true() -> None:
+    import mip_index
+
+    rows = re.findall(r"^\| `(dormouse[\w-]*)` \| [^|]* \| ([^|]*)\|", DOCUMENT, re.M)
+    found = {name: tuple(re.findall(r"`([\w-]+)`", needs)) for name, needs in rows}
+    wanted = {name: needs for name, (needs, _) in mip_index.PACKAGES.items()}
+    assert found == {**wanted, mip_index.ALL: ()}
+
+
+def test_messages_are_those_of_the_tools() -> None:
+    """Each part of a message in the last table, between its dots, is in a tool."""
+    messages = re.findall(r"^\| `([^`]+)` \|", DOCUMENT.split("## When it does not work")[1], re.M)
+    assert len(messages) > 8
+    names = ("ports", "device", "deploy", "flash", "provision")
+    source = "".join((ROOT / "tools" / f"{name}.py").read_text() for name in names)
+    source = source.replace("{kind}", "esp32")
+    for part in (part.strip() for text in messages for part in text.split("...")):
+        assert part in source, part

@@ -1,0 +1,125 @@
+"""boards/: every folder is complete, and a copy of one is a board."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from harness.runtimes import FIRMWARE, ROOT
+
+import boards
+
+FOLDERS = sorted(path for path in boards.BOARDS.iterdir() if path.is_dir())
+CHIPS = [path for path in FOLDERS if path.name != "unix"]
+LIBRARY = {path.name for path in (FIRMWARE / "dormouse").glob("*.py")} - {"_host.py"}
+
+
+class Manifest:
+    """Runs a manifest as MicroPython's tools/manifestfile.py does: include() goes from its own
+    folder; what the port has cannot be looked into here, and is only noted."""
+
+    def __init__(self, path: Path):
+        self.port: list[str] = []
+        self.frozen: set[str] = set()
+        self._folder = path.parent
+        self.include(path.name)
+
+    def include(self, name: str) -> None:
+        if name.startswith("$("):
+            self.port.append(name)
+            return
+        path, before = self._folder / name, self._folder
+        self._folder = path.parent
+        exec(path.read_text(), {"include": self.include, "package": self.package})
+        self._folder = before
+
+    def package(self, name: str, files: tuple[str, ...], opt: int) -> None:
+        assert all((self._folder / name / file).is_file() for file in files)
+        self.frozen |= {f"{name}/{file}" for file in files}
+
+
+def test_every_folder_is_a_board() -> None:
+    assert [board.folder for board in boards.all_boards()] == FOLDERS
+    wanted = "ESP32_GENERIC ESP32_GENERIC_C3 ESP32_GENERIC_C6 ESP32_GENERIC_S3 RPI_PICO2_W "
+    assert {path.name for path in FOLDERS} == {*wanted.split(), "RPI_PICO_W", "unix"}
+
+
+def check_build_files(folder: Path) -> None:
+    """What a build of MicroPython with BOARD_DIR=folder needs."""
+    manifest = Manifest(folder / "manifest.py")
+    assert manifest.port and manifest.frozen == {f"dormouse/{name}" for name in LIBRARY}
+    cmake = (folder / "mpconfigboard.cmake").read_text()
+    assert "set(MICROPY_FROZEN_MANIFEST ${MICROPY_BOARD_DIR}/manifest.py)" in cmake
+    # All of them take what is not theirs from one and the same board of the port.
+    origin = re.findall(r"^include\(boards/(\w+)/mpconfigboard.cmake\)$", cmake, re.M)
+    assert len(origin) == 1
+    assert cmake.index("include") < cmake.index("MICROPY_FROZEN_MANIFEST")  # ours is the last word
+    header = (folder / "mpconfigboard.h").read_text()
+    assert header == f'#include "boards/{origin[0]}/mpconfigboard.h"\n'
+    if boards.load(folder).port == "rp2":
+        assert f"/boards/{origin[0]}/pins.csv" in cmake
+        assert manifest.port == [f"$(PORT_DIR)/boards/{origin[0]}/manifest.py"]
+
+
+@pytest.mark.parametrize("folder", CHIPS, ids=lambda path: path.name)
+def test_folder_is_complete(folder: Path) -> None:
+    check_build_files(folder)
+    board = boards.load(folder)
+    assert board.firmware.startswith(f"{folder.name}-")
+    assert board.micropython in ("1.22", "1.24", "1.25")
+    assert ("RTCStore" in board.sleep["stores"]) == (board.sleep["rtc_memory"] > 0)
+    assert ("NVSStore" in board.sleep["stores"]) == (board.sleep["nvs"] > 0)
+    assert "timer" in board.sleep["wake"]
+
+
+def test_offsets_and_chips() -> None:
+    """deploy_options.flash_offset in board.json of MicroPython's boards."""
+    found = {b.name: (b.chip, b.flash_offset) for b in boards.all_boards() if b.port == "esp32"}
+    assert found == {
+        "ESP32_GENERIC": ("esp32", 0x1000),
+        "ESP32_GENERIC_S3": ("esp32s3", 0),
+        "ESP32_GENERIC_C3": ("esp32c3", 0),
+        "ESP32_GENERIC_C6": ("esp32c6", 0),
+    }
+
+
+@pytest.mark.parametrize("name", [path.name for path in CHIPS])
+def test_copy_of_a_folder_is_a_board(name: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "firmware", tmp_path / "firmware")
+    shutil.copytree(boards.BOARDS / name, tmp_path / "boards" / "MY_NODE")
+    board = boards.named("MY_NODE", tmp_path / "boards")
+    assert board == boards.Board(**{**vars(boards.named(name)), **vars(board)})
+    assert board.product == boards.named(name).product
+    assert "| `MY_NODE` |" in boards.table(tmp_path / "boards")
+    check_build_files(board.folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('port = "esp32"', 'port = "stm32"', "port must be one of"),
+        ("flash_offset", "flash_ofset", "flash_offset is missing"),
+        ("product =", 'colour = "red"\nproduct =', "unknown colour"),
+        ("rtc_memory", "memory", "sleep.rtc_memory is missing"),
+        ("source =", "# source =", "currents.deep_sleep needs microamperes and source"),
+        ("[currents.deep_sleep]", "[currents.dreaming]", "currents.dreaming: not one of"),
+        ("[sleep]", "[sleep", "Expected"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, old: str, new: str, why: str) -> None:
+    text = (boards.BOARDS / "ESP32_GENERIC" / "board.toml").read_text()
+    assert old in text
+    (tmp_path / "board.toml").write_text(text.replace(old, new))
+    with pytest.raises(boards.BadBoard, match=re.escape(why)):
+        boards.load(tmp_path)
+
+
+def test_unknown_board_lists_the_known(capsys: pytest.CaptureFixture[str]) -> None:
+    assert boards.main(["ESP33"]) == 1
+    said = capsys.readouterr().err
+    assert "ESP33" in said and "ESP32_GENERIC_S3, RPI_PICO2_W, RPI_PICO_W" in said
+
+
+def test_table_in_readme() -> None:
+    """`python tools/boards.py` prints what README.md shows."""
+    assert boards.table() in (ROOT / "README.md").read_text()

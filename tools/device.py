@@ -1,0 +1,108 @@
+"""Talking to the MicroPython on a board, by the mpremote of .venv."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import ports
+
+TIMEOUT = 120  # seconds for one mpremote: a file system full of files over 115,200 baud
+MARK = "dormouse-answer:"  # before what the board prints for us, among what else it prints
+
+SILENT = (
+    "What to do: press the board's reset button (EN, RUN) and try again at once, it may be\n"
+    "    asleep. If it never answers it has no MicroPython: make flash"
+)
+# What mpremote or the board says -> what it means, and what to do.
+HINTS = {
+    "failed to access": "the port is in use, or went away\n"
+    "What to do: close other programs that use it (a console, an editor), unplug and plug again",
+    "no device found": ports.PLUG,
+    "could not enter raw repl": f"no answer from MicroPython\n{SILENT}",
+    "ENOSPC": "the board's file system is full\n"
+    "What to do: make console, and remove what is not needed: import os; os.remove('NAME')",
+    "OSError: 28": "the board's file system is full\n"
+    "What to do: make console, and remove what is not needed: import os; os.remove('NAME')",
+    "device disconnected": f"the board went away\n{SILENT}",
+}
+
+
+class DeviceError(Exception):
+    """The board did not do what was asked. The text says why, and what to do."""
+
+
+def explain(said: str) -> str:
+    """Return what mpremote's last words mean, and what to do about it.
+
+    What a board answered to `ask` is not repeated: there may be a password in it.
+    """
+    for sign, meaning in HINTS.items():
+        if sign in said:
+            return meaning
+    lines = [line for line in said.strip().splitlines() if not line.startswith(MARK)]
+    return lines[-1] if lines else "mpremote failed, and does not say why"
+
+
+class Device:
+    """The board at a port. With `dry_run` commands are printed, and not run."""
+
+    def __init__(self, port: str, dry_run: bool = False):
+        self.port = port
+        self.dry_run = dry_run
+
+    def argv(self, *commands: str) -> list[str]:
+        """Return the command line of mpremote for this board."""
+        return [sys.executable, "-m", "mpremote", "connect", self.port, *commands]
+
+    def run(self, *commands: str, each: Callable[[str], None] | None = None) -> str:
+        """Run mpremote; return its output. `each` gets every line as it comes.
+
+        Raises DeviceError. Prints the command, and returns "", on a dry run.
+        """
+        argv = self.argv(*commands)
+        if self.dry_run:
+            print(shlex.join(argv))
+            return ""
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout
+        lines = []
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if each:
+                    each(line.rstrip())
+            process.wait(TIMEOUT)
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        said = "".join(lines)
+        if process.returncode:
+            raise DeviceError(explain(said))
+        return said
+
+    def ask(self, program: str) -> Any:
+        """Run a program on the board which ends with `answer(x)`; return that x, by JSON.
+
+        Raises DeviceError. None on a dry run.
+        """
+        head = f"def answer(x):\n import json\n print('{MARK}'+json.dumps(x))\n"
+        said = self.run("exec", head + program)
+        if self.dry_run:
+            return None
+        for line in said.splitlines():
+            if line.startswith(MARK):
+                return json.loads(line[len(MARK) :])
+        raise DeviceError(f"the board did not answer\n{SILENT}")
