@@ -20,6 +20,9 @@ from test_flash import make_firmware
 import boards
 
 DOCUMENT = (ROOT / "docs" / "install.md").read_text()
+# Under `make test` its own variables would get into every make that is started here.
+OUTER = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "ARGS", "BOARD", "PORT", "DRY_RUN")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in OUTER}
 COMMANDS = [
     line.split("  #")[0].strip()
     for text in (DOCUMENT, (ROOT / "README.md").read_text())
@@ -38,7 +41,12 @@ def command(start: str) -> str:
 def run(line: str, environment: dict[str, str] | None = None) -> str:
     """Run a make line of the documents."""
     told = subprocess.run(
-        line.replace("make ", "make -n ", 1), shell=True, cwd=ROOT, capture_output=True, text=True
+        line.replace("make ", "make -n ", 1),
+        shell=True,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
     )
     assert told.returncode == 0, told.stderr
     steps = [s for s in told.stdout.replace("\\\n", " ").splitlines() if "bootstrap.py" not in s]
@@ -50,7 +58,7 @@ def run(line: str, environment: dict[str, str] | None = None) -> str:
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, **(environment or {})},
+        env={**ENVIRONMENT, **(environment or {})},
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -135,7 +143,7 @@ def test_every_make_line_is_a_target() -> None:
     lines = [line for line in COMMANDS if line.startswith("make ")]
     for line in lines:
         argv = ["make", "-n", *line.split()[1:]]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
         assert done.returncode == 0, f"{line}: {done.stderr}"
     told = {line.split()[1] for line in re.findall(r"^make .*", DOCUMENT, re.M)}
     assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index"}
