@@ -75,10 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         board = boards.named(options.board)
-        port = options.port or "PORT"
-        if not options.dry_run:
-            port = ports.choose(options.port, board.port)
-            ports.check(port)
+        port = ports.ready(options.port, board.port, options.dry_run)
     except (boards.BadBoard, ports.NoPort) as error:
         print(f"console: {error}", file=sys.stderr)
         return 1

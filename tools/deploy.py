@@ -247,11 +247,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         board = boards.named(options.board)
-        if options.dry_run:
-            port = options.port or "PORT"
-        else:
-            port = ports.choose(options.port, board.port)
-            ports.check(port)
+        port = ports.ready(options.port, board.port, options.dry_run)
         print(deploy(board, port, options.main, options.dry_run))
     except (boards.BadBoard, ports.NoPort, CannotDeploy, DeviceError) as error:
         print(f"deploy: {error}", file=sys.stderr)

@@ -121,10 +121,8 @@ def esptool_commands(board: boards.Board, port: str, firmware: Path) -> list[lis
 
 def flash_esp(board: boards.Board, port: str | None, firmware: Path, dry_run: bool) -> None:
     """Erase, write and verify. Raises CannotFlash, NoPort."""
-    if not dry_run:
-        port = ports.choose(port, board.port)
-        ports.check(port)
-    for command in esptool_commands(board, port or "PORT", firmware):
+    port = ports.ready(port, board.port, dry_run)
+    for command in esptool_commands(board, port, firmware):
         if dry_run:
             print(shlex.join(command))
         elif subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
@@ -167,8 +165,7 @@ def start_bootloader(board: boards.Board, port: str | None, given: Path | None) 
         f"    mount the drive: udisksctl mount -b /dev/disk/by-label/{board.drive}"
     )
     try:
-        port = ports.choose(port, board.port)
-        ports.check(port)
+        port = ports.ready(port, board.port)
         # mpremote loses the port while it still has it: that is no failure.
         Device(port).run("bootloader")
     except ports.NoPort as error:

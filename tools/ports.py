@@ -49,6 +49,18 @@ def choose(port: str | None, kind: str, found: Iterable[Any] | None = None) -> s
     return str(candidates[0].device)
 
 
+def ready(port: str | None, kind: str, dry_run: bool = False) -> str:
+    """Return the port to use, which is there and may be used; in a dry run any will do.
+
+    Raises NoPort.
+    """
+    if dry_run:
+        return port or "PORT"
+    port = choose(port, kind)
+    check(port)
+    return port
+
+
 def check(port: str) -> None:
     """Check that a port is there and may be used. Raises NoPort."""
     if port.upper().startswith("COM"):  # Windows: only opening it tells

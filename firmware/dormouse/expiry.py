@@ -10,17 +10,22 @@ class Expired(MQTTError):
     """The message was not sent before its time was over, so it was dropped."""
 
 
-def length(packet) -> int:
-    """Return how long a packet is by its own header (section 2.2.3)."""
+def varint(packet, at: int) -> tuple:
+    """Return the integer of variable length at ``at`` (section 2.2.3), and where it ends."""
     n = shift = 0
-    i = 1
     while True:
-        c = packet[i]
-        i += 1
+        c = packet[at]
+        at += 1
         n |= (c & 0x7F) << shift
         if c < 128:
-            return i + n
+            return n, at
         shift += 7
+
+
+def length(packet) -> int:
+    """Return how long a packet is by its own header."""
+    n, at = varint(packet, 1)
+    return at + n
 
 
 def expiring(base=Session):

@@ -5,7 +5,7 @@ Section numbers are those of the OASIS standard, MQTT Version 5.0.
 
 from micropython import const
 
-from .expiry import expiring, length
+from .expiry import expiring, length, varint
 from .packet import ProtocolError, frame, number, reader, string
 from .packet5 import (
     ProtocolError5,
@@ -342,10 +342,8 @@ class Session5(expiring(Session)):
         packet = o.packet
         if packet[0] >> 4 != _PUBLISH:
             return packet
-        end = length(packet)
-        at = 2
-        while packet[at - 1] > 127:
-            at += 1
+        n, at = varint(packet, 1)
+        end = at + n
         n = at + 2 + (packet[at] << 8 | packet[at + 1])
         name = bytes(packet[at:n])
         pid = packet[n : n + 2] if o.expect else b""

@@ -12,6 +12,7 @@ import dormouse.journal as journal
 import dormouse.nvs as nvs
 import dormouse.rtc as rtc
 import dormouse.store as stores
+from core_checks import raises, run, same
 
 # Bytes from one power cut on littlefs to the next: the argument "every" cuts at every byte.
 STRIDE = 1 if "every" in sys.argv else 3
@@ -30,19 +31,6 @@ HISTORY = (  # of a node: every kind of record, values of every kind and of many
     {1: None, 2: None, 5: None, 0x40000 + (1 << 29) - 1: None},
     {3: b"schedule"},
 )
-
-
-def raises(error, function, *args, **kwargs):
-    """Call; the error it must raise is returned."""
-    try:
-        result = function(*args, **kwargs)
-    except error as e:
-        return e
-    raise AssertionError("no %s from %r %r: %r" % (error.__name__, args, kwargs, result))
-
-
-def same(got, expected):
-    assert got == expected, "got %r, expected %r" % (got, expected)
 
 
 def quiet(error, function):
@@ -1068,25 +1056,19 @@ if hasattr(os, "VfsLfs2") and hasattr(os, "VfsFat"):
     CHECKS += ["full_littlefs", "power_cuts_on_fat", "power_cuts_on_littlefs", "wear_on_littlefs"]
 
 
-def main():
-    failed = 0
-    for name in CHECKS:
-        try:
-            if not name.startswith("check_"):
-                real_files()
-            globals()[name]()
-            print("ok", name)
-        except Exception as e:
-            failed += 1
-            print("FAILED", name)
-            if hasattr(sys, "print_exception"):
-                sys.print_exception(e)
-            else:
-                import traceback
+def on_real_files(check):
+    """Return a check that has the real files, where others put a disk of their own."""
 
-                traceback.print_exception(e)
-    print("done", len(CHECKS), "checks,", failed, "failed")
+    def checked():
+        real_files()
+        check()
+
+    return checked
 
 
 if __name__ == "__main__":
-    main()
+    checks = dict(globals())
+    for name in CHECKS:
+        if not name.startswith("check_"):
+            checks[name] = on_real_files(checks[name])
+    run(checks, CHECKS)
