@@ -67,20 +67,9 @@ size: bootstrap  ## what the library costs on the device: flash and RAM
 conformance: bootstrap  ## which test shows which statement of the standards; ARGS=--write
 	@$(VENV_PYTHON) tools/conformance.py $(ARGS)
 
-lint:  ## style and types; names that MicroPython's modules have not
+lint:  ## style, types, .pyi files; names that MicroPython's modules have not
 	@$(PYTHON) tools/bootstrap.py --lint
-	$(VENV_PYTHON) -m ruff check .
-	$(VENV_PYTHON) -m ruff format --check .
-	$(VENV_PYTHON) -m mypy tools host_tests/harness
-	MYPYPATH=firmware $(VENV_PYTHON) -m mypy --follow-imports silent host_tests/typed_program.py
-	@for port in esp32 rp2; do \
-	echo "names in modules that MicroPython on $$port has not:"; \
-	export MYPYPATH=.cache/stubs/$$port; \
-	found=$$($(VENV_PYTHON) -m mypy --custom-typeshed-dir .cache/stubs/$$port --follow-imports silent \
-		--cache-dir .cache/mypy-$$port firmware/dormouse); \
-	test $$? -le 1 || { echo "$$found"; exit 2; }; \
-	echo "$$found" | grep -E '^firmware.*(Module.* has no attribute|import-not-found)' && exit 1; \
-	echo "  none"; done
+	@$(VENV_PYTHON) tools/lint.py $(ARGS)
 
 clean:  ## remove what was built and tested (.venv and .cache, which cost a download, stay)
 	rm -rf build .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -52,7 +52,7 @@ class Node:
         self.limit = config.get("readings", 0)  # 0: for ever
         self.count = 0
         self.dropped = 0  # readings for which the outbox had no room
-        self.waiting = []  # (name, number, Message) of what is not acknowledged yet
+        self.waiting: list = []  # (name, number, Message) of what is not acknowledged yet
         state = self.topic + "/state"
         self.client = Client(
             config["host"],

@@ -23,7 +23,7 @@ class Watch:
         self.period = 0.0
         self.due: float | None = None
 
-    def heard(self, payload: bytes, retained: bool, now: float) -> None:
+    def heard(self, payload: bytes | bytearray, retained: bool, now: float) -> None:
         """Take in the node's status."""
         status = json.loads(payload)
         if status.get("lost"):

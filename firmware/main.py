@@ -79,7 +79,7 @@ class SensorNode:
         if store.warning:
             print("store:", store.warning)
         # What the application must not forget: how far it has counted, and its settings.
-        self.state = {"count": 0, "relay": 0, "light": "on"}
+        self.state: dict = {"count": 0, "relay": 0, "light": "on"}
         committed = client.session.committed
         if committed:
             self.state.update(json.loads(committed))

@@ -1,11 +1,32 @@
-"""A program as users write it: `make lint` checks that the library's types let it pass."""
+"""A program as users write it, with every public module: `make lint` holds it to mypy --strict."""
 
-from dormouse import Client, Message, Will
+from dormouse import (
+    Client,
+    ConnectionLost,
+    Message,
+    MQTTError,
+    OutboxFull,
+    ProtocolError,
+    Refused,
+    Session,
+    SessionLost,
+    Will,
+    packet,
+    packet5,
+    reason,
+    stream,
+)
+from dormouse.durable import durable
+from dormouse.expiry import Expired, expiring
 from dormouse.journal import Journal
+from dormouse.nvs import NVSStore
+from dormouse.request import Requester, respond
+from dormouse.router import Router, matches
 from dormouse.rtc import RTCStore
-from dormouse.sleep import Node, sleep_budget
-from dormouse.store import Layered
-from dormouse.wifi import Wifi
+from dormouse.session5 import Codes, Disconnected, Failed
+from dormouse.sleep import Node, sleep_budget, wake_reason
+from dormouse.store import Layered, Store, StoreFull
+from dormouse.wifi import Wifi, WifiError
 
 
 async def main() -> None:
@@ -18,6 +39,65 @@ async def main() -> None:
         async for message in client.messages:
             print(message.topic.upper(), message.payload.hex(), message.qos, message.retain)
             message.ack()
+        await client.unsubscribe("a", "b/#")
+        await client.wait_connected(False)
+
+
+async def handlers(client: Client) -> None:
+    async def obey(message: Message) -> None:
+        print(message.payload)
+
+    def note(message: Message) -> None:
+        print(message.topic)
+
+    router = Router()
+    router.on("a/+", obey)
+    router.on("b/#", note)
+    handled: bool = await router.handle(Message())
+    print(handled, matches("a/+", "a/b"))
+    await router.run(client)
+
+
+async def five() -> None:
+    client = Client(
+        "broker.local",
+        version=5,
+        session_expiry=3600,
+        properties={"receive_maximum": 4},
+        auth=lambda data: data,
+    )
+    await client.connect()
+    await client.publish("t", b"x", 1, message_expiry=60, user_properties=[("a", "b")])
+    await client.subscribe("t", no_local=True, subscription_id=3)
+    requester = Requester(client)
+    answer: Message = await requester.request("lamp/get", b"", timeout=5)
+    respond(client, answer, "on").properties.get("reason_string")
+    print(client.session.server.get("maximum_qos"), requester.take(answer))
+    client.session.reauthenticate()
+    await client.disconnect(code=reason.DISCONNECT_WITH_WILL_MESSAGE, session_expiry=60)
+
+
+def errors(error: Exception) -> str:
+    if isinstance(error, (Failed, Disconnected)):
+        return reason.text(error.code) if isinstance(error.code, int) else str(error.properties)
+    if isinstance(error, Refused):
+        return str(error.code)
+    if isinstance(error, WifiError):
+        return "%d" % error.code
+    quiet = (ConnectionLost, OutboxFull, ProtocolError, SessionLost, StoreFull, Expired)
+    return "later" if isinstance(error, quiet) else str(isinstance(error, MQTTError))
+
+
+class FRAM(Store):
+    """A store of the user's own."""
+
+    survives = 2
+
+    def read(self) -> dict[int, bytes | bytearray | memoryview]:
+        return {}
+
+    def write(self, changes: dict) -> None:  # type: ignore[type-arg]  # as MicroPython's users do
+        print(changes)
 
 
 async def asleep() -> None:
@@ -25,9 +105,35 @@ async def asleep() -> None:
     client = Client("broker.local", client_id="n", clean=False, store=store, full="oldest")
     wifi = Wifi("ssid", "password", store)
     node = Node(client, period=300, budget=5000, subscribe=(("c/#", 2),), wifi=wifi, status="s")
+    node.session.commit(b"state")
     node.publish("t", b"x", qos=2)
-    async for command in node.wake():
+    async for command in node.wake(urgent=wake_reason() == "pin"):
         command.ack(b"state")
     left: int = sleep_budget(client.session, 0, node.next_wake())
-    print(node.error, node.waiting(), left, store.warning)
+    state: bytes | None = client.session.committed
+    print(node.error, node.waiting(), left, state, store.warning, store.survives)
+    node.store.save({16: b"mine", 17: None})
+    await node.close()
     node.sleep()
+
+
+class Wire:
+    """A network of the user's own."""
+
+    async def join(self, timeout_ms: int) -> None:
+        print(timeout_ms)
+
+    def off(self) -> None: ...
+
+
+def parts(client: Client) -> None:
+    Node(client, 60, wifi=Wire(), jitter=5.5)
+    for store in (NVSStore("name", size=2000), RTCStore(1024), FRAM()):
+        store.save({16: b""})
+    session: Session = durable(expiring())(print, "id", True)
+    session.publish("t")
+    codes = Codes([0, 1])
+    print(codes.properties, stream.open_stream("host", 1883))
+    topic, payload, qos, pid = packet.read_publish(0x30, b"\0\1tx")
+    data, end = packet5.read_properties(0x30, b"\0", 0)
+    print(topic.upper(), payload.hex(), qos + pid + end, data.keys())

@@ -2,9 +2,8 @@
 """Make `.venv` with what the host side needs; do nothing when all is there.
 
     python3 tools/bootstrap.py              # for the tests
-    python3 tools/bootstrap.py --lint       # and for `make lint`, with stubs of MicroPython's
-    modules in .cache/stubs/ python3 tools/bootstrap.py --board      # and for flashing and
-    deploying
+    python3 tools/bootstrap.py --lint       # and for `make lint`: stubs go to .cache/stubs/
+    python3 tools/bootstrap.py --board      # and for flashing and deploying
 
 The requirements are the dependency groups of pyproject.toml. pip is used as this machine has it
 configured. Where Python comes without ensurepip (Debian's python3 without python3-venv), pip is
@@ -39,7 +38,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
-STUB_PORTS = ("esp32", "rp2", "unix")
+STUB_PORTS = ("esp32", "rp2", "pico", "unix")
 
 
 class CannotSetUp(Exception):

@@ -1,0 +1,79 @@
+"""Types of session.py."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .packet import MQTTError, _Payload, _Will
+
+class ConnectionLost(MQTTError): ...
+
+class Refused(MQTTError):
+    code: int | list[int]
+    def __init__(self, code: int | list[int]) -> None: ...
+
+class OutboxFull(MQTTError): ...
+class SessionLost(MQTTError): ...
+
+class Message:
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    sent: int
+    done: bool
+    error: Exception | None
+    codes: int | list[int] | None
+    properties: dict[str, Any]  # with version=5; of a message that went out None until it is done
+    def ack(self, commit: _Payload | None = None) -> None: ...
+
+class Session:
+    state: int
+    early: int
+    dropped: int
+    again: Message | None
+    hello: bytes | bytearray
+    on_output: Callable[[], object]
+    clean: bool
+    keepalive: int  # ms
+    window: int
+    limits: tuple[int, int, int, int]
+    timeout: int  # ms
+    pid: int
+    outbox: list[Message]
+    inbox: list[Message]
+    held: list[Message]
+    released: list[int]
+    filters: dict[str, int]
+    asked: int | None
+    resumed: int
+    def __init__(
+        self,
+        on_output: Callable[[], object],
+        client_id: str = "",
+        clean: bool = True,
+        keepalive: int = 60,
+        will: _Will | None = None,
+        username: str | None = None,
+        password: _Payload | None = None,
+        window: int = 16,
+        outbox: int = 32,
+        outbox_bytes: int = 8192,
+        max_packet: int = 4096,
+        inbox_bytes: int = 8192,
+        timeout: int = 10000,
+        pid: int = 0,
+    ) -> None: ...
+    def publish(
+        self, topic: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
+    ) -> Message: ...
+    def request(
+        self, first: int, filters: Iterable[tuple[str, int]] | Iterable[str]
+    ) -> Message: ...
+    def withdraw(self, o: Message) -> None: ...
+    def flush(self) -> None: ...
+    def disconnect(self) -> None: ...
+    def connect(self, now: int) -> None: ...
+    def lost(self) -> None: ...
+    def receive(self, data: memoryview, now: int) -> None: ...
+    def tick(self, now: int) -> int: ...
+    def take(self, now: int) -> memoryview | None: ...

@@ -1,0 +1,71 @@
+"""What users get wrong: `make lint` fails if mypy --strict takes one of these uses for right.
+
+Each line is an error that its comment expects; one that is none would be an unused comment.
+"""
+
+import dormouse.reason
+from dormouse import Client, Message, Will
+from dormouse.journal import Journal
+from dormouse.request import Requester, respond
+from dormouse.router import Router
+from dormouse.rtc import RTCStore
+from dormouse.sleep import Node, sleep_budget
+from dormouse.store import Layered
+from dormouse.wifi import Wifi
+
+
+def number(n: int) -> None:
+    print(n)
+
+
+class NoNetwork:
+    def join(self, timeout_ms: int) -> None: ...
+
+
+async def client_mistakes(client: Client, message: Message) -> None:
+    Client()  # type: ignore[call-arg]
+    Client("h", keep_alive=60)  # type: ignore[call-arg]
+    Client("h", tls=True)  # type: ignore[arg-type]
+    Client("h", store="journal")  # type: ignore[arg-type]
+    Client("h", will=b"offline")  # type: ignore[arg-type]
+    Client("h", backoff=5)  # type: ignore[arg-type]
+    Will(b"topic")  # type: ignore[arg-type]
+    await client.publish(b"topic")  # type: ignore[arg-type]
+    await client.publish("t", 21.5)  # type: ignore[arg-type]
+    await client.publish("t", {"value": 21})  # type: ignore[arg-type]
+    await client.publish("t", b"", qos="1")  # type: ignore[arg-type]
+    await client.publish("t", content_typ="x")  # type: ignore[call-arg]
+    await client.publish_nowait("t")  # type: ignore[misc]
+    await client.subscribe(["a", "b"])  # type: ignore[arg-type]
+    await client.subscribe("a", qo=1)  # type: ignore[call-arg]
+    await client.disconnect(cod=4)  # type: ignore[call-arg]
+    client.publish("t")  # type: ignore[unused-coroutine]
+    for one in client.messages:  # type: ignore[attr-defined]
+        print(one)
+    message.payload.encode()  # type: ignore[attr-defined]
+    message.acknowledge()  # type: ignore[attr-defined]
+    message.ack(5)  # type: ignore[arg-type]
+
+
+async def other_mistakes(client: Client, message: Message) -> None:
+    Journal()  # type: ignore[call-arg]
+    RTCStore("2048")  # type: ignore[arg-type]
+    Layered(RTCStore(), "journal")  # type: ignore[arg-type]
+    RTCStore().save({"key": b""})  # type: ignore[dict-item]
+    Wifi("ssid")  # type: ignore[call-arg]
+    Wifi("ssid", "password", pm="none")  # type: ignore[arg-type]
+    Node(client)  # type: ignore[call-arg]
+    Node(client, 300, subscribe=("a/#",))  # type: ignore[arg-type]
+    Node(client, 300, wifi=NoNetwork())  # type: ignore[arg-type]
+    Node(client, 300).publish("t", None)  # type: ignore[arg-type]
+    for command in Node(client, 300).wake():  # type: ignore[attr-defined]
+        print(command)
+    sleep_budget(client, 0, 0)  # type: ignore[arg-type]
+    client.session.committed.decode()  # type: ignore[union-attr]
+    Router().on("a", number)  # type: ignore[arg-type]
+    Router().run(client)  # type: ignore[unused-coroutine]
+    respond(client, b"on")  # type: ignore[arg-type]
+    await Requester(client).request("t", response_topic="mine")  # type: ignore[call-arg]
+    dormouse.reason.text("0x87")  # type: ignore[arg-type]
+    print(dormouse.reason.NO_SUCH_CODE)  # type: ignore[attr-defined]
+    print(dormouse.Wifi)  # type: ignore[attr-defined]

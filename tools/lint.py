@@ -1,0 +1,299 @@
+#!/usr/bin/env python3
+"""Style, types, and names that MicroPython has not: all that can be known without running it.
+
+    make lint                                    # all
+    .venv/bin/python tools/lint.py types stubs   # some of it
+
+Prints a line for each check, and what is wrong at the end. Needs what `make lint` installs.
+
+Exit status: 0 nothing wrong; 1 something is; 2 a check could not be made; 130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LIBRARY = ROOT / "firmware" / "dormouse"
+STUBS = ROOT / ".cache" / "stubs"
+BUILD = ROOT / "build" / "lint"  # caches, and copies to look at
+
+# What a port's stubs lack, or have in another place, and the code asks for first.
+BY_DESIGN = {
+    "esp32": (),
+    "rp2": ('"RTC" has no attribute "memory"',),
+    # A Pico without radio: what needs no network is for it, too.
+    "pico": ('"RTC" has no attribute "memory"', 'named "network"', 'named "socket"'),
+    # The unix port has no radio and no chip: there boards/unix has these modules.
+    "unix": (
+        '"RTC" has no attribute "memory"',
+        'named "network"',
+        '"machine" has no attribute "unique_id"',
+        'Module has no attribute "reset_cause"',
+    ),
+}
+# What no stub package has: asyncio's loop, in MicroPython's extmod/asyncio/core.py.
+NOT_IN_STUBS = "asyncio.core"
+
+# Attributes that are there in objects only, so stubtest does not see them in the classes.
+IN_OBJECTS = (
+    "dormouse.client.Client.publish_nowait",
+    "dormouse.sleep.Node.publish",
+    "dormouse.rtc.Blob.load",
+    "dormouse.rtc.Blob.dump",
+)
+# stubtest imports the library on CPython; nothing is called, so the loop may be missing.
+STUBTEST = f"""
+import sys, types
+sys.modules["{NOT_IN_STUBS}"] = types.ModuleType("{NOT_IN_STUBS}")
+sys.modules["{NOT_IN_STUBS}"]._io_queue = None
+from mypy.stubtest import main
+sys.exit(main())
+"""
+
+
+class CannotCheck(Exception):
+    """A tool did not do its work; the text is what it said."""
+
+
+def run(*argv: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a Python module of .venv in the project's folder. Returns exit status and output."""
+    done = subprocess.run(
+        [sys.executable, *argv],
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def plain(*argv: str) -> str:
+    """Run a tool whose exit status says whether all is well; return what is wrong, or ""."""
+    status, output = run("-m", *argv)
+    return output if status else ""
+
+
+def mypy(name: str, path: tuple[Path, ...], *argv: str) -> str:
+    """Run mypy with a cache of its own and these folders to find modules in; return its output.
+
+    Raises CannotCheck if it was no look at types that failed.
+    """
+    env = {"MYPYPATH": os.pathsep.join(map(str, path))}
+    cache = str(BUILD / f"mypy-{name}")
+    status, output = run("-m", "mypy", "--cache-dir", cache, *argv, env=env)
+    if status > 1:
+        raise CannotCheck(output)
+    return output if status else ""
+
+
+def host() -> str:
+    """Types of the host side, with the examples for it."""
+    names = [str(file.relative_to(ROOT)) for file in examples(desktop=True)]
+    return mypy("host", (ROOT / "firmware",), "tools", "host_tests/harness", *names)
+
+
+def user() -> str:
+    """A user's program, which --strict lets pass, and one whose every use is wrong."""
+    return mypy(
+        "user",
+        (ROOT / "firmware",),
+        "--strict",
+        "--config-file=",
+        "host_tests/typed_program.py",
+        "host_tests/typed_mistakes.py",
+    )
+
+
+def stubs() -> str:
+    """Each .pyi against its module: names, arguments, defaults."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    allowed = BUILD / "stubtest.allowed"
+    allowed.write_text("\n".join(IN_OBJECTS))
+    board = BUILD / "board"
+    board.mkdir(exist_ok=True)
+    env = {
+        "MYPYPATH": str(ROOT / "firmware"),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "firmware", ROOT / "boards" / "unix"))),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DORMOUSE_BOARD": str(board),
+    }
+    argv = ("dormouse", "--concise", "--allowlist", str(allowed))
+    status, output = run("-c", STUBTEST, *argv, env=env)
+    return output if status else ""
+
+
+def examples(desktop: bool) -> list[Path]:
+    """Return the examples for a desktop, or those for a device: they say it at their top."""
+    found = []
+    for file in sorted((ROOT / "examples").glob("*.py")):
+        top = file.read_text().split('"""')[1]
+        if ("For a desktop" in top or "on CPython" in top) == desktop:
+            found.append(file)
+    return found
+
+
+def programs(port: str) -> str:
+    """What runs on a device, with the modules of a port and the library's types."""
+    files = [ROOT / "firmware" / "main.py", ROOT / "firmware" / "boot.py"]
+    if port != "unix":  # the examples ask for pins and radio
+        files += examples(desktop=False)
+    names = [str(file.relative_to(ROOT)) for file in files if file.exists()]
+    found = mypy(
+        f"programs-{port}",
+        (STUBS / port, ROOT / "firmware"),
+        "--custom-typeshed-dir",
+        str(STUBS / port),
+        *names,
+    )
+    return "".join(
+        line + "\n"
+        for line in found.splitlines()
+        if line.startswith(tuple(names))
+        and ": note: See" not in line
+        and not any(text in line for text in BY_DESIGN[port])
+    )
+
+
+def own_classes() -> set[str]:
+    """Return the names of the library's classes: their attributes are made as they are needed."""
+    text = "\n".join(path.read_text() for path in LIBRARY.glob("*.py"))
+    return set(re.findall(r"^\s*class (\w+)", text, re.M)) | {"None"}
+
+
+def names(port: str) -> str:
+    """Modules that a port has not, and names that its modules and their classes have not.
+
+    Of mypy's findings in the library's code no others: with MicroPython's ``self.x = None`` and
+    ``except ImportError`` most are none. Looked at in a copy, for where a .pyi is, mypy looks at
+    nothing else.
+    """
+    copy = BUILD / "names" / "dormouse"
+    found = mypy(
+        f"names-{port}",
+        (STUBS / port, copy.parent),
+        "--custom-typeshed-dir",
+        str(STUBS / port),
+        "-p",
+        "dormouse",
+    )
+    wrong = ""
+    own = own_classes()
+    for line in found.splitlines():
+        at = line.find("build/lint/names/")
+        of = re.search(r'error: (Module|"(?:type\[)?(\w+)\]?" has no attribute)', line)
+        if (
+            at < 0
+            or not (of or ("import-not-found" in line and "error:" in line))
+            or (of and of[2] in own)
+            or any(text in line for text in BY_DESIGN[port])
+        ):
+            continue
+        wrong += line[at:].replace("build/lint/names", "firmware") + "\n"
+    return wrong
+
+
+def copy_sources() -> None:
+    """Copy the library without its .pyi, what has changed only: mypy's cache goes by the time."""
+    copy = BUILD / "names" / "dormouse"
+    copy.mkdir(parents=True, exist_ok=True)
+    for path in copy.iterdir():
+        if not (LIBRARY / path.name).exists():
+            path.unlink()
+    for path in LIBRARY.glob("*.py"):
+        beside = copy / path.name
+        if not beside.exists() or beside.stat().st_mtime != path.stat().st_mtime:
+            shutil.copy2(path, beside)
+
+
+@dataclass
+class Check:
+    """One check: what it is about, and what does it; that returns what is wrong, or ""."""
+
+    name: str
+    about: str
+    body: Callable[[], str]
+
+
+def checks() -> list[Check]:
+    """Return all checks, the longest first."""
+    found = [
+        Check("types", "types of tools, test harness, examples for a desktop", host),
+        Check("stubs", "each .pyi says what its module does", stubs),
+        Check("user", "a user's program under mypy --strict, and one that is all wrong", user),
+        Check("style", "ruff check", lambda: plain("ruff", "check", "--output-format=concise")),
+        Check("format", "ruff format", lambda: plain("ruff", "format", "--check", ".")),
+    ]
+    for port in BY_DESIGN:
+        found.append(
+            Check(
+                f"names-{port}",
+                f"dormouse: names that MicroPython on {port} has not",
+                lambda port=port: names(port),  # type: ignore[misc]
+            )
+        )
+        found.append(
+            Check(
+                f"programs-{port}",
+                f"main.py, examples: names and types, on {port}",
+                lambda port=port: programs(port),  # type: ignore[misc]
+            )
+        )
+    return found
+
+
+def timed(check: Check) -> tuple[str, float, bool]:
+    """Make a check. Returns what is wrong, after how many s, and whether it could be made."""
+    began = time.monotonic()
+    made = True
+    try:
+        wrong = check.body()
+    except CannotCheck as error:
+        wrong, made = str(error), False
+    return wrong.rstrip(), time.monotonic() - began, made
+
+
+def main() -> int:
+    """Parse the command line, check, and return the exit status."""
+    everything = checks()
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").split("\n\n")[0],
+        epilog="checks: " + "; ".join(f"{c.name}: {c.about}" for c in everything),
+    )
+    parser.add_argument("check", nargs="*", help="only these (all)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at once")
+    options = parser.parse_args()
+    unknown = set(options.check) - {check.name for check in everything}
+    if unknown:
+        parser.error(f"no such check: {', '.join(sorted(unknown))}")
+    chosen = [check for check in everything if not options.check or check.name in options.check]
+    copy_sources()
+    status = 0
+    reports = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for check, (wrong, seconds, made) in zip(chosen, pool.map(timed, chosen), strict=True):
+            word = "ok   " if not wrong and made else "WRONG" if made else "ERROR"
+            print(f"{word} {check.name:14} {seconds:4.1f} s  {check.about}", flush=True)
+            if wrong or not made:
+                reports.append(f"--- {check.name}\n{wrong}")
+                status = max(status, 1 if made else 2)
+    if reports:
+        print("\n" + "\n\n".join(reports))
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
