@@ -4,6 +4,7 @@ All that it lists is made to happen, on every runtime: by a peer that refuses, f
 sends nonsense (trouble.py), on a simulated board of either type (trouble_node.py), in a small heap.
 """
 
+import ast
 import re
 import socket
 import subprocess
@@ -108,7 +109,7 @@ def peer_cases(
     yield "large", {}, "idle", answer(large)
     yield "closed", {}, "", lambda conn: conn.close()
     yield "reset", {}, "", lambda conn: conn.reset()
-    yield "silent", {"timeout": 0.2}, "", lambda conn: None
+    yield "silent", {"timeout": 0.5}, "", lambda conn: None
     many = b"".join(wire.publish("t", payload=bytes(90), qos=1, packet_id=n) for n in (1, 2))
     yield "flood", {"max_packet": 128, "inbox_bytes": 192}, "idle", answer(wire.connack() + many)
     yield "forgotten", keeps, "publish", session_forgotten(peer)
@@ -164,7 +165,8 @@ def from_board(runtime: Runtime, kind: str, folder: Path) -> list[str]:
         files = {"config.json": {"port": peer.port}}
         with Board(runtime, folder, PROGRAMS / "trouble_node.py", files, type=kind) as board:
             board.go_on()
-            conn = peer.accept(20)  # at the case "session expiry"
+            board.wait_line("said no name", 20)
+            conn = peer.accept()  # of the case "session expiry"
             conn.next_packet()
             conn.send(wire5.connack(properties={"session_expiry": 10}))
             board.wait_line("end", 20)
@@ -225,3 +227,15 @@ def test_how_messages_are_found() -> None:
     assert rows(text) == ["A('...',)"]
     assert pattern("A('...',)").fullmatch("A('5 (six)',)")
     assert not pattern("A('...',)").fullmatch("B('5',)")
+
+
+def test_all_messages_are_told() -> None:
+    """What the library raises in words stands on a page for users, so that they can look it up."""
+    pages = "".join(path.read_text() for path in PAGE.parent.glob("*.md"))
+    for path in (ROOT / "firmware" / "dormouse").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                for words in node.exc.args:
+                    if isinstance(words, ast.Constant) and isinstance(words.value, str):
+                        where = f"{path.name}, line {node.lineno}: {words.value!r} is on no page"
+                        assert words.value in pages, where

@@ -9,7 +9,9 @@ from dormouse import Client
 from dormouse.expiry import expiring
 from dormouse.journal import Journal
 from dormouse.nvs import NVSStore
+from dormouse.request import respond
 from dormouse.rtc import RTCStore
+from dormouse.session import Message, Session
 from dormouse.sleep import Node
 from dormouse.store import Store
 from dormouse.wifi import Wifi
@@ -56,7 +58,7 @@ def client(host="broker.example", **options):
     return Client(host, config["port"], client_id="n", clean=False, **options)
 
 
-def node(c=None, period=300, budget=400, **options):
+def node(c=None, period=300, budget=3000, **options):
     return Node(c or client(), period, budget, guard=False, **options)
 
 
@@ -75,8 +77,8 @@ async def wakes():
         ("no network", {"down": True}),
     ):
         surroundings(**script)
-        # With less than 3 s there is no time to scan: then "no answer" is all that is known.
-        budget = 4400 if name == "no network" else 400
+        # Two wait for the end of the time; and with less than 3 s for it there is no scan.
+        budget = 900 if name in ("no answer", "no address") else 8000
         await wake(name, node(budget=budget, wifi=Wifi("home", "secret")))
     surroundings()
     await wake("no route", node(client("127.0.0.1")))
@@ -129,10 +131,22 @@ def arguments():
     raises("option", c.publish_nowait, "t", content_type="x")
     for _ in range(3):
         raises("outbox", c.publish_nowait, "t", b"", 1)
+    c = client(version=5)
+    raises("alias", c.publish_nowait, "t", topic_alias=1)
+    message = Message()
+    message.properties = {}
+    raises("respond", respond, c, message)
     s = expiring()(lambda: None, "n", True, clock=lambda: 100)
     o = s.publish("t", b"x", 1, message_expiry=0)
     s._expire()
     tell("expired", o.error)
+
+
+def flood():
+    s = Session(lambda: None, "n", False)
+    s.connect(0)
+    s.receive(memoryview(b"\x20\x02\x00\x00"), 0)
+    raises("flood", s.receive, memoryview(b"\x62\x02\x00\x01" * 600), 0)
 
 
 def stores():
@@ -155,6 +169,7 @@ def stores():
 raises("part", __import__, "dormouse.nothing")
 plans()
 arguments()
+flood()
 stores()
 surroundings()
 asyncio.run(wakes())
