@@ -37,7 +37,7 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nServer: any\r\nContent-Type: text/html\r\n"
 MICROPYTHON_ONLY = (
     "ImportError(\"no module named 'dormouse...'\",)",
     "ImportError(\"no module named 'esp32'\",)",
-    "MemoryError('memory allocation failed, allocating ... bytes',)",
+    "MemoryError('memory allocation...',)",
     "ValueError('incompatible .mpy file',)",
     "TypeError(\"unexpected keyword argument '...'\",)",
 )
