@@ -22,24 +22,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LIBRARY = ROOT / "firmware" / "dormouse"
+FIRMWARE = ROOT / "firmware"
+LIBRARY = FIRMWARE / "dormouse"
 STUBS = ROOT / ".cache" / "stubs"
 BUILD = ROOT / "build" / "lint"  # caches, and copies to look at
 
-# What a port's stubs lack, or have in another place, and the code asks for first.
+# What the stubs lack though MicroPython has it, or the code asks for before it uses it.
+LACKING = ('"SSLContext" has no attribute "verify_mode"',)
 BY_DESIGN = {
-    "esp32": (),
-    "rp2": ('"RTC" has no attribute "memory"',),
+    "esp32": LACKING,
+    "rp2": (*LACKING, '"RTC" has no attribute "memory"'),
     # A Pico without radio: what needs no network is for it, too.
-    "pico": ('"RTC" has no attribute "memory"', 'named "network"', 'named "socket"'),
-    # The unix port has no radio and no chip: there boards/unix has these modules.
-    "unix": (
+    "pico": (
+        *LACKING,
         '"RTC" has no attribute "memory"',
         'named "network"',
-        '"machine" has no attribute "unique_id"',
-        'Module has no attribute "reset_cause"',
+        'named "socket"',
+        'named "tls"',
     ),
+    "unix": LACKING,
 }
+# The unix port has no radio and no chip: there it is the simulated board that has these modules.
+SIMULATED = {"unix": ("machine.py", "network.py", "_board.py")}
 # What no stub package has: asyncio's loop, in MicroPython's extmod/asyncio/core.py.
 NOT_IN_STUBS = "asyncio.core"
 
@@ -100,14 +104,14 @@ def mypy(name: str, path: tuple[Path, ...], *argv: str) -> str:
 def host() -> str:
     """Types of the host side, with the examples for it."""
     names = [str(file.relative_to(ROOT)) for file in examples(desktop=True)]
-    return mypy("host", (ROOT / "firmware",), "tools", "host_tests/harness", *names)
+    return mypy("host", (FIRMWARE,), "tools", "host_tests/harness", *names)
 
 
 def user() -> str:
     """A user's program, which --strict lets pass, and one whose every use is wrong."""
     return mypy(
         "user",
-        (ROOT / "firmware",),
+        (FIRMWARE,),
         "--strict",
         "--config-file=",
         "host_tests/typed_program.py",
@@ -123,8 +127,8 @@ def stubs() -> str:
     board = BUILD / "board"
     board.mkdir(exist_ok=True)
     env = {
-        "MYPYPATH": str(ROOT / "firmware"),
-        "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "firmware", ROOT / "boards" / "unix"))),
+        "MYPYPATH": str(FIRMWARE),
+        "PYTHONPATH": os.pathsep.join(map(str, (FIRMWARE, ROOT / "boards" / "unix"))),
         "PYTHONDONTWRITEBYTECODE": "1",
         "DORMOUSE_BOARD": str(board),
     }
@@ -145,13 +149,11 @@ def examples(desktop: bool) -> list[Path]:
 
 def programs(port: str) -> str:
     """What runs on a device, with the modules of a port and the library's types."""
-    files = [ROOT / "firmware" / "main.py", ROOT / "firmware" / "boot.py"]
-    if port != "unix":  # the examples ask for pins and radio
-        files += examples(desktop=False)
+    files = [FIRMWARE / "main.py", FIRMWARE / "boot.py", *examples(desktop=False)]
     names = [str(file.relative_to(ROOT)) for file in files if file.exists()]
     found = mypy(
         f"programs-{port}",
-        (STUBS / port, ROOT / "firmware"),
+        (*modules(port), FIRMWARE),
         "--custom-typeshed-dir",
         str(STUBS / port),
         *names,
@@ -163,6 +165,11 @@ def programs(port: str) -> str:
         and ": note: See" not in line
         and not any(text in line for text in BY_DESIGN[port])
     )
+
+
+def modules(port: str) -> tuple[Path, ...]:
+    """Return where a port's modules are found."""
+    return (BUILD / f"board-{port}", STUBS / port) if port in SIMULATED else (STUBS / port,)
 
 
 def own_classes() -> set[str]:
@@ -181,7 +188,7 @@ def names(port: str) -> str:
     copy = BUILD / "names" / "dormouse"
     found = mypy(
         f"names-{port}",
-        (STUBS / port, copy.parent),
+        (*modules(port), copy.parent),
         "--custom-typeshed-dir",
         str(STUBS / port),
         "-p",
@@ -203,17 +210,16 @@ def names(port: str) -> str:
     return wrong
 
 
-def copy_sources() -> None:
-    """Copy the library without its .pyi, what has changed only: mypy's cache goes by the time."""
-    copy = BUILD / "names" / "dormouse"
-    copy.mkdir(parents=True, exist_ok=True)
-    for path in copy.iterdir():
-        if not (LIBRARY / path.name).exists():
-            path.unlink()
-    for path in LIBRARY.glob("*.py"):
-        beside = copy / path.name
-        if not beside.exists() or beside.stat().st_mtime != path.stat().st_mtime:
-            shutil.copy2(path, beside)
+def copy_changed(files: list[Path], folder: Path) -> None:
+    """Make ``folder`` hold copies of these files; what has not changed stays: mypy's cache goes by
+    the time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in set(folder.iterdir()) - {folder / file.name for file in files}:
+        path.unlink()
+    for file in files:
+        beside = folder / file.name
+        if not beside.exists() or beside.stat().st_mtime != file.stat().st_mtime:
+            shutil.copy2(file, beside)
 
 
 @dataclass
@@ -277,7 +283,10 @@ def main() -> int:
     if unknown:
         parser.error(f"no such check: {', '.join(sorted(unknown))}")
     chosen = [check for check in everything if not options.check or check.name in options.check]
-    copy_sources()
+    copy_changed(list(LIBRARY.glob("*.py")), BUILD / "names" / "dormouse")
+    for port, names in SIMULATED.items():
+        board = ROOT / "boards" / port
+        copy_changed([board / name for name in names], BUILD / f"board-{port}")
     status = 0
     reports = []
     with ThreadPoolExecutor(options.jobs) as pool:
