@@ -43,7 +43,8 @@ def open_stream(host: str, port: int, tls=None, name: str | None = None):
         try:
             s.connect(a[-1])
         except OSError as e:
-            # 118, 119: EALREADY and EINPROGRESS of ESP-IDF, whatever the errno module says.
+            # ESP32: 119 is newlib's EINPROGRESS, and 118, no route there, is what users saw while
+            # Wi-Fi settles (mqtt_as passes both over): if it is one, the first write says so.
             if e.errno not in (EINPROGRESS, 118, 119):
                 raise
         # TCP_NODELAY: without it the second piece of a burst waits for the ACK of the first,
