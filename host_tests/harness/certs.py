@@ -115,24 +115,30 @@ def make_certificates() -> Certificates:
     own, foreign = trustme.CA(), trustme.CA(organization_name="foreign")
     names = ("127.0.0.1", "localhost")
     now, year = datetime.now(UTC), timedelta(days=365)
-    person = {"common_name": "dormouse"}
+
     own_pem, foreign_pem = own.cert_pem.bytes(), foreign.cert_pem.bytes()
     return Certificates(
         ca_pem=own_pem,
         ca_file=_write(folder, "ca.pem", own_pem),
         server=_identity(folder, "server", own.issue_cert(*names)),
-        client=_identity(folder, "client", own.issue_cert("dormouse@example.org", **person)),
+        client=_identity(
+            folder, "client", own.issue_cert("dormouse@example.org", common_name="dormouse")
+        ),
         wrong_host=_identity(folder, "wrong-host", own.issue_cert("other.example")),
         foreign_ca_pem=foreign_pem,
         foreign_ca_file=_write(folder, "foreign-ca.pem", foreign_pem),
         foreign_server=_identity(folder, "foreign-server", foreign.issue_cert(*names)),
         foreign_client=_identity(
-            folder, "foreign-client", foreign.issue_cert("dormouse@example.org", **person)
+            folder,
+            "foreign-client",
+            foreign.issue_cert("dormouse@example.org", common_name="dormouse"),
         ),
         rsa_client=_identity(
             folder,
             "rsa-client",
-            own.issue_cert("dormouse@example.org", **person, key_type=trustme.KeyType.RSA),
+            own.issue_cert(
+                "dormouse@example.org", common_name="dormouse", key_type=trustme.KeyType.RSA
+            ),
         ),
         expired=_identity(
             folder, "expired", own.issue_cert(*names, not_before=now - year, not_after=now)
