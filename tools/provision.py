@@ -303,6 +303,14 @@ SETTINGS = (
         True,
         lambda found: found["tls"] == "psk",
     ),
+    Setting(
+        "ntp",
+        "DORMOUSE_NTP",
+        "time server, for the time in certificates",
+        "pool.ntp.org",
+        _host,
+        needed=lambda found: found["tls"] == "yes",
+    ),
     Setting("transport", "DORMOUSE_TRANSPORT", "transport: tcp or ws", "tcp", _transport),
     Setting(
         "path",
@@ -344,7 +352,7 @@ SETTINGS = (
     ),
 )
 SECRETS = {setting.key for setting in SETTINGS if setting.secret}
-OPTIONAL = ("transport", "path", "led", "update_key")  # not in config.json at all if None
+OPTIONAL = ("ntp", "transport", "path", "led", "update_key")  # not in config.json at all if None
 
 
 def flat(config: Settings) -> Settings:

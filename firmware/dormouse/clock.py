@@ -43,11 +43,17 @@ class Clock:
     """
 
     def __init__(
-        self, wifi=None, host: str = "pool.ntp.org", store=None, period: float = 0, renew: int = 64
+        self,
+        wifi=None,
+        host: str = "pool.ntp.org",
+        store=None,
+        period: float = 0,
+        renew: int = 64,
+        port: int = 123,
     ) -> None:
         self.wifi = wifi
         self.host = host
-        self.port = 123
+        self.port = port
         self.store = store
         self.period = int(period)
         self.renew = renew

@@ -57,8 +57,7 @@ def make_node(store):
     if "clock" in config:
         from dormouse.clock import Clock
 
-        wifi = Clock(wifi, "127.0.0.1", store, config["node"]["period"], 0)
-        wifi.port = config["clock"]
+        wifi = Clock(wifi, "127.0.0.1", store, config["node"]["period"], 0, config["clock"])
     return Node(client, wifi=wifi, **config["node"])
 
 

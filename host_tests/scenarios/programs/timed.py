@@ -28,8 +28,14 @@ async def main():
     if "period" in config:
         store = Journal("store")
         store.save({3: bytes((0, config.get("failures", 0), 0))})
-    clock = Clock(Network(), config["ntp"], store, config.get("period", 0), config.get("renew", 0))
-    clock.port = config["port"]
+    clock = Clock(
+        Network(),
+        config["ntp"],
+        store,
+        config.get("period", 0),
+        config.get("renew", 0),
+        config["port"],
+    )
     clock.fresh = config.get("fresh", False)
     print("before", now())
     try:
