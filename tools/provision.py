@@ -231,6 +231,12 @@ def _encrypted(found: Settings) -> bool:
     return bool(key and key != UNCHANGED and certificates.is_encrypted(Path(key)))
 
 
+def _usual_port(found: Settings) -> str:
+    if found["transport"] == "ws":
+        return ""  # there is none
+    return "1883" if found["tls"] == "no" else "8883"
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting: its key in config.json, its environment variable, and how it is asked for.
@@ -324,7 +330,7 @@ SETTINGS = (
         "port",
         "DORMOUSE_PORT",
         "its port",
-        lambda found: "1883" if found["tls"] == "no" else "8883",
+        _usual_port,
         _port,
     ),
     Setting("username", "DORMOUSE_USERNAME", "user name there (empty: none)", "", _optional),

@@ -244,7 +244,8 @@ def test_a_person_is_asked(board: SerialBoard) -> None:
         ("tcp or ws [tcp]", "ws"),
         ("[/mqtt]", "mqtt"),
         ("[/mqtt]", ""),
-        ("its port [1883]", ""),
+        ("its port: ", ""),
+        ("its port: ", "9001"),
         ("user name", "node"),
         ("password there", SECRETS[1]),
         ("client identifier", "n7"),
@@ -263,7 +264,7 @@ def test_a_person_is_asked(board: SerialBoard) -> None:
     config = on_board(board)
     assert config["wifi"] == {"ssid": "home", "password": SECRETS[0]}
     assert config["password"] == SECRETS[1] and config["host"] == "broker.local"
-    assert (config["transport"], config["path"]) == ("ws", "/mqtt")
+    assert (config["transport"], config["path"], config["port"]) == ("ws", "/mqtt", 9001)
     assert config["led"] == {"pin": 2, "invert": True} and config["update_key"] == SECRETS[2]
 
 

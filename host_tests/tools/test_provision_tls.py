@@ -16,7 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness.brokers import MosquittoBroker
 from harness.certs import Certificates, Identity, certificates
 from harness.serial_board import SerialBoard
@@ -140,14 +140,19 @@ class Files:
             "k", key.private_bytes(*form, s.BestAvailableEncryption(PASSWORD.encode()))
         )
 
-    def made(self, key: Any, digest: Any = None, **more: Any) -> str:
+    def made(self, key: Any, digest: Any = None, usage: Any = None, **more: Any) -> str:
         """A certificate for a key of any kind, signed with it in the name of another."""
         now = datetime.now(UTC)
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "made here")])
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-        made = x509.CertificateBuilder(
-            issuer, name, key.public_key(), 7, now - timedelta(1), now + timedelta(days=365)
-        ).sign(key, digest, **more)
+        subject, issuer = (
+            x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+            for name in ("made here", "authority")
+        )
+        builder = x509.CertificateBuilder(
+            issuer, subject, key.public_key(), 7, now - timedelta(1), now + timedelta(365)
+        )
+        if usage:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), False)
+        made = builder.sign(key, digest, **more)
         return self.write("c", made.public_bytes(s.Encoding.PEM))
 
 
@@ -168,6 +173,12 @@ def pss(f: Files) -> dict[str, str]:
     key = rsa.generate_private_key(65537, 2048)
     pad = padding.PSS(padding.MGF1(hashes.SHA256()), 32)
     return {"DORMOUSE_CA": f.made(key, digest=hashes.SHA256(), rsa_padding=pad)}
+
+
+def of_a_server(f: Files) -> dict[str, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    path = f.made(key, hashes.SHA256(), ExtendedKeyUsageOID.SERVER_AUTH)
+    return {"DORMOUSE_CERT": path}
 
 
 def edwards_key(f: Files) -> dict[str, str]:
@@ -196,6 +207,7 @@ REFUSED: dict[str, tuple[Callable[[Files], dict[str, str]], str]] = {
     "ed25519": (edwards, "MicroPython takes RSA"),
     "odd curve": (odd_curve, "MicroPython takes RSA"),
     "pss": (pss, "RSASSA-PSS"),
+    "a server's": (of_a_server, "not for a client"),
     "ed25519 key": (edwards_key, "MicroPython takes RSA"),
     "no key": (lambda f: {"DORMOUSE_KEY": f.write("k", b"junk")}, "no private key, in PEM"),
     "without key": (lambda f: {"DORMOUSE_KEY": ""}, "the private key of that certificate"),
@@ -278,6 +290,20 @@ def test_brokers_that_are_refused(
     assert done.returncode == 1 and why in done.stderr, done.stderr
     assert "Traceback" not in done.stderr and "What to do" in done.stderr
     assert files(board) == set()
+
+
+def test_websocket(board: SerialBoard, tool, mosquitto: Mosquitto) -> None:
+    """Tried by WebSocket, too: not so a broker that speaks none on that port."""
+    pytest.importorskip("dormouse.ws")
+    broker = mosquitto(websocket=True)
+    done = run(tool, board, settings(broker.ws_port, None, DORMOUSE_TRANSPORT="ws"))
+    assert done.returncode == 0, done.stderr
+    config = on_board(board)
+    assert (config["transport"], config["path"]) == ("ws", "/mqtt")
+    done = run(tool, board, settings(broker.port, None))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    done = run(tool, board, settings(broker.port, None, DORMOUSE_TRANSPORT="tcp"))
+    assert done.returncode == 0 and "transport" not in on_board(board)
 
 
 def test_psk_only_where_the_board_has_it(board: SerialBoard, tool) -> None:
