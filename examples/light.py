@@ -86,6 +86,7 @@ async def main() -> None:
         config.get("port", 0),
         tls,
         config.get("client_id"),
+        config.get("timeout", 10),
         clean=False,
         keepalive=config.get("keepalive", 600),
         username=config.get("username"),

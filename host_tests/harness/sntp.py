@@ -19,8 +19,8 @@ class TimeServer:
     """Answers until the end of the `with`. `time`: returns seconds since 1970.
 
     `how`: "right"; "silent"; "unset": it says that its own clock is not set; "kiss": a
-    kiss-o'-death (stratum 0); "stranger": an answer to a question that was not asked; "short":
-    half a packet; "client": a packet that no server sends.
+    kiss-o'-death (stratum 0); "stranger": an answer to a question that was not asked; "short": it
+    ends before the time; "client": a packet that no server sends.
     """
 
     def __init__(self, time: Callable[[], float], how: str = "right", lost: int = 0):
@@ -59,7 +59,7 @@ class TimeServer:
             nonce = bytes(8)
         head = bytes((first, stratum, 6, 0xEC)) + bytes(12)
         packet = head + stamp + nonce + stamp + stamp
-        return packet[:24] if self.how == "short" else packet
+        return packet[:40] if self.how == "short" else packet
 
     def close(self) -> None:
         """End the server."""

@@ -116,6 +116,7 @@ def test_esp32_goes_on_with_a_set_clock(board: Make, server: TimeServer) -> None
     wake(node)
     server.how = "silent"
     assert -2 < wake(node) < 1 and server.asked >= 2
+    assert not any("raised" in line for line in node.lines), node.lines
 
 
 def test_lost_question_is_asked_again(board: Make, server: TimeServer) -> None:

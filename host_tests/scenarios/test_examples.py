@@ -59,7 +59,7 @@ def test_light(
     certs = certificates()
     broker = mosquitto(tls=certs)
     with TimeServer(lambda: board.time) as clock, Observer(broker, ("g/#", 1)) as observer:
-        for name, period, keepalive, readings in (("short", 0.2, 2, 6), ("long", 1.5, 1, 2)):
+        for name, period, keepalive, readings in (("short", 0.2, 2, 6), ("long", 2.5, 2, 2)):
             config = {
                 "host": "localhost",
                 "port": broker.tls_port,
@@ -68,6 +68,7 @@ def test_light(
                 "topic": f"g/{name}",
                 "period": period,
                 "keepalive": keepalive,
+                "timeout": 1,  # shorter than what it sleeps after a ping
                 "readings": readings,
                 "wifi": {"ssid": "home", "password": "right"},
                 "ntp": "127.0.0.1",
@@ -88,7 +89,7 @@ def test_light(
             log = broker.log()
             assert len(re.findall(f"New client connected from .* as {me} ", log)) == 1
             pings = len(re.findall(f"Received PINGREQ from {me}$", log, re.M))
-            # In 1.5 s one or two are due: the keep-alive has a margin.
+            # One or two are due before the next reading: the keep-alive has a margin.
             assert pings == 0 if name == "short" else 2 <= pings <= 4, pings
             slept = end.light_ms / (period * 1000 * readings)
             assert slept > 0.6 if kind == "rp2" else slept == 0
