@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness.brokers import MosquittoBroker
 from harness.certs import Certificates, Identity, certificates
 from harness.serial_board import SerialBoard
+from settings import CannotProvision, collect
 from test_provision import PSK, on_board, run
 
 Mosquitto = Callable[..., MosquittoBroker]
@@ -233,6 +234,15 @@ def test_files_that_are_refused(tool, certs: Certificates, tmp_path: Path, what:
     assert done.returncode == 1 and why in done.stderr, done.stderr
     assert "What to do" in done.stderr and "Traceback" not in done.stderr
     assert "wrong one" not in done.stderr and "mpremote" not in done.stdout.split("exec")[-1]
+
+
+def test_a_new_certificate_asks_for_its_key(certs: Certificates) -> None:
+    """The key that the board has is another one's."""
+    files = {"ca": "ca.der", "cert": "cert.der", "key": "key.der"}
+    old = {"host": "h", "client_id": "n", "topic": "t", "tls": files}
+    assert collect(old, {}, False)["tls.key"] == "unchanged"
+    with pytest.raises(CannotProvision, match="DORMOUSE_KEY="):
+        collect(old, {"DORMOUSE_CERT": str(certs.client.certificate_file)}, False)
 
 
 def test_encrypted_key(
