@@ -99,8 +99,8 @@ def certificate_der(certificate: x509.Certificate) -> bytes:
 
 
 def key_der(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
-    """Return a private key in DER, as PKCS #1 or SEC 1: MicroPython 1.22 and 1.23 on RP2 read no
-    PKCS #8 (extmod/modtls_mbedtls.c before commit 4d6d84983f)."""
+    """Return a private key in DER, as PKCS #1 or SEC 1: MicroPython before 1.24 reads no PKCS #8
+    where its mbedtls is of version 3 (extmod/modtls_mbedtls.c before commit 4d6d84983f)."""
     return key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
 
 

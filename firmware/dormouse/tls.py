@@ -31,9 +31,9 @@ def context(
 
     ``ca``: file of the authority's certificate, by which the broker's certificate, its host name
     included, is verified. ``cert``, ``key``: files of the client's certificate and its private key
-    (not encrypted; PKCS #1 or SEC 1, for 1.22 takes no PKCS #8). ``psk``: identity (str) and key
-    (bytes, or hex as str) instead of certificates: MicroPython 1.29, CPython 3.13. ``verify=False``
-    alone makes a connection that anybody may answer.
+    (not encrypted; PKCS #1 or SEC 1, for not all before 1.24 take PKCS #8). ``psk``: identity (str)
+    and key (bytes, or hex as str) instead of certificates: MicroPython 1.29, CPython 3.13.
+    ``verify=False`` alone makes a connection that anybody may answer.
 
     Raises CertificateError.
     """

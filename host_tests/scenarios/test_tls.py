@@ -116,7 +116,7 @@ def test_converted_by_hand(
     for command in commands:
         subprocess.run(command.split(), cwd=flash, check=True)
     for path, data in (("ca.der", certs.ca_der), ("key.der", identity.key_der)):
-        assert (flash / path).read_bytes() == data  # of which RP2's 1.22 takes no other
+        assert (flash / path).read_bytes() == data  # which all releases take
     port = mosquitto(tls=certs, require_client_certificate=True).tls_port
     assert secure(port, ca="ca.der", cert="cert.der", key="key.der").endswith("end")
 
