@@ -83,7 +83,9 @@ def test_connect(config: Settings, folder: Path) -> None:
         raise CannotProvision(f"{error}\nWhat to do: name the files anew") from error
     except (OSError, TimeoutError) as error:
         why = getattr(error, "strerror", None) or str(error) or "no answer"
-        hint = f"\nDoes that port {'speak' if tls else 'want'} TLS?"
+        hint = "\nDoes that port want TLS?"
+        if tls:  # a broker that misses a certificate may close before its alert is read
+            hint = "\nDoes that port speak TLS? Does the broker want a client certificate?"
         raise CannotProvision(
             f"no connection to {where}: {why}\nWhat to do: check that the broker runs and listens "
             f"on that address. Can only the board reach it: NO_TEST=1{hint}"
