@@ -18,6 +18,8 @@ package(
         "nvs.py",
         "sleep.py",
         "wifi.py",
+        "tls.py",
+        "clock.py",
         "expiry.py",
         "packet5.py",
         "session5.py",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write config.json onto a board: Wi-Fi, broker, client identifier, topic, period, store.
+"""Write config.json and certificates onto a board: Wi-Fi, broker, TLS, client identifier, topic ...
 
     make provision BOARD=ESP32_GENERIC              # asks; what the board has is the default
     DORMOUSE_SSID=home DORMOUSE_HOST=10.0.0.2 make provision BOARD=... </dev/null   # asks nothing
@@ -8,7 +8,10 @@ Each setting is taken from its environment variable, else asked for (on a termin
 board has it. Passwords are asked for without being shown, or come from the environment; they are
 never on a command line, and never printed, with DRY_RUN=1 neither. What is on the board in
 config.json besides stays. All is checked first, the broker by a connection from this machine (not
-with NO_TEST=1, for a broker that only the board can reach). main.py starts anew with it.
+with NO_TEST=1, for a broker that only the board can reach), over TLS with the very files that go
+to the board. Certificates and keys are read in PEM or DER and go there in DER, under names that
+its config.json does not use yet: it has the old ones or the new ones, all of them. On the board
+keys and passwords are in plain text. main.py starts anew with it.
 
 Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted.
 """
@@ -16,24 +19,33 @@ Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import getpass
 import json
 import os
+import secrets
+import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import certificates
 import ports
+from broker_check import test_connect
 from device import Device, DeviceError
+from settings import (
+    FILES,
+    SETTINGS,
+    STORES,
+    UNCHANGED,
+    CannotProvision,
+    Settings,
+    collect,
+    masked,
+    nested,
+)
 
 import boards
-
-ROOT = Path(__file__).resolve().parent.parent
-TEST_TIMEOUT = 10  # seconds for the broker to answer
 
 # On the board: the new file is whole before it takes the place of the old one. FAT does not rename
 # onto a file that is there.
@@ -45,200 +57,79 @@ REPLACE = (
     " os.remove('config.json')\n"
     " os.rename('config.new', 'config.json')\n"
 )
+# Behind it: files that config.json does not name any more.
+REMOVE = "for name in %r:\n try:\n  os.remove(name)\n except OSError:\n  pass\n"
+HAS_PSK = (
+    "try:\n import tls\nexcept ImportError:\n import ssl as tls\n"
+    "answer(hasattr(tls.SSLContext(tls.PROTOCOL_TLS_CLIENT), 'psk_key'))\n"
+)
 READ = "try:\n with open('config.json') as f:\n  answer(f.read())\nexcept OSError:\n answer('')\n"
 
 
-class CannotProvision(Exception):
-    """It cannot be done. The text says why, and what to do; it holds no secret."""
+# --- Certificates ---------------------------------------------------------------------------------
 
 
-# --- Settings, and what they may be ---------------------------------------------------------------
+@dataclass
+class TLS:
+    """What config.json has of TLS, and the files that go to the board, by their names there."""
+
+    config: Settings
+    files: dict[str, bytes]
+
+    def kept(self) -> list[str]:
+        """Return the names of files that the board has already, and keeps."""
+        names = [self.config[part] for part in FILES if part in self.config]
+        return [name for name in names if name not in self.files]
 
 
-def _ssid(text: str) -> str:
-    """Check the name of a network; empty: none (a board with a cable)."""
-    if len(text.encode()) > 32:
-        raise ValueError("32 bytes at most (IEEE 802.11)")
-    return text
+def make_tls(found: Settings, old: Settings) -> TLS:
+    """Read and check the files that were named. `old`: the tls of the board's config.json.
 
-
-def _wifi_password(text: str) -> str:
-    """Check a WPA passphrase; empty: an open network."""
-    hexadecimal = len(text) == 64 and not set(text.lower()) - set("0123456789abcdef")
-    if text and not 8 <= len(text.encode()) <= 63 and not hexadecimal:
-        raise ValueError("8 to 63 characters, or 64 hexadecimal digits (WPA)")
-    return text
-
-
-def _host(text: str) -> str:
-    if not text or "://" in text or "/" in text or len(text.split()) != 1:
-        raise ValueError("a name or an address, without mqtt:// and without a port")
-    return text
-
-
-def _port(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if not 1 <= number <= 65535:
-        raise ValueError("a number from 1 to 65535")
-    return number
-
-
-def _optional(text: str) -> str | None:
-    return text or None
-
-
-def _client_id(text: str) -> str:
-    if not text or len(text.encode()) > 65535 or "\0" in text:
-        raise ValueError("at least one character: a session needs a fixed client identifier")
-    return text
-
-
-def _topic(text: str) -> str:
-    if not text or set(text) & set("#+\0") or text.endswith("/") or text.startswith("$"):
-        raise ValueError("a topic without + and #, not ending in /; such as greenhouse/7")
-    return text
-
-
-def _period(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if not 1 <= number <= 2147483:
-        raise ValueError("whole seconds, from 1 to 2147483")
-    return number
-
-
-def _store(text: str) -> str:
-    if text not in ("journal", "rtc", "nvs"):
-        raise ValueError("journal, rtc or nvs (docs/sleep.md)")
-    return text
-
-
-STORES = {"journal": "Journal", "rtc": "RTCStore", "nvs": "NVSStore"}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting: its key in config.json, its environment variable, and how it is asked for."""
-
-    key: str
-    variable: str
-    question: str
-    default: str
-    check: Callable[[str], Any]
-    secret: bool = False
-
-
-SETTINGS = (
-    Setting("wifi.ssid", "DORMOUSE_SSID", "Wi-Fi network (empty: none)", "", _ssid),
-    Setting("wifi.password", "DORMOUSE_WIFI_PASSWORD", "its password", "", _wifi_password, True),
-    Setting("host", "DORMOUSE_HOST", "broker", "", _host),
-    Setting("port", "DORMOUSE_PORT", "its port", "1883", _port),
-    Setting("username", "DORMOUSE_USERNAME", "user name there (empty: none)", "", _optional),
-    Setting("password", "DORMOUSE_PASSWORD", "password there", "", _optional, True),
-    Setting("client_id", "DORMOUSE_CLIENT_ID", "client identifier", "", _client_id),
-    Setting("topic", "DORMOUSE_TOPIC", "topic of this node", "", _topic),
-    Setting("period", "DORMOUSE_PERIOD", "seconds between wakes", "300", _period),
-    Setting("store", "DORMOUSE_STORE", "where its session is kept", "journal", _store),
-)
-
-
-def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a config.json with wifi's two settings as keys of their own."""
-    found = dict(config)
-    wifi = found.pop("wifi", None) or {}
-    return {**found, **{f"wifi.{key}": value for key, value in wifi.items()}}
-
-
-def nested(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what config.json is to hold; without a network no wifi at all."""
-    wifi = {key[5:]: settings[key] for key in settings if key.startswith("wifi.")}
-    rest = {key: value for key, value in settings.items() if not key.startswith("wifi.")}
-    return {"wifi": wifi, **rest} if wifi.get("ssid") else rest
-
-
-def masked(config: dict[str, Any]) -> str:
-    """Return config.json as it may be shown: without its passwords."""
-    shown = {
-        key: "(not shown)" if value and key.endswith("password") else value
-        for key, value in flat(config).items()
-    }
-    return json.dumps(nested(shown), indent=2)
-
-
-def ask(setting: Setting, before: str) -> str:
-    """Ask on the terminal; an empty answer is `before`."""
-    if setting.secret:
-        hint = " [unchanged]" if before else " (empty: none)"
-        return getpass.getpass(f"{setting.question}{hint}: ") or before
-    hint = f" [{before}]" if before else ""
-    return input(f"{setting.question}{hint}: ").strip() or before
-
-
-def collect(
-    old: dict[str, Any], environment: Mapping[str, str], interactive: bool
-) -> dict[str, Any]:
-    """Return all settings, checked. Raises CannotProvision for what is missing or wrong."""
-    found = flat(old)
-    for setting in SETTINGS:
-        if setting.key == "wifi.password" and not found["wifi.ssid"]:
-            found.pop(setting.key, None)
-            continue
-        if setting.key == "password" and not found["username"]:
-            found["password"] = None
-            continue
-        value = found.get(setting.key)
-        before = setting.default if value is None else str(value)
-        while True:
-            given = environment.get(setting.variable)
-            text = before if given is None else given
-            if given is None and interactive:
-                text = ask(setting, before)
-            try:
-                found[setting.key] = setting.check(text)
-                break
-            except ValueError as error:  # its text is ours, and does not repeat what was typed
-                why = f"{setting.question}: {error}"
-                if given is not None or not interactive:
-                    raise CannotProvision(f"{why}\nWhat to do: {setting.variable}=...") from None
-                print(why, file=sys.stderr)
-    return nested(found)
-
-
-# --- The broker -----------------------------------------------------------------------------------
-
-
-async def _connect(config: dict[str, Any]) -> None:
-    sys.path.insert(0, str(ROOT / "firmware"))
-    from dormouse import Client  # type: ignore[import-not-found]
-
-    # Not under the node's own identifier: the broker would end the node's connection, and with a
-    # clean session forget what waits for it.
-    async with Client(
-        config["host"],
-        config["port"],
-        client_id=config["client_id"][:16] + "-check",
-        username=config["username"],
-        password=config["password"],
-        timeout=TEST_TIMEOUT,
-    ):
-        pass
-
-
-def test_connect(config: dict[str, Any]) -> None:
-    """Connect to the broker from this machine. Raises CannotProvision."""
-    where = f"{config['host']}, port {config['port']}"
+    Raises CannotProvision.
+    """
+    if found["tls"] == "no":
+        return TLS({}, {})
+    if found["tls"] == "psk":
+        return TLS({"psk": [found["tls.identity"], found["tls.psk"]]}, {})
+    config: Settings = {}
+    files: dict[str, bytes] = {}
     try:
-        asyncio.run(asyncio.wait_for(_connect(config), TEST_TIMEOUT + 2))
-    except (OSError, TimeoutError) as error:
-        why = getattr(error, "strerror", None) or str(error) or "no answer"
-        raise CannotProvision(
-            f"no connection to {where}: {why}\nWhat to do: check that the broker runs and listens "
-            "on that address. Can only the board reach it: NO_TEST=1"
-        ) from error
-    except Exception as error:  # Refused, ProtocolError ...: all of dormouse's own
-        raise CannotProvision(
-            f"{where}: {type(error).__name__} {error.args}\n"
-            "What to do: check user name and password"
-        ) from error
+        data = _read_files(found)
+    except ValueError as error:
+        raise CannotProvision(f"{error}\nWhat to do: DORMOUSE_CA, _CERT, _KEY=...") from None
+    for part, names in FILES.items():
+        if found.get(f"tls.{part}") == UNCHANGED:
+            if part not in old:
+                raise CannotProvision(f"the board has no {part}\nWhat to do: name a file")
+            config[part] = old[part]
+        elif part in data:
+            config[part] = names[1] if old.get(part) == names[0] else names[0]
+            files[config[part]] = data[part]
+    return TLS(config, files)
+
+
+def _read_files(found: Settings) -> dict[str, bytes]:
+    """Return part -> DER of the files that were named. Raises ValueError."""
+    given = {
+        part: Path(found[f"tls.{part}"])
+        for part in FILES
+        if found[f"tls.{part}"] not in (None, UNCHANGED)
+    }
+    if ("cert" in given) != ("key" in given):
+        raise ValueError("a client certificate and its key: both anew, or none")
+    data = {}
+    for part in given.keys() - {"key"}:
+        certificate = certificates.read_certificate(given[part])
+        data[part] = certificates.certificate_der(certificate)
+        if certificates.ends_soon(certificate):
+            end = certificate.not_valid_after_utc
+            print(f"note: {given[part]} expires on {end:%Y-%m-%d}", file=sys.stderr)
+    if "key" in given:
+        key = certificates.read_key(given["key"], found["tls.key_password"])
+        if not certificates.belongs(key, certificates.read_certificate(given["cert"])):
+            raise ValueError(f"{given['key']} is not the key of {given['cert']}")
+        data["key"] = certificates.key_der(key)
+    return data
 
 
 # --- The board ------------------------------------------------------------------------------------
@@ -259,33 +150,94 @@ def read_old(device: Device) -> dict[str, Any]:
     return old
 
 
-def write(device: Device, config: dict[str, Any]) -> None:
-    """Put config.json onto the board, whole or not at all, and reset. Raises DeviceError."""
+def fetch(device: Device, names: list[str], folder: Path) -> None:
+    """Copy files from the board into `folder`. Raises DeviceError."""
+    for name in names:
+        device.run("cp", f":{name}", str(folder / name))
+
+
+def put(path: Path, data: bytes) -> Path:
+    """Write a file that only this user may read."""
+    path.touch(0o600)
+    path.write_bytes(data)
+    return path
+
+
+def write(device: Device, config: Settings, files: dict[str, bytes], old: Settings) -> None:
+    """Put files and config.json onto the board, and reset. Raises DeviceError.
+
+    The files have names that its config.json does not use yet; so with config.json, which is there
+    whole or not at all, they change all at once. `old`: the tls of the board's config.json.
+    """
+    tls = config.get("tls", {})
+    wanted = {tls.get(part) for part in FILES}
+    stale = [name for names in FILES.values() for name in names if name not in wanted]
+    # Of a board on which there never was TLS there is nothing to remove.
+    remove = ["exec", REMOVE % (stale,), "+"] if old or tls else []
     with tempfile.TemporaryDirectory() as folder:  # only for this user
-        path = Path(folder) / "config.json"
-        path.touch(0o600)
-        path.write_text(json.dumps(config, indent=2) + "\n")
-        device.run("cp", str(path), ":config.new", "+", "exec", REPLACE, "+", "reset")
+        commands: list[str] = []
+        for name, data in files.items():
+            commands += ["cp", str(put(Path(folder) / name, data)), f":{name}", "+"]
+        text = json.dumps(config, indent=2) + "\n"
+        path = put(Path(folder) / "config.json", text.encode())
+        commands += ["cp", str(path), ":config.new", "+", "exec", REPLACE, "+", *remove, "reset"]
+        device.run(*commands)
+
+
+def check_board(board: boards.Board, found: Settings) -> None:
+    """Check that the board can do what the settings ask for. Raises CannotProvision."""
+    if STORES[found["store"]] not in board.sleep["stores"]:
+        raise CannotProvision(
+            f"{board.name} has no {found['store']}\nWhat to do: DORMOUSE_STORE=journal"
+        )
+    longest = board.sleep.get("longest_ms")
+    if longest and found["period"] * 1000 > longest:
+        raise CannotProvision(
+            f"{board.name} sleeps {longest // 1000} s at most\nWhat to do: a shorter period"
+        )
+
+
+def new_update_key(client_id: str) -> tuple[str, Path]:
+    """Make a key, and return it with the file that will have it, which has it under .new now."""
+    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dormouse"
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in client_id)
+    key = secrets.token_hex(32)
+    path = home / f"{name}.update_key"
+    put(path.with_suffix(".update_key.new"), key.encode() + b"\n")
+    return key, path
 
 
 def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None:
     """Do all of it. Raises CannotProvision, DeviceError."""
     device = Device(port, dry_run)
-    old = {} if dry_run else read_old(device)
-    config = collect(old, os.environ, sys.stdin.isatty())
-    if STORES[config["store"]] not in board.sleep["stores"]:
+    before = {} if dry_run else read_old(device)
+    old = before.get("tls") or {}
+    found = collect(before, os.environ, sys.stdin.isatty())
+    check_board(board, found)
+    tls = make_tls(found, old)
+    if "psk" in tls.config and not dry_run and not device.ask(HAS_PSK):
         raise CannotProvision(
-            f"{board.name} has no {config['store']}\nWhat to do: DORMOUSE_STORE=journal"
+            f"the MicroPython on this {board.name} has no pre-shared keys\n"
+            "What to do: MicroPython 1.29 or later (make flash), or DORMOUSE_TLS=yes"
         )
-    longest = board.sleep.get("longest_ms")
-    if longest and config["period"] * 1000 > longest:
-        raise CannotProvision(
-            f"{board.name} sleeps {longest // 1000} s at most\nWhat to do: a shorter period"
-        )
+    config = nested(found, tls.config)
     if test and not dry_run:
-        test_connect(config)
-    write(device, config)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, data in tls.files.items():
+                put(Path(folder) / name, data)
+            fetch(device, tls.kept(), Path(folder))
+            test_connect(config, Path(folder))
+    path = None
+    if config.get("update_key") == "new" and not dry_run:
+        config["update_key"], path = new_update_key(config["client_id"])
+    write(device, config, tls.files, old)
     print(masked(config))
+    if path:
+        path.with_suffix(".update_key.new").replace(path)
+        print(f"The new update key: export DORMOUSE_UPDATE_KEY=$(cat {shlex.quote(str(path))})")
+    if "key" in tls.config or "psk" in tls.config:
+        print("Its private key is on the board in plain text: who has the board has it.")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,7 +4,10 @@ Not for the device: left out of ``manifest.py`` and ``package.json``.
 """
 
 import asyncio
+import base64
+import ssl
 import sys
+import tempfile
 import time
 import types
 from collections.abc import Callable
@@ -57,3 +60,25 @@ def close(transport: asyncio.WriteTransport) -> None:
         transport.abort()
     else:
         transport.close()
+
+
+def load_cert_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Load both from DER, which OpenSSL reads from PEM files only. Raises ssl.SSLError."""
+    # The first octets tell PKCS #8, SEC 1 and PKCS #1 apart: the version, and what follows it.
+    kind = "" if b"\2\1\0\x30" in key[:12] else "EC " if b"\2\1\1\4" in key[:12] else "RSA "
+    encoded = base64.encodebytes(key).decode()
+    text = ssl.DER_cert_to_PEM_cert(certificate)
+    text += f"-----BEGIN {kind}PRIVATE KEY-----\n{encoded}-----END {kind}PRIVATE KEY-----\n"
+    with tempfile.NamedTemporaryFile() as file:  # for this user only, and gone afterwards
+        file.write(text.encode())
+        file.flush()
+        context.load_cert_chain(file.name)
+
+
+def set_psk(context: ssl.SSLContext, identity: str, key: bytes) -> None:
+    """Use a pre-shared key and nothing else, as MicroPython does."""
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # there is no certificate: who has the key is the broker
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("PSK")
+    context.set_psk_client_callback(lambda hint: (identity, key))  # type: ignore[attr-defined]

@@ -434,6 +434,7 @@ class MosquittoBroker(Broker):
         websocket: bool = False,
         extra_config: str = "",
         listener_config: str = "",
+        listener_of_tls: str = "",
     ) -> None:
         self.behaviour = MOSQUITTO_PERSISTENT if persistence else MOSQUITTO
         self.username, self.password = username, password
@@ -443,7 +444,7 @@ class MosquittoBroker(Broker):
         self._tls, self._require_client = tls, require_client_certificate
         self._websocket = websocket
         self._extra = extra_config
-        self._of_listener = listener_config
+        self._of_listener, self._of_tls = listener_config, listener_of_tls
         self._holder = tempfile.TemporaryDirectory(prefix="dormouse-mosquitto-")
         self.folder = Path(self._holder.name)
         self._log_path = self.folder / "log"
@@ -495,6 +496,7 @@ class MosquittoBroker(Broker):
                 f"certfile {self._tls.server.certificate_file}",
                 f"keyfile {self._tls.server.key_file}",
                 f"require_certificate {str(self._require_client).lower()}",
+                self._of_tls,
             ]
         if self._websocket:
             lines += [f"listener {self.ws_port} {HOST}", "protocol websockets"]

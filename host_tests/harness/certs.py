@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,6 +50,10 @@ class Certificates:
     foreign_ca_pem: bytes = field(repr=False)
     foreign_ca_file: Path
     foreign_server: Identity  # for 127.0.0.1 and localhost, by the foreign authority
+    foreign_client: Identity  # by the foreign authority
+    rsa_client: Identity  # as `client`, with an RSA key
+    expired: Identity  # a server's whose time is over
+    early: Identity  # a server's whose time has not begun
     folder: TemporaryDirectory[str] = field(repr=False)
 
     @property
@@ -109,6 +114,8 @@ def make_certificates() -> Certificates:
     folder = Path(holder.name)
     own, foreign = trustme.CA(), trustme.CA(organization_name="foreign")
     names = ("127.0.0.1", "localhost")
+    now, year = datetime.now(UTC), timedelta(days=365)
+
     own_pem, foreign_pem = own.cert_pem.bytes(), foreign.cert_pem.bytes()
     return Certificates(
         ca_pem=own_pem,
@@ -121,6 +128,24 @@ def make_certificates() -> Certificates:
         foreign_ca_pem=foreign_pem,
         foreign_ca_file=_write(folder, "foreign-ca.pem", foreign_pem),
         foreign_server=_identity(folder, "foreign-server", foreign.issue_cert(*names)),
+        foreign_client=_identity(
+            folder,
+            "foreign-client",
+            foreign.issue_cert("dormouse@example.org", common_name="dormouse"),
+        ),
+        rsa_client=_identity(
+            folder,
+            "rsa-client",
+            own.issue_cert(
+                "dormouse@example.org", common_name="dormouse", key_type=trustme.KeyType.RSA
+            ),
+        ),
+        expired=_identity(
+            folder, "expired", own.issue_cert(*names, not_before=now - year, not_after=now)
+        ),
+        early=_identity(
+            folder, "early", own.issue_cert(*names, not_before=now + year, not_after=now + 2 * year)
+        ),
         folder=holder,
     )
 

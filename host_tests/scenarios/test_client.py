@@ -1,4 +1,4 @@
-"""What a program meets around the handshakes: errors, cancelling, offline, keep-alive, TLS."""
+"""What a program meets around the handshakes: errors, cancelling, offline, keep-alive."""
 
 import os
 import socket
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from harness import wire
 from harness.brokers import MosquittoBroker
-from harness.certs import Certificates, certificates
 from harness.chaos import ChaosProxy
 from harness.peer import ScriptedPeer
 from play import acknowledge, connected, grant
@@ -377,55 +376,3 @@ def test_router(start, peer: ScriptedPeer) -> None:
     conn.expect(wire.puback(3))
     conn.expect(wire.disconnect())
     device.wait_line("end", 5)
-
-
-# --- TLS, with a real broker and real certificates
-
-
-@pytest.fixture
-def certs() -> Certificates:
-    return certificates()
-
-
-def secure(start, port: int, tmp_path: Path, ca: bytes, **more):
-    """Start a device that trusts an authority."""
-    path = tmp_path / "ca.der"
-    path.write_bytes(ca)
-    return start("secure", port, {"host": "localhost"}, ca=str(path), **more)
-
-
-def test_tls(start, mosquitto: Callable[..., MosquittoBroker], certs, tmp_path: Path) -> None:
-    broker = mosquitto(tls=certs)
-    device = secure(start, broker.tls_port, tmp_path, certs.ca_der)
-    device.wait_line("published", 10)
-    assert device.wait_exit(10) == 0
-
-
-def test_tls_foreign_authority(start, mosquitto, certs, tmp_path: Path) -> None:
-    broker = mosquitto(tls=certs)
-    device = secure(start, broker.tls_port, tmp_path, certs.foreign_ca_der)
-    # A ValueError on both Pythons; mbedtls may have no more to say.
-    error = "ValueError" if "micro" in device.name else "SSLCertVerificationError"
-    device.wait_line(f"raised {error}", 10)
-    assert device.wait_exit(10) == 0
-
-
-def test_tls_wrong_host(start, certs, tmp_path: Path) -> None:
-    with ScriptedPeer(certs.server_context(certs.wrong_host)) as peer:
-        device = secure(start, peer.port, tmp_path, certs.ca_der)
-        line = device.wait_line("raised", 10)
-        assert "published" not in line and device.wait_exit(10) == 0
-        assert not any(c.transcript.data("up") for c in peer.connections), "CONNECT was sent"
-
-
-def test_tls_client_certificate(start, mosquitto, certs, tmp_path: Path) -> None:
-    broker = mosquitto(tls=certs, require_client_certificate=True)
-    for name, data in (("cert", certs.client.certificate_der), ("key", certs.client.key_der)):
-        (tmp_path / f"{name}.der").write_bytes(data)
-    (tmp_path / "cert").write_bytes(certs.client.certificate_pem)
-    (tmp_path / "key").write_bytes(certs.client.key_pem)
-    own = {"cert": str(tmp_path / "cert"), "key": str(tmp_path / "key")}
-    device = secure(start, broker.tls_port, tmp_path, certs.ca_der, **own)
-    device.wait_line("published", 10)
-    device = secure(start, broker.tls_port, tmp_path, certs.ca_der)
-    device.wait_line("raised", 10)

@@ -2,14 +2,19 @@
 
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from harness.board import Board
 from harness.brokers import MosquittoBroker
+from harness.certs import certificates
+from harness.needs import needed
 from harness.observer import Observer
-from harness.runtimes import CPYTHON, MICROPYTHON64, ROOT, Runtime
+from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
+from harness.sntp import TimeServer
 
 EXAMPLES = ROOT / "examples"
 
@@ -41,6 +46,53 @@ def test_relay(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_
             board.go_on()
             board.wait_end(10)
             assert board.lines == [f"the relay is {'on' if toggles % 2 else 'off'}"], point
+
+
+@pytest.mark.parametrize("kind", ["esp32", "rp2"])
+@pytest.mark.parametrize("chip", [MICROPYTHON64, MICROPYTHON32], ids=lambda r: r.name)
+def test_light(
+    chip: Runtime, kind: str, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """One handshake for all readings; a ping only where the plan is longer than the keep-alive;
+    commands come while it dozes."""
+    needed(lambda: chip.argv)
+    certs = certificates()
+    broker = mosquitto(tls=certs)
+    with TimeServer(lambda: board.time) as clock, Observer(broker, ("g/#", 1)) as observer:
+        for name, period, keepalive, readings in (("short", 0.2, 2, 6), ("long", 2.5, 2, 2)):
+            config = {
+                "host": "localhost",
+                "port": broker.tls_port,
+                "tls": {"ca": "ca.der"},
+                "client_id": f"{name}-{kind}",
+                "topic": f"g/{name}",
+                "period": period,
+                "keepalive": keepalive,
+                "timeout": 1,  # shorter than what it sleeps after a ping
+                "readings": readings,
+                "wifi": {"ssid": "home", "password": "right"},
+                "ntp": "127.0.0.1",
+                "ntp_port": clock.port,
+            }
+            files = {"config.json": config, "ca.der": certs.ca_der}
+            folder = tmp_path / name
+            with Board(chip, folder, EXAMPLES / "light.py", files, type=kind) as board:
+                (folder / "network.json").write_text("{}")
+                board.power_on()
+                observer.wait(f"g/{name}/temperature", '{"n": 1}')
+                observer.publish(f"g/{name}/do/x", "now", 1)
+                board.wait_line(f"command g/{name}/do/x now", 10)
+                end = board.wait_end(20)
+            assert end.reason == "exit", end.lines
+            assert len(observer.payloads(f"g/{name}/temperature")) == readings
+            me = re.escape(f"{name}-{kind}")
+            log = broker.log()
+            assert len(re.findall(f"New client connected from .* as {me} ", log)) == 1
+            pings = len(re.findall(f"Received PINGREQ from {me}$", log, re.M))
+            # One or two are due before the next reading: the keep-alive has a margin.
+            assert pings == 0 if name == "short" else 2 <= pings <= 4, pings
+            slept = end.light_ms / (period * 1000 * readings)
+            assert slept > 0.6 if kind == "rp2" else slept == 0
 
 
 def load_observer():

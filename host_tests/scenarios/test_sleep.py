@@ -266,10 +266,9 @@ def test_tls(board: Callable[..., Board], mosquitto: Callable[..., Any]) -> None
     """Also by the remembered address the broker's certificate must bear its name."""
     certs = certificates()
     broker = mosquitto(tls=certs)
-    node = board(broker.tls_port, host="localhost", tls=True)
+    node = board(broker.tls_port, host="localhost", tls={"ca": "ca.der"})
     put_network(node)
     node.put("ca.der", certs.ca_der)
-    node.put("ca.pem", certs.ca_pem)
     for _ in range(2):
         assert error(node.run()[0]) == "None"
     events = (node.folder / "network.log").read_text()

@@ -13,6 +13,7 @@ import mip_index
 import pytest
 from harness import runtimes
 from harness.brokers import AmqttBroker, Broker, MosquittoBroker
+from harness.certs import certificates
 from harness.needs import missing, mosquitto_argv
 from harness.runtimes import ROOT, Runtime
 from harness.serial_board import SerialBoard
@@ -106,6 +107,22 @@ def test_mqtt5_and_a_store(chip: Runtime, index: str, tmp_path: Path, mpy: bool)
         )
         (line,) = run(chip, tmp_path, text)
     assert "dormouse.session5" in line and "dormouse.durable" in line
+
+
+def test_tls(chip: Runtime, index: str, tmp_path: Path) -> None:
+    certs = certificates()
+    (tmp_path / "ca.der").write_bytes(certs.ca_der)
+    install = f"import mip\nmip.install('dormouse-tls', index='{index}/index', target='lib')\n"
+    run(chip, tmp_path, install)
+    assert names(tmp_path) == {*mip_index.modules("dormouse"), "tls", "clock"}
+    with MosquittoBroker(mosquitto_argv(), tls=certs) as broker:
+        text = PUBLISH.format(
+            more="import dormouse.clock\nfrom dormouse.tls import context",
+            port=broker.tls_port,
+            options="tls=context('ca.der')",
+        )
+        (line,) = run(chip, tmp_path, text)
+    assert "dormouse.tls" in line and "dormouse.clock" in line
 
 
 def test_mpremote_installs_for_a_node_that_sleeps(index: str, tmp_path: Path) -> None:

@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 
 import device
-import provision
 import pytest
 from harness.brokers import AmqttBroker
 from harness.observer import Observer
 from harness.runtimes import ROOT
 from harness.serial_board import SerialBoard
+from settings import CannotProvision, collect, nested
 
-SECRETS = ("wifi secret 1", "broker secret 2")
+SECRETS = ("wifi secret 1", "broker secret 2", "update secret 3 " * 3)
+
+
+PSK = "00112233445566778899aabbccddeeff"
 
 
 def settings(broker: AmqttBroker, **changes: str) -> dict[str, str]:
@@ -82,10 +85,11 @@ def test_refused_and_unreachable_change_nothing(board: SerialBoard, tool) -> Non
     with AmqttBroker() as broker:
         wrong = settings(broker, DORMOUSE_PASSWORD=SECRETS[1])
         done = run(tool, board, wrong)
-        assert done.returncode == 1 and "check user name and password" in done.stderr
+        assert done.returncode == 1 and "check user name and password" in done.stderr, done.stderr
         assert SECRETS[1] not in done.stdout + done.stderr
     done = run(tool, board, wrong)  # the broker is gone
-    assert done.returncode == 1 and "NO_TEST=1" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "NO_TEST=1" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
     assert "config" not in board.mpremote("fs", "ls", ":")
     done = run(tool, board, wrong, "--no-test")
     assert done.returncode == 0 and on_board(board)["password"] == SECRETS[1]
@@ -108,12 +112,16 @@ def test_no_secret_on_a_dry_run(tool) -> None:
         "DORMOUSE_PASSWORD": SECRETS[1],
         "DORMOUSE_CLIENT_ID": "n",
         "DORMOUSE_TOPIC": "t",
+        "DORMOUSE_TLS": "psk",
+        "DORMOUSE_PSK_IDENTITY": "node",
+        "DORMOUSE_PSK": PSK,
+        "DORMOUSE_UPDATE_KEY": SECRETS[2],
     }
     args = ("--board", "ESP32_GENERIC", "--dry-run")
     done = tool("provision.py", *args, env=environment, stdin=subprocess.DEVNULL)
     assert done.returncode == 0 and "mpremote connect PORT cp" in done.stdout
-    assert not [s for s in SECRETS if s in done.stdout + done.stderr]
-    assert done.stdout.count("(not shown)") == 2
+    assert not [s for s in (*SECRETS, PSK) if s in done.stdout + done.stderr]
+    assert done.stdout.count("(not shown)") == 4 and '"node"' in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -128,6 +136,10 @@ def test_no_secret_on_a_dry_run(tool) -> None:
         ("DORMOUSE_TOPIC", "a/#", "a topic without + and #"),
         ("DORMOUSE_PERIOD", "soon", "whole seconds"),
         ("DORMOUSE_STORE", "tape", "journal, rtc or nvs"),
+        ("DORMOUSE_TLS", "on", "no, yes (certificates) or psk"),
+        ("DORMOUSE_TRANSPORT", "udp", "tcp, or ws"),
+        ("DORMOUSE_LED", "2 dimmed", "2 inverted"),
+        ("DORMOUSE_UPDATE_KEY", "short", "32 characters or more"),
     ],
 )
 def test_what_is_wrong_is_said(variable: str, value: str, why: str) -> None:
@@ -138,11 +150,47 @@ def test_what_is_wrong_is_said(variable: str, value: str, why: str) -> None:
         "DORMOUSE_CLIENT_ID": "n",
         "DORMOUSE_TOPIC": "t",
     }
-    assert provision.collect({}, good, False)["host"] == "broker.local"
-    with pytest.raises(provision.CannotProvision) as caught:
-        provision.collect({}, {**good, variable: value}, False)
+    assert collect({}, good, False)["host"] == "broker.local"
+    with pytest.raises(CannotProvision) as caught:
+        collect({}, {**good, variable: value}, False)
     assert why in str(caught.value) and f"{variable}=..." in str(caught.value)
     assert "short" not in str(caught.value)
+
+
+def test_a_port_that_does_not_go_with_tls() -> None:
+    """The default follows TLS; a port of one's own stays."""
+    base = {"DORMOUSE_TLS": "psk", "DORMOUSE_PSK_IDENTITY": "i", "DORMOUSE_PSK": PSK}
+    old = {"host": "h", "client_id": "n", "topic": "t"}
+    for port, expected in ((1883, 8883), (9001, 9001)):
+        assert collect({**old, "port": port}, base, False)["port"] == expected
+    secure = {**old, "port": 1883, "tls": {"psk": ["i", PSK]}}
+    assert collect(secure, {}, False)["port"] == 1883  # as it was
+    assert collect({**secure, "port": 8883}, {"DORMOUSE_TLS": "no"}, False)["port"] == 1883
+
+
+@pytest.mark.parametrize(
+    ("text", "led"),
+    [("", None), ("2", 2), ("LED", "LED"), ("2 inverted", {"pin": 2, "invert": True})],
+)
+def test_led_is_kept(text: str, led: object) -> None:
+    old = {"host": "h", "client_id": "n", "topic": "t", "host ": "mine", "a.b": 1}
+    found = collect(old, {"DORMOUSE_LED": text}, False)
+    config = nested(found)
+    assert config.get("led") == led and config["a.b"] == 1
+    assert nested(collect(config, {}, False)) == config
+
+
+def test_update_key_is_made(board: SerialBoard, tool, tmp_path: Path) -> None:
+    """For this user only, under the node's name, and not shown."""
+    with AmqttBroker() as broker:
+        environment = settings(broker, DORMOUSE_UPDATE_KEY="new", XDG_CONFIG_HOME=str(tmp_path))
+        done = run(tool, board, environment)
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "dormouse" / "greenhouse-7.update_key"
+    key = path.read_text().strip()
+    assert len(key) == 64 and on_board(board)["update_key"] == key
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert key not in done.stdout + done.stderr and str(path) in done.stdout
 
 
 def test_what_the_chip_has_not(tool) -> None:
@@ -190,23 +238,33 @@ def test_a_person_is_asked(board: SerialBoard) -> None:
         ("its password", SECRETS[0]),
         ("broker: ", "mqtt://x"),
         ("broker: ", "broker.local"),
-        ("its port [1883]", ""),
+        ("TLS: no, yes, or psk [no]", "maybe"),
+        ("TLS: no, yes, or psk [no]", ""),
+        ("tcp or ws [tcp]", "ws"),
+        ("[/mqtt]", "mqtt"),
+        ("[/mqtt]", ""),
+        ("its port: ", ""),
+        ("its port: ", "9001"),
         ("user name", "node"),
         ("password there", SECRETS[1]),
         ("client identifier", "n7"),
         ("topic", "t/7"),
         ("[300]", ""),
         ("[journal]", ""),
+        ("status LED", "2 inverted"),
+        ("updates over MQTT", SECRETS[2]),
     ):
         said += read_until(terminal, question)
         os.write(terminal, answer.encode() + b"\n")
-    said += read_until(terminal, '"store": "journal"')
+    said += read_until(terminal, '"update_key": "(not shown)"')
     os.waitpid(pid, 0)
     os.close(terminal)
     assert not [secret for secret in SECRETS if secret in said]
     config = on_board(board)
     assert config["wifi"] == {"ssid": "home", "password": SECRETS[0]}
     assert config["password"] == SECRETS[1] and config["host"] == "broker.local"
+    assert (config["transport"], config["path"], config["port"]) == ("ws", "/mqtt", 9001)
+    assert config["led"] == {"pin": 2, "invert": True} and config["update_key"] == SECRETS[2]
 
 
 def test_interrupted(board: SerialBoard) -> None:

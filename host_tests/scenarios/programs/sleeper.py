@@ -5,7 +5,6 @@ What it has processed is committed with each acknowledgement, and printed at eac
 
 import asyncio
 import json
-import sys
 import time
 
 from dormouse import Client, OutboxFull, Will
@@ -36,23 +35,12 @@ def make_store(name):
     return Layered(RTCStore(), Journal("store"))
 
 
-def context():
-    if sys.implementation.name != "micropython":
-        import ssl
-
-        return ssl.create_default_context(cafile="ca.pem")
-    import tls
-
-    c = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    with open("ca.der", "rb") as f:
-        c.load_verify_locations(f.read())
-    return c
-
-
 def make_node(store):
     options = config["client"]
-    if config.get("tls"):
-        options["tls"] = context()
+    if "tls" in config:
+        from dormouse.tls import context
+
+        options["tls"] = context(**config["tls"])
     if "will" in config:
         options["will"] = Will(*config["will"])
     client = Client(config.get("host", "127.0.0.1"), store=store, **options)
@@ -66,6 +54,10 @@ def make_node(store):
 
         network.WLAN().active(True)
         network.WLAN().connect("home", None)
+    if "clock" in config:
+        from dormouse.clock import Clock
+
+        wifi = Clock(wifi, "127.0.0.1", store, config["node"]["period"], 0, config["clock"])
     return Node(client, wifi=wifi, **config["node"])
 
 

@@ -1,0 +1,106 @@
+"""A node that stays connected and dozes: one TLS handshake for many readings, commands at any time.
+
+Between readings it does as little as the chip can without losing the connection:
+    ESP32  modem sleep: the radio listens now and then, the processor waits. (Its light sleep would
+           end the Wi-Fi connection: ESP-IDF, Sleep Modes.)
+    RP2    light sleep; with Wi-Fi on it returns within 64 ms (MicroPython pull request 17272), so
+           it is entered again and again.
+Pings join readings that are planned anyway, as long as the keep-alive allows it. docs/tls.md tells
+when this draws less than a deep sleep with a handshake in each wake.
+
+Reads ``config.json`` as firmware/main.py does: wifi, host, port, tls, client_id, topic, period (s).
+"""
+
+import asyncio
+import json
+from time import ticks_add, ticks_diff, ticks_ms
+
+import machine
+from dormouse import Client, ConnectionLost
+from dormouse.sleep import sleep_budget
+
+# RTC memory is what an ESP32 has, and an RP2 has not.
+LIGHT = not hasattr(machine.RTC, "memory")
+
+
+def load_config() -> dict:
+    """Return the settings. Raises OSError without the file, ValueError if it is not JSON."""
+    with open("config.json") as f:
+        return json.load(f)
+
+
+async def join(config: dict) -> None:
+    """Join the Wi-Fi, with its radio listening as seldom as may be, and set the clock."""
+    from dormouse.clock import Clock
+
+    wifi = None
+    if "wifi" in config:
+        import network
+        from dormouse.wifi import Wifi
+
+        login = config["wifi"]
+        wifi = Wifi(login["ssid"], login["password"], pm=network.WLAN.PM_POWERSAVE)
+    ntp = config.get("ntp", "pool.ntp.org"), config.get("ntp_port", 123)
+    await Clock(wifi, ntp[0], port=ntp[1]).join()
+
+
+async def doze(client, until: int) -> None:
+    """Return when ``ticks_ms()`` is at ``until``, having slept as long as the keep-alive allows."""
+    session = client.session
+    while True:
+        left = ticks_diff(until, ticks_ms())
+        if left <= 0:
+            return
+        if client.connected:
+            try:
+                left = sleep_budget(session, ticks_ms(), left)
+            except ConnectionLost:
+                pass  # the client finds the same, and connects anew
+        # The answer to a ping must not come into the sleep, or the line would seem dead.
+        while client.connected and session.asked is not None:
+            await asyncio.sleep_ms(10)
+        if LIGHT and client.connected:
+            machine.lightsleep(left)
+            await asyncio.sleep_ms(10)  # what came is read, and answered
+        else:
+            await asyncio.sleep_ms(min(left, 1000))
+
+
+async def obey(client) -> None:
+    """Take commands, also while the node dozes."""
+    async for message in client.messages:
+        print("command", message.topic, str(message.payload, "utf-8"))
+
+
+async def main() -> None:
+    config = load_config()
+    await join(config)
+    tls = None
+    if "tls" in config:
+        from dormouse.tls import context
+
+        tls = context(**config["tls"])
+    topic = config["topic"]
+    client = Client(
+        config["host"],
+        config.get("port", 0),
+        tls,
+        config.get("client_id"),
+        config.get("timeout", 10),
+        clean=False,
+        keepalive=config.get("keepalive", 600),
+        username=config.get("username"),
+        password=config.get("password"),
+    )
+    async with client:
+        await client.subscribe((topic + "/do/+", 1))
+        commands = asyncio.create_task(obey(client))
+        for n in range(config.get("readings", 1000000000)):
+            # Put your own sensors here.
+            await client.publish(topic + "/temperature", json.dumps({"n": n}), 1)
+            await doze(client, ticks_add(ticks_ms(), int(config.get("period", 60) * 1000)))
+        commands.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,50 @@
+"""One wake of a node that only needs the time: sets its clock, says what it shows, sleeps."""
+
+import asyncio
+import json
+
+import machine
+from dormouse.clock import Clock, now
+from dormouse.journal import Journal
+
+with open("config.json") as f:
+    config = json.load(f)
+
+
+class Network:
+    """Joined in no time."""
+
+    fresh = False
+
+    async def join(self, ms):
+        print("join", self.fresh)
+
+    def off(self):
+        print("off")
+
+
+async def main():
+    store = None
+    if "period" in config:
+        store = Journal("store")
+        store.save({3: bytes((0, config.get("failures", 0), 0))})
+    clock = Clock(
+        Network(),
+        config["ntp"],
+        store,
+        config.get("period", 0),
+        config.get("renew", 0),
+        config["port"],
+    )
+    clock.fresh = config.get("fresh", False)
+    print("before", now())
+    try:
+        await clock.join(config.get("ms", 3000))
+    except OSError as e:
+        print("raised", type(e).__name__, e)
+    print("now", now())
+    clock.off()
+    machine.deepsleep(300000)
+
+
+asyncio.run(main())
