@@ -16,6 +16,7 @@ except ImportError:  # CPython
 
 
 import _thread
+import json
 
 import _board
 from _board import MICROPYTHON, state, ticks_diff, ticks_ms
@@ -168,7 +169,11 @@ else:
 
 
 class Pin:
-    """A pin that reads what pins.json in the board's folder holds ({"4": 1}), or what was set."""
+    """A pin that reads what pins.json in the board's folder holds ({"4": 1}), or what was set.
+
+    Each change of an output is a line in pins.jsonl: {"boot": 1, "ms": 120, "pin": 2, "value": 1},
+    ms since the boot began.
+    """
 
     if _ESP32:
         IN, OUT, OPEN_DRAIN = 1, 3, 7
@@ -182,11 +187,19 @@ class Pin:
     def __init__(self, id, mode=-1, pull=-1, *, value=None, **options):
         self.id = id
         self.mode = mode
-        self._value = value
+        self._value = None
+        if value is not None:
+            self.value(value)
 
     def value(self, x=None):
         if x is not None:
-            self._value = int(bool(x))
+            x = int(bool(x))
+            if self.mode == self.OUT and x != self._value:
+                ms = ticks_diff(ticks_ms(), state.started)
+                line = {"boot": state.boot, "ms": ms, "pin": self.id, "value": x}
+                with open(_board.path("pins.jsonl"), "a") as f:
+                    f.write(json.dumps(line) + "\n")
+            self._value = x
         elif self._value is not None:
             return self._value
         else:
@@ -195,10 +208,10 @@ class Pin:
     __call__ = value
 
     def on(self):
-        self._value = 1
+        self.value(1)
 
     def off(self):
-        self._value = 0
+        self.value(0)
 
 
 # --- what comes while the program runs
@@ -324,10 +337,16 @@ class Timer:
 
 
 class WDT:
-    """The watchdog: one, and once started it cannot be stopped."""
+    """The watchdog: one, and once started it cannot be stopped, but on RP2 by its register.
+
+    A second one sets the time anew, and begins with it: esp_task_wdt_reconfigure in
+    ports/esp32/machine_wdt.c, watchdog_enable in ports/rp2/machine_wdt.c.
+    """
 
     _fed = 0
     _timeout = 0
+    _enabled = False
+    _started = False
 
     def __init__(self, id=0, timeout=5000):
         if id != 0:
@@ -336,10 +355,11 @@ class WDT:
             raise ValueError("WDT timeout too short")
         if not _ESP32 and timeout > 8388:
             raise ValueError("timeout exceeds 8388")
-        started = WDT._timeout
         WDT._timeout = timeout
+        WDT._enabled = True
         self.feed()
-        if not started:
+        if not WDT._started:
+            WDT._started = True
             _thread.start_new_thread(_watch, ())
 
     def feed(self):
@@ -349,6 +369,27 @@ class WDT:
 def _watch():
     while True:
         left = WDT._timeout - ticks_diff(ticks_ms(), WDT._fed)
-        if left <= 0:
+        if left <= 0 and WDT._enabled:
             _board.end("wdt")
-        _board.sleep(left / 1000)
+        _board.sleep(min(max(left, 1), 50) / 1000)  # it may get shorter meanwhile
+
+
+class _Mem32:
+    """Of RP2040's registers the watchdog's, base 0x40058000: src/rp2040/hardware_regs/include/
+    hardware/regs/addressmap.h and watchdog.h in the pico-sdk."""
+
+    def __getitem__(self, address):
+        if not _ESP32 and address == 0x40058008:  # REASON: bit 0 TIMER, bit 1 FORCE
+            # deepsleep() ends in reset(): watchdog_reboot(0, SRAM_END, 0) in ports/rp2/modmachine.c,
+            # which sets CTRL's TRIGGER (hardware_watchdog/watchdog.c), the forced reset.
+            return {"power": 0, "wdt": 1}.get(state.hard_cause, 2)
+        raise NotImplementedError("the simulated board has no register at 0x%x" % address)
+
+    def __setitem__(self, address, value):
+        # CTRL + 0x3000 clears bits (hw_clear_bits); bit 30 is ENABLE, as in watchdog_disable().
+        if _ESP32 or address != 0x4005B000 or value != 1 << 30:
+            raise NotImplementedError("the simulated board has no register at 0x%x" % address)
+        WDT._enabled = False
+
+
+mem32 = _Mem32()

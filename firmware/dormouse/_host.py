@@ -6,6 +6,7 @@ Not for the device: left out of ``manifest.py`` and ``package.json``.
 import asyncio
 import sys
 import time
+import traceback
 import types
 from collections.abc import Callable
 
@@ -23,6 +24,11 @@ def ticks_ms() -> int:
 def sleep_ms(ms: int):
     """Return an awaitable that ends after ``ms``."""
     return asyncio.sleep(ms / 1000)
+
+
+def print_exception(e: BaseException, file) -> None:
+    """Print a traceback as ``sys.print_exception`` does."""
+    traceback.print_exception(e, file=file)
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
