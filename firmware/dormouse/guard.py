@@ -238,7 +238,7 @@ async def watch(client) -> None:
     """
     seen = None
     while True:
-        now = client.session.heard, client.error, client.connected
+        now = getattr(client.session, "heard", 0), client.error, client.connected
         if now != seen:
             seen = now
             feed()
@@ -297,7 +297,7 @@ def run(make, config: dict, store=open_store, update=None) -> None:
         else:
             # The next boot will not know of it: help has to come now, or never.
             if sys.implementation.name == "micropython":
-                asyncio.new_event_loop()  # what the application left there is not to go on
+                _drop_tasks()
             feed()
             asyncio.run(_visit(g, update))
         g.sleep(s)
@@ -307,6 +307,18 @@ def run(make, config: dict, store=open_store, update=None) -> None:
         deepsleep(_SAFE * 1000)
     finally:
         release()
+
+
+def _drop_tasks():
+    # What the application left running is not to go on. (asyncio.new_event_loop would make a queue
+    # that stream.py does not know.)
+    from asyncio.core import _io_queue, _task_queue
+
+    while _task_queue.peek():
+        _task_queue.pop()
+    for _, _, stream in list(_io_queue.map.values()):
+        _io_queue._dequeue(stream)
+    gc.collect()
 
 
 def _tell(e):

@@ -1,11 +1,13 @@
-"""A node under guard that does what its configuration says, badly.
+"""A node under guard that does what its configuration says, well or badly.
 
-    "do": in which boot ("1", "2", ... or "*") what: "raise", "make", "loop" (an endless loop),
-          "memory", "exit", "secret" (an error with a text that is no ASCII)
+``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
+loop, wait, lookup. ``network``: with the board's, which can be slow. ``plain``: without guard. ``kind``: of store, "unopened" or "unwritable".
+``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
 import asyncio
 import json
+import time
 
 import dormouse.guard as guard
 from dormouse.safe import make_client
@@ -19,16 +21,15 @@ class Device:
     def __init__(self, config, store, log):
         self.log = log
         self.topic = config["topic"]
-        # The number of this boot; what the application writes in a normal wake.
-        if config.get("number", True):
-            boot = int.from_bytes((store and store.data.get(16)) or b"\0", "big") + 1
-            store.save({16: bytes((boot,))})
-        else:
-            boot = 0
-        self.boot = boot
-        todo = config.get("do", {})
-        self.todo = todo.get(str(boot)) or todo.get("*")
-        if self.todo == "make":
+        self.boot = 0
+        if config.get("count", True):
+            self.boot = int.from_bytes(store.data.get(16) or b"\0", "big") + 1
+            store.save({16: bytes((self.boot,))})
+        if config.get("show"):
+            print("log", repr(log.text()))
+        do = config.get("do", {})
+        self.do = do.get(str(self.boot)) or do.get("*")
+        if self.do == "make":
             raise ValueError("no sensor")
         self.node = Node(
             make_client(config, store),
@@ -38,51 +39,74 @@ class Device:
             guard="network",
         )
 
-    async def run(self):
-        node = self.node
-        self.log("boot", self.boot, node.reason)
-        guard.feed()
-        if self.todo == "raise":
+    async def misbehave(self):
+        if self.do == "raise":
             raise OSError(5)
-        if self.todo == "text":
+        if self.do == "text":
             raise RuntimeError("\u00e4" * 200)
-        if self.todo == "memory":
-            x = []
-            while True:
-                x.append(bytearray(100000))
-        if self.todo == "loop":
+        if self.do == "memory":
+            raise MemoryError
+        if self.do == "loop":
             print("looping")
             while True:
                 pass
-        if self.todo == "wait":
+        if self.do == "wait":
             print("waiting")
             while True:
                 await asyncio.sleep(1)
+        if self.do == "lookup":
+            import socket
+
+            print("looking up")
+            socket.getaddrinfo("broker.home", 1883)
+            print("looked up")
+
+    async def run(self):
+        node = self.node
+        self.log("boot", self.boot, node.reason)
+        if config.get("network"):
+            import network
+
+            network.WLAN().active(True)
+            network.WLAN().connect("home", None)
+            while not network.WLAN().isconnected():
+                await asyncio.sleep(0.01)
+        guard.feed()
+        await self.misbehave()
         node.publish(self.topic + "/n", str(self.boot), 1)
         async for message in node.wake():
             guard.feed()
             self.log("command", str(message.payload, "utf-8"))
-            if message.payload == b"raise":
-                raise ValueError("command")
         self.log("error", repr(node.error))
         guard.end(node.error, node.publish)
         node.sleep()
 
 
-def store(config):
-    kind = config.get("store")
+def open_store(config):
+    kind = config.get("kind")
     if kind == "unopened":
         raise OSError(19)
-    s = guard.open_store(config)
+    store = guard.open_store(config)
     if kind == "unwritable":
+        write = store.write
 
         def broken(changes):
             if 8 in changes or 9 in changes:
                 raise OSError(28)
+            write(changes)
 
-        s.write = broken
-    return s
+        store.write = broken
+    return store
 
 
-guard.run(Device, config, store)
-print("returned")
+try:
+    if config.get("plain"):
+        asyncio.run(Device(config, open_store(config), print).run())
+    else:
+        guard.run(Device, config, open_store)
+except KeyboardInterrupt:
+    print("interrupted")
+    if "repl" not in config:
+        raise
+    time.sleep(config["repl"])
+    print("still here")
