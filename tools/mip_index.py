@@ -39,7 +39,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-mqtt5": (("dormouse-expiry",), ("packet5", "session5", "request", "convert")),
     "dormouse-store": (("dormouse",), ("store", "durable", "journal", "rtc", "nvs")),
     "dormouse-wifi": (("dormouse",), ("wifi",)),
-    "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("sleep",)),
+    "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("chip", "sleep")),
+    "dormouse-guard": (("dormouse-sleep",), ("log", "led", "guard", "safe")),
 }
 ALL = "dormouse-all"
 

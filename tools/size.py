@@ -24,10 +24,10 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
-SLEEPER = ("kinds", "store", "durable", "journal", "sleep")  # a node that sleeps loads as well
+SLEEPER = ("kinds", "store", "durable", "journal", "chip", "sleep")  # a node that sleeps loads as well
 FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
 # Loaded only by who imports it, or when it is needed.
-EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request", "convert")
+EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request", "convert", "log", "guard", "led", "safe")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
@@ -95,17 +95,25 @@ asyncio.run(main())
 """
 )
 
+# The same under guard.
+GUARDED = NODE.replace(
+    "    from dormouse import Client",
+    "    import dormouse.guard as guard\n    guard.Guard({}, guard.open_store)\n"
+    "    from dormouse import Client",
+)
+
 
 @dataclass
 class Size:
     """Bytes: of each .mpy file, of the heap after the import, of the heap when connected with one
-    subscription, of the heap of a node after a wake, of an MQTT 5 client as the first; the heap
-    without what asyncio and the built-in modules take."""
+    subscription, of the heap of a node after a wake, of the same under guard, of an MQTT 5 client
+    as the first; the heap without what asyncio and the built-in modules take."""
 
     mpy: dict[str, int]
     imported: int
     connected: int
     node: int
+    guarded: int
     five: int
 
     @property
@@ -154,9 +162,11 @@ def measure() -> Size:
         (folder / "board" / "put" / "config.json").write_text(" ".join(login))
         (folder / "node.py").write_text(NODE)
         (node,) = run(folder, str(BOARD), "--once", "board", "node.py")
+        (folder / "guarded.py").write_text(GUARDED)
+        (guarded,) = run(folder, str(BOARD), "--once", "board", "guarded.py")
         (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
         _, five = run(folder, "five.py", str(broker5.port), *login5)
-    return Size(mpy, imported, connected, node, five)
+    return Size(mpy, imported, connected, node, guarded, five)
 
 
 def run(folder: Path, *args: str) -> list[int]:
@@ -183,6 +193,7 @@ def rows(size: Size) -> list[tuple[str, int, str]]:
     out += [(f"{n}.mpy", size.mpy[n], "") for n in SLEEPER]
     out.append(("a node that sleeps, .mpy", size.sleeper, ""))
     out.append(("heap of such a node after a wake", size.node, ""))
+    out.append(("the same under guard, with a log", size.guarded, ""))
     out += [(f"{n}.mpy", size.mpy[n], "") for n in FIVE[1:]]
     out.append(("an MQTT 5 client, .mpy", size.core + sum(size.mpy[n] for n in FIVE), ""))
     out.append(("heap connected with MQTT 5, one subscription", size.five, ""))

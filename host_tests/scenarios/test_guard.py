@@ -244,8 +244,6 @@ def test_any_store(
     if kind == "full" and runtime is CPYTHON:
         pytest.skip("its flash is a folder, which is never full")
     node = board(chip, broker.port, do={"*": "raise"}, kind=kind, count=False, **SAFE)
-    if kind == "full":
-        node.put("filler", b"x" * 52_000)
     if kind == "corrupt":
         node.put("dormouse.journal", b"garbage")
     with Observer(broker, ("g/#", 1)) as observer:

@@ -1,7 +1,7 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup. ``network``: with the board's, which can be slow. ``plain``: without guard. ``kind``: of store, "unopened" or "unwritable".
+loop, wait, lookup. ``network``: with the board's, which can be slow. ``plain``: without guard. ``kind``: of store, "unopened", "unwritable" or "full".
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
@@ -87,6 +87,13 @@ def open_store(config):
     if kind == "unopened":
         raise OSError(19)
     store = guard.open_store(config)
+    if kind == "full":
+        try:
+            for n in range(32):  # blocks
+                with open("filler%d" % n, "wb") as f:
+                    f.write(bytes(1024))
+        except OSError as e:
+            print("full", e)
     if kind == "unwritable":
         write = store.write
 
