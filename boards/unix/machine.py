@@ -380,7 +380,7 @@ class _Mem32:
 
     def __getitem__(self, address):
         if not _ESP32 and address == 0x40058008:  # REASON: bit 0 TIMER, bit 1 FORCE
-            # deepsleep() ends in reset(): watchdog_reboot(0, SRAM_END, 0) in ports/rp2/modmachine.c,
+            # deepsleep() ends in reset(): watchdog_reboot(0, SRAM_END, 0), ports/rp2/modmachine.c,
             # which sets CTRL's TRIGGER (hardware_watchdog/watchdog.c), the forced reset.
             return {"power": 0, "wdt": 1}.get(state.hard_cause, 2)
         raise NotImplementedError("the simulated board has no register at 0x%x" % address)

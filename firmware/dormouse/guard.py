@@ -112,7 +112,7 @@ class Guard:
         except Exception as e:  # without one, nothing is counted, but nothing stops
             self.trouble = e
         self.log = Log(self.store)
-        state = self.store and self.store.data.get(_CRASHES) or b"\0"
+        state = (self.store and self.store.data.get(_CRASHES)) or b"\0"
         self.crashes = state[0]
         self.reason = str(state[1:], "utf-8")
         self.woken = wake_reason()

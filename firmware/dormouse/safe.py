@@ -3,7 +3,7 @@
 It needs nothing but config.json. It has a client id of its own, "<id>-safe", and so a session of
 its own: the application's commands wait at the broker, and its messages in the store.
 
-    <topic>/safe        out, retained: {"crashes": 5, "reason": "OSError(5,)"}; empty when it is over
+    <topic>/safe        out, retained: {"crashes": 5, "reason": "OSError(5,)"}; empty when over
     <topic>/log         out: the log, when asked for
     <topic>/safe/do     in, QoS 1: "log", or "restart": try the application again, at once
     <topic>/update/#    in: what ``update`` takes
@@ -14,7 +14,6 @@ import json
 from micropython import const
 
 from .client import Client
-from .packet import MQTTError
 from .sleep import Node
 from .store import Store
 

@@ -12,9 +12,7 @@ with open("config.json") as f:
 
 class Device:
     def __init__(self, config, store, log):
-        self.client = make_client(
-            config, None, backoff=tuple(config["backoff"]), max_packet=config.get("max_packet", 4096)
-        )
+        self.client = make_client(config, None, backoff=tuple(config["backoff"]))
 
     async def run(self):
         client = self.client
