@@ -1,13 +1,14 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup. ``network``: with the board's, which can be slow. ``plain``: without guard.
+loop, wait, lookup, stray. ``network``: with the board's, which can be slow. ``plain``: no guard.
 ``kind``: of store, "unopened", "unwritable" or "full".
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
 import asyncio
 import json
+import sys
 import time
 
 import dormouse.guard as guard
@@ -16,6 +17,13 @@ from dormouse.sleep import Node
 
 with open("config.json") as f:
     config = json.load(f)
+
+
+async def stray():
+    await asyncio.sleep(0)
+    print("stray")
+    while True:
+        pass
 
 
 class Device:
@@ -46,7 +54,14 @@ class Device:
         if self.do == "text":
             raise RuntimeError("\u00e4" * 200)
         if self.do == "memory":
-            raise MemoryError
+            if sys.implementation.name != "micropython":
+                raise MemoryError
+            pieces = []
+            while True:
+                pieces.append(bytearray(1000))
+        if self.do == "stray":
+            self.task = asyncio.create_task(stray())
+            raise OSError(5)
         if self.do == "loop":
             print("looping")
             while True:
@@ -89,12 +104,12 @@ def open_store(config):
         raise OSError(19)
     store = guard.open_store(config)
     if kind == "full":
-        try:
-            for n in range(32):  # blocks
+        for n in range(32):  # twice the blocks, for a failed write may leave one
+            try:
                 with open("filler%d" % n, "wb") as f:
                     f.write(bytes(1024))
-        except OSError as e:
-            print("full", e)
+            except OSError as e:
+                print("full", n, e)
     if kind == "unwritable":
         write = store.write
 
