@@ -344,9 +344,7 @@ class WDT:
     """
 
     _fed = 0
-    _timeout = 0
-    _enabled = False
-    _started = False
+    _run = None  # of the thread that watches; that of another WDT sees it and ends
 
     def __init__(self, id=0, timeout=5000):
         if id != 0:
@@ -355,23 +353,20 @@ class WDT:
             raise ValueError("WDT timeout too short")
         if not _ESP32 and timeout > 8388:
             raise ValueError("timeout exceeds 8388")
-        WDT._timeout = timeout
-        WDT._enabled = True
         self.feed()
-        if not WDT._started:
-            WDT._started = True
-            _thread.start_new_thread(_watch, ())
+        WDT._run = run = [timeout]
+        _thread.start_new_thread(_watch, (run,))
 
     def feed(self):
         WDT._fed = ticks_ms()
 
 
-def _watch():
-    while True:
-        left = WDT._timeout - ticks_diff(ticks_ms(), WDT._fed)
-        if left <= 0 and WDT._enabled:
+def _watch(run):
+    while WDT._run is run:
+        left = run[0] - ticks_diff(ticks_ms(), WDT._fed)
+        if left <= 0:
             _board.end("wdt")
-        _board.sleep(min(max(left, 1), 50) / 1000)  # it may get shorter meanwhile
+        _board.sleep(left / 1000)
 
 
 class _Mem32:
@@ -389,7 +384,7 @@ class _Mem32:
         # CTRL + 0x3000 clears bits (hw_clear_bits); bit 30 is ENABLE, as in watchdog_disable().
         if _ESP32 or address != 0x4005B000 or value != 1 << 30:
             raise NotImplementedError("the simulated board has no register at 0x%x" % address)
-        WDT._enabled = False
+        WDT._run = None
 
 
 mem32 = _Mem32()

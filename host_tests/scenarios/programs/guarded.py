@@ -2,7 +2,7 @@
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
 loop, wait, lookup, stray. ``network``: with the board's, which can be slow. ``plain``: no guard.
-``kind``: of store, "unopened", "unwritable" or "full".
+``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
@@ -45,7 +45,7 @@ class Device:
             config.get("period", 300),
             config.get("budget", 5000),
             ((self.topic + "/do/+", 2),),
-            guard="network",
+            guard=config.get("guard", "network"),
         )
 
     async def misbehave(self):
