@@ -42,8 +42,17 @@ if _ESP32:
 
 
 def deepsleep(*ms):
-    """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return."""
-    _board.end("deepsleep", _sleep_ms(ms))
+    """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return.
+
+    On RP2 a Timer that runs ends it early: it is lightsleep(), and then reset(); the timer's clock
+    goes on, and __wfi() ends with any interrupt (ports/rp2/modmachine.c).
+    """
+    ms = _sleep_ms(ms)
+    if not _ESP32:
+        for timer in list(_running):
+            left = max(ticks_diff(timer.due, ticks_ms()), 0)
+            ms = left if ms is None else min(ms, left)
+    _board.end("deepsleep", ms)
 
 
 def lightsleep(*ms):
@@ -293,6 +302,9 @@ else:
     signal.signal(signal.SIGUSR1, _run_due)
 
 
+_running = []  # Timers
+
+
 class Timer:
     """A virtual timer (id -1), or on ESP32 one of four."""
 
@@ -312,11 +324,16 @@ class Timer:
         if hard and _ESP32:
             raise ValueError("hard Timers are not implemented")
         us = 1000000 / freq if freq is not None else period * 1000000 // tick_hz
+        self.due = ticks_ms() + int(us / 1000)
+        if self not in _running:
+            _running.append(self)
         self._run = run = [callback]  # a new object: the thread of an earlier init sees it and ends
         _thread.start_new_thread(self._wait, (run, us / 1000, mode))
 
     def deinit(self):
         self._run = None
+        if self in _running:
+            _running.remove(self)
 
     def _wait(self, run, period, mode):
         began = ticks_ms()
@@ -328,7 +345,8 @@ class Timer:
             if self._run is not run:
                 return
             if mode == self.ONE_SHOT:
-                self._run = None
+                self.deinit()
+            self.due += int(period)
             if run[0]:
                 _Call(run[0], self).in_thread()
             if mode == self.ONE_SHOT:
