@@ -102,16 +102,18 @@ class Guard:
         global _this
         _this = self
         self.config = config
-        self.trouble = self.store = self.led = self.watchdog = None
+        self.store = self.led = self.watchdog = trouble = None
         limit = self.number("watchdog", 180)
         if limit > 0:
             self.watchdog = Watchdog(min(limit, _DAY))
         try:
             self.store = store(config)
-            self.trouble = self.store.warning
+            trouble = self.store.warning
         except Exception as e:  # without one, nothing is counted, but nothing stops
-            self.trouble = e
+            trouble = repr(e)
         self.log = Log(self.store)
+        if trouble:
+            self.log("trouble:", trouble, keep=True)
         state = (self.store and self.store.data.get(_CRASHES)) or b"\0"
         self.crashes = state[0]
         self.reason = str(state[1:], "utf-8")
@@ -127,9 +129,7 @@ class Guard:
                 if self.led.outlasts:
                     before.append(self.led.light)
         except Exception as e:
-            self.trouble = e
-        if self.trouble:
-            self.log("trouble:", repr(self.trouble), keep=True)
+            self.log("trouble:", repr(e))  # in each wake, so it is not to be saved in each
 
     def number(self, name, default):
         """Return a setting, whatever is there in its place."""
