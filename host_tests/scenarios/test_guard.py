@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from conftest import PROGRAMS
 from harness.board import Board, End
-from harness.brokers import MosquittoBroker
+from harness.brokers import AmqttBroker, MosquittoBroker
 from harness.chaos import ChaosProxy
 from harness.observer import Observer
 from harness.peer import ScriptedPeer
@@ -220,6 +220,21 @@ def test_safe_mode(board: Callable[..., Board], broker: MosquittoBroker, chip: s
         run(node)
         observer.wait("g/n", "5")
         assert not observer.payloads("g/safe")
+
+
+def test_safe_mode_amqtt(board: Callable[..., Board]) -> None:
+    """At another broker, with user name and password."""
+    with AmqttBroker() as broker, Observer(broker, ("g/#", 1)) as observer:
+        login = {"username": broker.username, "password": broker.password}
+        node = board("esp32", broker.port, do={"2": "raise", "3": "raise"}, **SAFE, **login)
+        run(node, 4)
+        assert json.loads(first(observer, "g/safe"))["crashes"] == 2
+        observer.publish("g/safe/do", "log", 1)
+        run(node)
+        log = first(observer, "g/log")
+        assert "crash 2" in log and broker.password not in log
+        observer.publish("g/safe/do", "restart", 1)
+        assert run(node, 2)[1].lines[-1] == "error None"
 
 
 @CHIPS
