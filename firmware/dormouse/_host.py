@@ -9,6 +9,7 @@ import ssl
 import sys
 import tempfile
 import time
+import traceback
 import types
 from collections.abc import Callable
 
@@ -26,6 +27,11 @@ def ticks_ms() -> int:
 def sleep_ms(ms: int):
     """Return an awaitable that ends after ``ms``."""
     return asyncio.sleep(ms / 1000)
+
+
+def print_exception(e: BaseException, file) -> None:
+    """Print a traceback as ``sys.print_exception`` does."""
+    traceback.print_exception(e, file=file)
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

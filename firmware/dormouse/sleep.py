@@ -12,6 +12,7 @@ from time import gmtime, time, time_ns
 
 from micropython import const
 
+from .chip import before, deepsleep, wake_reason
 from .durable import CLEAN
 from .packet import MQTTError
 from .session import ConnectionLost
@@ -37,22 +38,6 @@ _STRIKES = const(2)  # bursts in vain, in as many wakes, that the careful order 
 _AGAIN = const(50)  # wakes in the careful order until a burst is tried again
 _EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports begins
 _SET = const(1700000000)  # a clock that says less was never set
-
-
-def wake_reason() -> str:
-    """Return why the chip started: "timer" or "pin" after deep sleep, else "power", "watchdog" or
-    "reset". RP2 cannot tell the end of a deep sleep from a reset: "reset"."""
-    import machine
-
-    cause = machine.reset_cause()
-    if cause == machine.PWRON_RESET:
-        return "power"
-    if not hasattr(machine, "DEEPSLEEP_RESET"):
-        return "reset"
-    if cause == machine.DEEPSLEEP_RESET:
-        woken_by = machine.wake_reason()  # type: ignore[attr-defined]  # not on RP2
-        return "timer" if woken_by == machine.TIMER_WAKE else "pin"  # type: ignore[attr-defined]
-    return "watchdog" if cause == machine.WDT_RESET else "reset"
 
 
 def sleep_budget(session, now: int, planned: int) -> int:
@@ -84,7 +69,9 @@ class Node:
     ``jitter``: s, added at random to each sleep. ``max_messages``, ``max_bytes``: what a wake takes
     in of what the broker has queued; the rest waits there. ``expiry``: s, how long the broker keeps
     the session, if known. ``backoff``: wakes without trying to connect, at most, after many in
-    vain. ``guard``: False if the chip is not to be put to sleep by force.
+    vain. ``guard``: whether the chip is put to sleep by force 1 s after the budget: True whatever
+    holds it up, "network" only what blocks in joining and in a name lookup (for a program whose own
+    hangs are a watchdog's, see ``guard``), False never.
 
     ``error``: why the last wake was not complete, or None. ``reason``: what ``wake_reason`` says.
 
@@ -157,6 +144,9 @@ class Node:
         self.phase = crc32(name) % self.period if clock else None
         self.away = away
         self.reason = wake_reason()
+        self.guard = guard
+        self.timer = None
+        self.ip = ""  # the broker's address; None while the network is asked, which may block
         # Woken before the point: this wake is the one that was planned for it.
         self.early = self.reason == "timer" and clock
         self.address = client.address
@@ -195,8 +185,6 @@ class Node:
         End the loop over ``wake`` first, or ``await close()``: without DISCONNECT the broker
         announces the node's death, its will.
         """
-        from machine import deepsleep
-
         try:
             self.session.save()
             if self.wifi:
@@ -210,17 +198,17 @@ class Node:
         import machine
 
         def sleep(timer):
-            try:
-                if self.wifi and timer:
-                    self.wifi.off()  # RP2's radio would stay on
-            finally:
-                machine.deepsleep(self.next_wake())
+            if self.guard is True or (self.guard and self.ip is None):
+                try:
+                    if self.wifi and timer:
+                        self.wifi.off()  # RP2's radio would stay on
+                finally:
+                    deepsleep(self.next_wake())
 
         ms = self.budget + _GUARD
-        if sys.platform == "rp2":  # its callbacks run while the port waits for the network
-            self.timer = machine.Timer(-1, mode=machine.Timer.ONE_SHOT, period=ms, callback=sleep)
-        else:  # ESP32's do not (MicroPython issue 9713), but threads do
-            import _thread
+        before.append(self._unguard)
+        if hasattr(machine, "DEEPSLEEP_RESET"):  # ESP32's callbacks do not run while the port
+            import _thread  # waits for the network (MicroPython issue 9713), but threads do
             from time import sleep as wait
 
             def watch():
@@ -228,6 +216,13 @@ class Node:
                 sleep(None)
 
             _thread.start_new_thread(watch, ())
+        else:
+            self.timer = machine.Timer(-1, mode=machine.Timer.ONE_SHOT, period=ms, callback=sleep)
+
+    def _unguard(self):
+        self.guard = False
+        if self.timer:
+            self.timer.deinit()
 
     # --- a wake
 
@@ -449,6 +444,7 @@ class Node:
 
     async def _connect(self, ip):
         host, port, tls = self.address
+        self.ip = ip
         self.ip = ip or _lookup(host, port)
         self.client.address = self.ip, port, tls, host
         await self.client.connect()

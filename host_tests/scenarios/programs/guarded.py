@@ -1,0 +1,135 @@
+"""A node under guard that does what its configuration says, well or badly.
+
+``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
+loop, wait, lookup, stray. ``network``: with the board's, which can be slow. ``plain``: no guard.
+``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
+``repl``: s in which somebody is at the REPL after a Ctrl-C.
+"""
+
+import asyncio
+import json
+import sys
+import time
+
+import dormouse.guard as guard
+from dormouse.safe import make_client
+from dormouse.sleep import Node
+
+with open("config.json") as f:
+    config = json.load(f)
+
+
+async def stray():
+    await asyncio.sleep(0)
+    print("stray")
+    while True:
+        pass
+
+
+class Device:
+    def __init__(self, config, store, log):
+        self.log = log
+        self.topic = config["topic"]
+        self.boot = 0
+        if config.get("count", True):
+            self.boot = int.from_bytes(store.data.get(16) or b"\0", "big") + 1
+            store.save({16: bytes((self.boot,))})
+        if config.get("show"):
+            print("log", repr(log.text()))
+        do = config.get("do", {})
+        self.do = do.get(str(self.boot)) or do.get("*")
+        if self.do == "make":
+            raise ValueError("no sensor")
+        self.node = Node(
+            make_client(config, store),
+            config.get("period", 300),
+            config.get("budget", 5000),
+            ((self.topic + "/do/+", 2),),
+            guard=config.get("guard", "network"),
+        )
+
+    async def misbehave(self):
+        if self.do == "raise":
+            raise OSError(5)
+        if self.do == "text":
+            raise RuntimeError("\u00e4" * 200)
+        if self.do == "memory":
+            if sys.implementation.name != "micropython":
+                raise MemoryError
+            pieces = []
+            while True:
+                pieces.append(bytearray(1000))
+        if self.do == "stray":
+            self.task = asyncio.create_task(stray())
+            raise OSError(5)
+        if self.do == "loop":
+            print("looping")
+            while True:
+                pass
+        if self.do == "wait":
+            print("waiting")
+            while True:
+                await asyncio.sleep(1)
+        if self.do == "lookup":
+            import socket
+
+            print("looking up")
+            socket.getaddrinfo("broker.home", 1883)
+            print("looked up")
+
+    async def run(self):
+        node = self.node
+        self.log("boot", self.boot, node.reason)
+        if config.get("network"):
+            import network
+
+            network.WLAN().active(True)
+            network.WLAN().connect("home", None)
+            while not network.WLAN().isconnected():
+                await asyncio.sleep(0.01)
+        guard.feed()
+        await self.misbehave()
+        node.publish(self.topic + "/n", str(self.boot), 1)
+        async for message in node.wake():
+            guard.feed()
+            self.log("command", str(message.payload, "utf-8"))
+        self.log("error", repr(node.error))
+        guard.end(node.error, node.publish)
+        node.sleep()
+
+
+def open_store(config):
+    kind = config.get("kind")
+    if kind == "unopened":
+        raise OSError(19)
+    store = guard.open_store(config)
+    if kind == "full":
+        for n in range(32):  # twice the blocks, for a failed write may leave one
+            try:
+                with open("filler%d" % n, "wb") as f:
+                    f.write(bytes(1024))
+            except OSError as e:
+                print("full", n, e)
+    if kind == "unwritable":
+        write = store.write
+
+        def broken(changes):
+            if 8 in changes or 9 in changes:
+                raise OSError(28)
+            write(changes)
+
+        store.write = broken
+    return store
+
+
+try:
+    if config.get("plain"):
+        asyncio.run(Device(config, open_store(config), print).run())
+    else:
+        guard.run(Device, config, open_store)
+except KeyboardInterrupt:
+    print("interrupted")
+    if "repl" not in config:
+        raise
+    time.sleep(config["repl"])
+    print("still here")

@@ -1,0 +1,415 @@
+"""A node that cannot be lost: dormouse.guard on the simulated board, on both types of chip."""
+
+import ast
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROGRAMS
+from harness.board import Board, End
+from harness.brokers import AmqttBroker, MosquittoBroker
+from harness.chaos import ChaosProxy
+from harness.observer import Observer
+from harness.peer import ScriptedPeer
+from harness.runtimes import CPYTHON, Runtime
+
+PERIOD = 300
+SAFE = {"crashes": 2, "retry": 0}  # safe mode after two crashes, and never by chance left again
+CHIPS = pytest.mark.parametrize("chip", ["esp32", "rp2"])
+
+
+@pytest.fixture
+def board(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., Board]]:
+    """Return a function that makes a board of a type with programs/guarded.py and its config."""
+    with ExitStack() as stack:
+
+        def make(
+            chip: str, port: int, program: str = "guarded", name: str = "board", **config: Any
+        ) -> Board:
+            base = {"host": "127.0.0.1", "port": port, "client_id": "n", "topic": "g"}
+            config = {**base, "period": PERIOD, **config}
+            files = {"config.json": config}
+            main = PROGRAMS / f"{program}.py"
+            return stack.enter_context(Board(runtime, tmp_path / name, main, files, type=chip))
+
+        yield make
+
+
+@pytest.fixture
+def broker(mosquitto: Callable[..., MosquittoBroker]) -> MosquittoBroker:
+    return mosquitto(persistence=True)
+
+
+def change(board: Board, **config: Any) -> None:
+    board.put("config.json", json.loads(board.read("config.json")) | config)
+
+
+def crash(end: End) -> str:
+    """Return the line that counted a crash in this boot, or ""."""
+    return next((line for line in end.lines if line.startswith("crash ")), "")
+
+
+def run(board: Board, wakes: int = 1) -> list[End]:
+    return board.run(wakes, 30)
+
+
+def first(observer: Observer, topic: str) -> str:
+    """Wait for a message at a topic; return the payload of the first one there."""
+    deadline = time.monotonic() + 10
+    while not observer.payloads(topic):
+        assert time.monotonic() < deadline, observer.messages
+        time.sleep(0.01)
+    return observer.payloads(topic)[0]
+
+
+def kept_log(end: End) -> str:
+    """Return what the application saw as its log when it began."""
+    line = next(line for line in end.lines if line.startswith("log "))
+    return ast.literal_eval(line[4:]).decode("utf-8", "replace")
+
+
+# --- crashes
+
+
+@CHIPS
+def test_crash(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """It is counted and logged; the chip sleeps, longer each time; a good wake ends that."""
+    node = board(chip, broker.port, do={"2": "raise", "3": "text", "4": "memory"}, show=True)
+    assert run(node)[0].lines[-1] == "error None"
+    sleeps = []
+    for n in (1, 2, 3):
+        end = run(node)[0]
+        assert crash(end).startswith(f"crash {n} ")
+        sleeps.append(end.sleep_ms)
+    assert sleeps == [10_000, 20_000, 40_000]
+    end = run(node)[0]
+    log = kept_log(end)
+    assert "guarded.py" in log and "MemoryError" in log and "crash 3" in log
+    assert "Traceback" not in log  # only its last lines
+    assert end.lines[-2:] == ["error None", "well again"]
+    change(node, do={"*": "raise"})
+    end = run(node)[0]
+    assert crash(end).startswith("crash 1 ") and end.sleep_ms == 10_000
+    assert "OSError" in end.lines[-1]
+
+
+@CHIPS
+def test_delay_grows_to_the_period(board: Callable[..., Board], chip: str) -> None:
+    node = board(chip, 1, do={"*": "make"}, period=45, crashes=9, count=False)
+    # A person may be there: the first boot gives them time.
+    end = run(node)[0]
+    assert end.main_ms > 5000 and "Ctrl-C" in end.lines[-1]
+    assert "no sensor" in end.lines[-2]
+    ends = run(node, 4)
+    assert [e.sleep_ms for e in ends] == [20_000, 40_000, 45_000, 45_000]
+    assert all(e.main_ms < 3000 for e in ends)
+
+
+@CHIPS
+def test_a_normal_wake_writes_no_more(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    wear = []
+    for plain in (True, False):
+        node = board(chip, broker.port, name=str(plain), client_id=f"n{plain:d}", plain=plain)
+        wear.append([(e.written, e.writes, e.erases) for e in run(node, 6)])
+    assert wear[0] == wear[1]
+
+
+@CHIPS
+def test_hang(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """An endless loop: the watchdog resets, which is a crash, though RP2 resets to sleep, too."""
+    node = board(chip, broker.port, do={"2": "loop"}, watchdog=3, budget=1000)
+    run(node)
+    hung, after, good = run(node, 2)
+    assert hung.reason == "wdt" and 3000 <= hung.main_ms < 15_000
+    assert crash(after) == "crash 1 watchdog" and after.sleep_ms == 10_000
+    assert good.lines[-1] == "well again"
+    assert not any(crash(e) for e in run(node, 2))
+
+
+@CHIPS
+def test_long_lookup(board: Callable[..., Board], chip: str) -> None:
+    """A lookup may take longer than RP2's hardware waits; the wake's end is no crash."""
+    node = board(chip, 1, do={"*": "lookup"}, watchdog=60, network=True, budget=20_000)
+    (node.folder / "network.json").write_text(json.dumps({"dns_ms": 9500}))
+    end = run(node)[0]
+    assert "looking up" in end.lines and end.main_ms > 9000
+    assert not crash(end) and end.sleep_ms > 60_000
+
+
+def test_lookup_that_hangs(board: Callable[..., Board]) -> None:
+    """One outside a wake that takes too long is a hang."""
+    node = board("esp32", 1, do={"*": "lookup"}, watchdog=1, network=True)
+    (node.folder / "network.json").write_text(json.dumps({"dns_ms": 9500}))
+    node.power_on()
+    end = node.wait_end(20)
+    assert end.reason == "wdt" and end.main_ms < 5000
+
+
+@CHIPS
+def test_lookup_in_the_wake(board: Callable[..., Board], chip: str) -> None:
+    """A name server that does not answer ends a wake, by force, and is no crash."""
+    node = board(chip, 1, network=True, host="broker.home", budget=500)
+    (node.folder / "network.json").write_text(json.dumps({"dns_ms": 9500}))
+    end = run(node)[0]
+    assert 1400 <= end.main_ms < 5000 and end.sleep_ms > 60_000 and not crash(end)
+
+
+@CHIPS
+@pytest.mark.parametrize("do", ["loop", "wait", "crash"])
+def test_ctrl_c(board: Callable[..., Board], runtime: Runtime, chip: str, do: str) -> None:
+    """It is no crash, and neither watchdog nor wake end the REPL."""
+    todo, line = {
+        "loop": ("loop", "looping"),
+        "wait": ("wait", "waiting"),
+        "crash": ("raise", "asleep in"),
+    }[do]
+    limit = 6 if do == "crash" else 1
+    repl = limit + (9.5 if chip == "rp2" else 1)  # s after which the watchdog would have ended it
+    node = board(chip, 1, do={"*": todo}, watchdog=limit, repl=repl, budget=500, guard=do == "wait")
+    device = node.power_on()
+    node.wait_line(line, 10)
+    os.kill(device.pid, signal.SIGINT)
+    if runtime is CPYTHON and do == "loop":
+        time.sleep(0.2)
+        os.kill(device.pid, signal.SIGINT)  # its asyncio takes the first for a cancellation
+    began = time.monotonic()
+    end = node.wait_end(30)
+    assert time.monotonic() - began > repl
+    assert end.reason == "exit" and end.lines[-2:] == ["interrupted", "still here"]
+    assert bool(crash(end)) == (do == "crash")
+
+
+# --- safe mode
+
+
+@CHIPS
+def test_safe_mode(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """After crashes in a row the node can still be reached; then the application goes on, with
+    the commands that waited for it."""
+    node = board(chip, broker.port, do={"2": "raise", "3": "raise"}, **SAFE)
+    run(node, 3)
+    with Observer(broker, ("g/#", 1)) as observer:
+        observer.publish("g/do/x", "kept", 2)
+        end = run(node)[0]
+        assert end.sleep_ms > 60_000 and not end.written  # no flash is worn
+        assert not any(line.startswith("boot") for line in end.lines)
+        state = json.loads(first(observer, "g/safe"))
+        assert state["crashes"] == 2 and "OSError" in state["reason"]
+        observer.publish("g/safe/do", "log", 1)
+        observer.publish("g/safe/do", "nonsense", 1)
+        run(node)
+        assert "crash 2" in first(observer, "g/log")
+    with Observer(broker, ("g/safe", 1)) as observer:
+        assert json.loads(first(observer, "g/safe"))["crashes"] == 2  # retained
+        observer.publish("g/safe/do", "restart", 1)
+        end = run(node)[0]
+        assert "restart" in end.lines and end.sleep_ms <= 1000
+        observer.wait("g/safe", "")
+    end = run(node)[0]
+    assert "command kept" in end.lines and end.lines[-1] == "error None"
+    with Observer(broker, ("g/#", 1)) as observer:
+        run(node)
+        observer.wait("g/n", "5")
+        assert not observer.payloads("g/safe")
+
+
+def test_safe_mode_amqtt(board: Callable[..., Board]) -> None:
+    """At another broker, with user name and password."""
+    with AmqttBroker() as broker, Observer(broker, ("g/#", 1)) as observer:
+        login = {"username": broker.username, "password": broker.password}
+        node = board("esp32", broker.port, do={"2": "raise", "3": "raise"}, **SAFE, **login)
+        run(node, 4)
+        assert json.loads(first(observer, "g/safe"))["crashes"] == 2
+        observer.publish("g/safe/do", "log", 1)
+        run(node)
+        log = first(observer, "g/log")
+        assert "crash 2" in log and broker.password not in log
+        observer.publish("g/safe/do", "restart", 1)
+        assert run(node, 2)[1].lines[-1] == "error None"
+
+
+@CHIPS
+def test_a_try_by_chance(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """What was broken may be whole again: then nobody has to come."""
+    node = board(chip, broker.port, do={"2": "raise", "3": "raise"}, crashes=2, retry=1)
+    run(node, 3)
+    with Observer(broker, ("g/safe", 1)) as observer:
+        change(node, retry=0)
+        run(node)
+        first(observer, "g/safe")
+        change(node, retry=1)
+        end = run(node)[0]
+        assert "boot 4 timer" in end.lines or "boot 4 reset" in end.lines
+        assert end.lines[-1] == "well again"
+        run(node)
+        observer.wait("g/safe", "")
+    change(node, retry=8, do={"*": "raise"})
+    ends = run(node, 40)
+    tries = [bool(crash(e)) for e in ends[2:]]
+    assert 0 < sum(tries) < 20
+    assert all(e.sleep_ms == PERIOD * 1000 for e in ends[2:] if crash(e))
+
+
+@CHIPS
+@pytest.mark.parametrize("kind", ["unopened", "unwritable", "full", "corrupt"])
+def test_any_store(
+    board: Callable[..., Board], broker: MosquittoBroker, runtime: Runtime, chip: str, kind: str
+) -> None:
+    """Where a crash cannot be counted the node is there for help at once."""
+    if kind == "full" and runtime is CPYTHON:
+        pytest.skip("its flash is a folder, which is never full")
+    node = board(chip, broker.port, do={"*": "raise"}, kind=kind, count=False, **SAFE)
+    if kind == "corrupt":
+        node.put("dormouse.journal", b"garbage")
+    # RP2's littlefs has files of up to 512 bytes in its directory, where there still is room.
+    counted = kind == "corrupt" or (kind == "full" and chip == "rp2")
+    with Observer(broker, ("g/#", 1)) as observer:
+        end = run(node)[0]
+        assert crash(end)
+        assert (end.sleep_ms == 10_000) == counted
+        assert any(line.startswith("trouble: ") for line in end.lines) == (
+            kind in ("corrupt", "unopened")
+        )
+        if counted:
+            run(node, 2)
+        state = json.loads(first(observer, "g/safe"))
+        assert state["crashes"] == 1 + counted
+        observer.publish("g/safe/do", "log", 1)
+        assert bool(crash(run(node)[0])) != counted or kind == "full"
+        assert f"crash {1 + counted}" in first(observer, "g/log")
+
+
+def test_what_the_application_left(
+    board: Callable[..., Board], broker: MosquittoBroker, runtime: Runtime
+) -> None:
+    """Its tasks do not go on in the safe mode that follows at once."""
+    node = board("esp32", broker.port, do={"*": "stray"}, kind="unwritable", count=False)
+    with Observer(broker, ("g/#", 1)) as observer:
+        assert run(node)[0].reason == "deepsleep"
+        first(observer, "g/safe")
+    assert "stray" not in node.lines
+
+
+def test_any_settings(board: Callable[..., Board], broker: MosquittoBroker) -> None:
+    """Settings that are nonsense do not keep the node from being reached."""
+    wrong = {
+        "retry": 0,
+        "period": "5 min",
+        "crashes": None,
+        "watchdog": 1e12,
+        "led": {},
+        "safe_period": [],
+    }
+    node = board("rp2", broker.port, do={}, **wrong)
+    ends = run(node, 7)
+    assert [bool(crash(e)) for e in ends[:5]] == [True] * 5
+    assert any(line.startswith("trouble: KeyError") for line in ends[0].lines)
+    assert any(e.lines and e.lines[-1].startswith("safe mode: 5") for e in ends[5:])
+
+
+# --- power cuts
+
+
+@CHIPS
+def test_power_cuts(board: Callable[..., Board], chip: str) -> None:
+    """Cut at any byte of a crash's record: it is counted or not, and the node starts."""
+    node = board(chip, 1, do={"*": "make"}, count=False, period=3600)
+    ends = run(node)
+    whole = node.copy(node.folder.parent / "whole")
+    with whole:
+        total = run(whole)[0].written
+        assert total > 100
+    seen = set()
+    for count in [*range(0, total, total // 11), total]:
+        with node.copy(node.folder.parent / f"cut{count}") as cut:
+            cut.flash_dies_after(count)
+            cut.wake()
+            end = cut.wait_end(20)
+            assert (end.reason == "flash_died") == (count < total)
+            assert crash(end).startswith("crash 2 ")
+            cut.cut_power()
+            line = cut.power_on().wait_line("crash", 10)
+            seen.add(line[:8])
+    assert ends[0].sleep_ms == 10_000
+    assert seen == {"crash 2 ", "crash 3 "}
+
+
+# --- the LED
+
+
+def blinks(node: Board, boot: int, pin: Any, on: int = 1) -> int:
+    """Return how often the LED went on in a boot, which has to leave it off."""
+    lines = map(json.loads, (node.folder / "pins.jsonl").read_text().splitlines())
+    values = [line["value"] for line in lines if line["boot"] == boot and line["pin"] == pin]
+    assert values[-1] == 1 - on
+    return values.count(on)
+
+
+@CHIPS
+def test_led(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """On while awake; it blinks for a person only, who is there when the power comes."""
+    node = board(chip, 1, led=2, crashes=1, retry=0)
+    run(node, 2)
+    assert (blinks(node, 1, 2), blinks(node, 2, 2)) == (1 + 3, 1)  # no broker
+    change(node, port=broker.port, led={"pin": "LED", "invert": True}, do={"*": "raise"})
+    node.cut_power()
+    run(node)  # crashes
+    assert blinks(node, 3, "LED", 0) == 1 + 5
+    run(node)  # safe mode
+    assert blinks(node, 4, "LED", 0) == 1
+    node.cut_power()
+    run(node)
+    assert blinks(node, 5, "LED", 0) == 1 + 5
+
+
+# --- a node that stays connected
+
+
+AWAKE = {"watchdog": 2, "keepalive": 1, "timeout": 1, "backoff": [0.02, 0.5]}
+
+
+@CHIPS
+def test_awake(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """No reset while it is idle, the broker is away or silent; one when the program hangs."""
+    with ChaosProxy(broker.port) as proxy, Observer(broker) as observer:
+        node = board(chip, proxy.port, "guarded_awake", **AWAKE)
+        limit = 2 + (9 if chip == "rp2" else 1)  # s after which a hang would have ended it
+        device = node.power_on()
+        node.wait_line("subscribed", 10)
+        quiet(node, limit)
+        proxy.refuse(how="closed")
+        proxy.cut_now()
+        quiet(node, limit)
+        proxy.refuse(False)
+        observer.publish("g/hang", "x", 1)  # its session keeps it
+        device.wait_line("hanging", 10)
+        assert node.wait_end(20).reason == "wdt"
+
+
+def quiet(node: Board, seconds: float) -> None:
+    """Nothing ends the boot for so long. (A wait, for that is what is to be seen.)"""
+    assert node.device
+    with pytest.raises(AssertionError, match="still running"):
+        node.device.wait_exit(seconds)
+
+
+@pytest.mark.parametrize("how", ["silent", "refused"])
+def test_awake_and_no_answer(board: Callable[..., Board], how: str) -> None:
+    """An attempt that ends is progress, though the broker says nothing, or is not there."""
+    with ScriptedPeer() as peer, socket.create_server(("127.0.0.1", 0)) as server:
+        port = peer.port if how == "silent" else server.getsockname()[1]
+        server.close()
+        node = board("esp32", port, "guarded_awake", **AWAKE)
+        node.power_on()
+        if how == "silent":
+            peer.accept(10)
+        quiet(node, 4)
