@@ -39,6 +39,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-mqtt5": (("dormouse-expiry",), ("packet5", "session5", "request", "convert")),
     "dormouse-store": (("dormouse",), ("store", "durable", "journal", "rtc", "nvs")),
     "dormouse-wifi": (("dormouse",), ("wifi",)),
+    "dormouse-ws": (("dormouse",), ("ws",)),
+    "dormouse-serial": (("dormouse",), ("serial",)),
     "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("sleep",)),
 }
 ALL = "dormouse-all"

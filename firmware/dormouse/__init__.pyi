@@ -33,6 +33,7 @@ class Client:
         timeout: float = 10,
         backoff: tuple[float, float] = (1, 60),
         auto_ack: bool = True,
+        stream: Any = ...,  # open_stream, read, write: ws.WebSocket, serial.Serial
         *,
         version: int = 4,  # 5: MQTT 5.0
         store: Store | None = None,
