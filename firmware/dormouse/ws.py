@@ -1,6 +1,6 @@
 """MQTT over WebSocket (section 6 of both standards, RFC 6455), and with ``tls`` secure WebSocket.
 
-    client = Client("broker.local", 9001, stream=WebSocket("/mqtt"))
+client = Client("broker.local", 9001, stream=WebSocket("/mqtt"))
 """
 
 import sys
@@ -103,9 +103,8 @@ class WebSocket:
             if (
                 first & 0x70
                 or n & 0x80
-                or (first < 0x80 or n > 125 or kind > 10)
-                if kind & 8
-                else kind != (0 if self._open else 2)
+                or (kind & 8 and (first < 0x80 or n > 125 or kind > 10))
+                or (kind < 8 and kind != (0 if self._open else 2))
             ):
                 self._why = 1003 if kind == 1 else 1002
                 raise FrameError(first)
