@@ -33,9 +33,9 @@ class Client:
     clean, keepalive (s), will, username, password, window, outbox, outbox_bytes, max_packet,
     inbox_bytes. ``client_id`` defaults to the chip's unique id where there is one. With a ``store``
     (see ``store.Store``; needs clean=False) the session survives a reset, and ``full`` says what a
-    publish without room does (see ``durable.DurableSession``). ``stream``: another way to the broker
-    than TCP and TLS, an object with ``open_stream``, ``read`` and ``write`` as the module
-    ``dormouse.stream`` has them: ``ws.WebSocket``, ``serial.Serial``.
+    publish without room does (see ``durable.DurableSession``). ``stream``: the way to the broker,
+    if not TCP or TLS: an object with ``open_stream``, ``read`` and ``write`` as the module
+    ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.
 
     ``connected`` (bool); ``error``: why the last connection ended.
 

@@ -171,7 +171,8 @@ class Broker(abc.ABC):
     """What every broker offers. A context manager that starts and stops it.
 
     `port` is set by the first `start` and kept over restarts; `tls_port`, `ws_port` and `wss_port`
-    are 0 without such a listener. Clients log in with `username` and `password` (None: anonymously).
+    are 0 without such a listener. Clients log in with `username` and `password` (None:
+    anonymously).
     """
 
     name: str

@@ -7,10 +7,12 @@ and messages means anything to MQTT [MQTT-6.0.0-2].
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+import queue
+from collections.abc import AsyncIterator, Iterable
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from .loop import call
@@ -29,20 +31,45 @@ async def _in_pieces(connection: ServerConnection, data: bytes) -> AsyncIterator
 
 
 class Gateway:
-    """The server. A context manager."""
+    """The server. A context manager.
 
-    def __init__(self, target_port: int) -> None:
+    statuses: of HTTP, with which it answers first. subprotocol: what it agrees to. text: it begins
+    with a message of text, which MQTT forbids.
+    """
+
+    def __init__(
+        self,
+        target_port: int,
+        statuses: Iterable[int] = (),
+        subprotocol: str | None = "mqtt",
+        text: bool = False,
+    ) -> None:
         self.target_port = target_port
-        self.refused: list[object] = []  # messages that were not binary
+        self.requests: list[Request] = []
+        self.codes: queue.Queue[int | None] = queue.Queue()  # with which the device closed
+        self._statuses = list(statuses)
+        self._subprotocol = subprotocol
+        self._text = text
         self._server: Server = call(self._open())
         self.port: int = next(iter(self._server.sockets)).getsockname()[1]
 
     async def _open(self) -> Server:
         return await serve(
-            self._connected, HOST, 0, subprotocols=[Subprotocol("mqtt")], compression=None
+            self._connected,
+            HOST,
+            0,
+            select_subprotocol=lambda *_: Subprotocol(self._subprotocol or "") or None,
+            process_request=self._answer,
+            compression=None,
         )
 
+    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.requests.append(request)
+        return connection.respond(self._statuses.pop(0), "no") if self._statuses else None
+
     async def _connected(self, connection: ServerConnection) -> None:
+        if self._text:
+            await connection.send("text")
         reader, writer = await asyncio.open_connection(HOST, self.target_port)
         up = asyncio.create_task(self._up(connection, writer))
         try:
@@ -65,13 +92,13 @@ class Gateway:
             connection.transport.abort()
         finally:
             await asyncio.gather(up, return_exceptions=True)
+            received = connection.protocol.close_rcvd
+            self.codes.put(received.code if received else None)
 
     async def _up(self, connection: ServerConnection, writer: asyncio.StreamWriter) -> None:
         try:
             async for message in connection:
-                if not isinstance(message, bytes):
-                    self.refused.append(message)
-                    break
+                assert isinstance(message, bytes), message
                 writer.write(message)
         finally:
             writer.close()

@@ -10,7 +10,6 @@ from harness.brokers import AmqttBroker, Broker, MosquittoBroker
 from harness.chaos import ChaosError, ChaosProxy
 from harness.observer import Observer
 
-
 # WebSocket everywhere with one broker; the others where something else could go wrong.
 pytestmark = pytest.mark.over("mosquitto over ws")
 EACH_WAY = pytest.mark.over("mosquitto over ws", "mosquitto over wss", "mosquitto over uart")
