@@ -78,11 +78,13 @@ class Line:
 
 
 class BridgedLine(Line):
-    """A line with the real bridge at its far end, which connects to a port of this machine."""
+    """A line with the real bridge at its far end, which connects to a port of this machine.
 
-    def __init__(self, port: int) -> None:
+    at: what the bridge is told to open, if not that end."""
+
+    def __init__(self, port: int, at: str | None = None) -> None:
         super().__init__()
-        argv = [sys.executable, str(BRIDGE), "--port", self.host, "--host", f"{HOST}:{port}"]
+        argv = [sys.executable, str(BRIDGE), "--port", at or self.host, "--host", f"{HOST}:{port}"]
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
