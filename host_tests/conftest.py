@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 from harness import runtimes
-from harness.brokers import AmqttBroker, Broker, MosquittoBroker
+from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
 from harness.certs import certificates
 from harness.chaos import ChaosProxy
 from harness.needs import missing, mosquitto_argv
@@ -24,18 +24,7 @@ def runtime(request: pytest.FixtureRequest) -> runtimes.Runtime:
     return chosen
 
 
-# Each broker, and the version of MQTT that the device speaks with it. amqtt has 3.1.1 only.
-BROKERS = {"amqtt": 4, "mosquitto": 4, "mosquitto, MQTT 5": 5}
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test each broker over TCP, and over what its marker ``over`` names."""
-    if "broker" in metafunc.fixturenames:
-        over = metafunc.definition.get_closest_marker("over")
-        metafunc.parametrize("broker", [*BROKERS, *(over.args if over else ())], indirect=True)
-
-
-@pytest.fixture
+@pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """Each broker, started; ``version`` is what the device is to speak, ``transport`` over what."""
     name, _, transport = request.param.partition(" over ")

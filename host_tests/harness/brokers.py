@@ -27,6 +27,10 @@ from .loop import call, loop
 HOST = "127.0.0.1"
 B = TypeVar("B", bound="Broker")
 
+# What the fixture ``broker`` starts, and the version of MQTT that the device speaks with it. amqtt
+# has 3.1.1 only. A name may go on with " over ws", wss or uart.
+BROKERS = {"amqtt": 4, "mosquitto": 4, "mosquitto, MQTT 5": 5}
+
 
 class BrokerFailure(Exception):
     """A broker does not start, stop or answer. The text has the end of its log."""

@@ -6,14 +6,22 @@ from pathlib import Path
 
 import pytest
 from harness import wire
-from harness.brokers import AmqttBroker, Broker, MosquittoBroker
+from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
 from harness.chaos import ChaosError, ChaosProxy
 from harness.observer import Observer
 
+
+def over(*names: str) -> pytest.MarkDecorator:
+    """Run a test with all brokers over TCP, and with these."""
+    return pytest.mark.parametrize("broker", [*BROKERS, *names], indirect=True)
+
+
 # WebSocket everywhere with one broker; the others where something else could go wrong.
-pytestmark = pytest.mark.over("mosquitto over ws")
-EACH_WAY = pytest.mark.over("mosquitto over ws", "mosquitto over wss", "mosquitto over uart")
-BOTH_BROKERS = pytest.mark.over(*EACH_WAY.args, "amqtt over ws")
+WS = over("mosquitto over ws")
+EACH_WAY = over("mosquitto over ws", "mosquitto over wss", "mosquitto over uart")
+BOTH_BROKERS = over(
+    "mosquitto over ws", "amqtt over ws", "mosquitto over wss", "mosquitto over uart"
+)
 
 
 @pytest.fixture
@@ -49,6 +57,7 @@ def test_publish(start, broker: Broker, account: dict, observe) -> None:
         assert observer.payloads(f"t/{qos}") == [f"{n}" for n in range(20)]
 
 
+@WS
 @pytest.mark.mqtt311("MQTT-3.3.1-8", "MQTT-3.3.1-9")
 def test_retained(start, broker: Broker, account: dict, observe) -> None:
     device = start("publish", broker.entry, account, messages=[["t/r", "kept", 1, True]])
@@ -84,6 +93,7 @@ def test_receive(start, broker: Broker, account: dict, observe) -> None:
     assert not any(topic == "other" for topic, _, _ in got)
 
 
+@WS
 def test_unsubscribe(start, broker: Broker, account: dict, observe) -> None:
     observer = observe()
     device = start("unsubscribe", broker.entry, account)
@@ -95,6 +105,7 @@ def test_unsubscribe(start, broker: Broker, account: dict, observe) -> None:
     assert not any(line.startswith("got a") for line in device.lines)
 
 
+@WS
 def test_will(start, broker: Broker, account: dict, observe) -> None:
     observer = observe(("will", 1))
     will = ["will", "gone", 1, False]
@@ -107,6 +118,7 @@ def test_will(start, broker: Broker, account: dict, observe) -> None:
     assert observer.payloads("will") == ["second"]
 
 
+@WS
 def test_session_kept_while_away(
     start, broker: Broker, proxy: ChaosProxy, account: dict, observe
 ) -> None:
@@ -227,6 +239,7 @@ def handshake(broker: Broker) -> tuple[list[tuple[str, int]], int]:
     return out + [("down", n) for n in range(2 * (REPLY + down))], REPLY + down
 
 
+@WS
 def test_cut_at_each_byte_of_qos2(
     start, broker: Broker, proxy: ChaosProxy, account: dict, observe, tmp_path: Path
 ) -> None:
