@@ -7,7 +7,6 @@ import pty
 import select
 import subprocess
 import sys
-import termios
 import threading
 import tty
 
@@ -57,9 +56,9 @@ class Line:
             return b""
         return os.read(self._slaves[0], 4096)
 
-    def flush(self) -> None:
-        """Forget what came for a device that is no more."""
-        termios.tcflush(self._slaves[0], termios.TCIFLUSH)
+    def put(self, data: bytes) -> None:
+        """Let this wait for the device, as what is left of an old connection."""
+        os.write(self._masters[0], data)
 
     def close(self) -> None:
         """Take the line away. Closing twice is allowed."""

@@ -1,6 +1,7 @@
 """What only a WebSocket or a serial line does; all else of them is in test_brokers.py and
 test_handshakes.py, which run over them too."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from harness.runtimes import Runtime
 from play import acknowledge, connected
 
 WS = {"transport": "ws"}
+PROGRAMS = Path(__file__).parent / "programs"
 MESSAGE = [["t", "x", 1, False]]
 
 
@@ -85,7 +87,25 @@ def test_ws_with_paho_on_the_other_side(start, mosquitto: Callable[..., Mosquitt
         observer.wait("t", text)
 
 
-SLEEPER = Path(__file__).parent / "programs" / "sleeper.py"
+def test_uart_drops_what_is_left_of_an_old_connection(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """More than one read of it; the first attempt is the one that counts here."""
+    with BridgedLine(mosquitto().port) as line:
+        line.put(wire.connack(return_code=2) + wire.publish("t", bytes(300))[:200])
+        config = {"client": {"host": "", "client_id": "node"}, "messages": MESSAGE}
+        config |= {"uart": line.device}
+        config["client"] |= {"transport": "uart"}
+        file = tmp_path / "device.json"
+        file.write_text(json.dumps(config))
+        with runtime.start(PROGRAMS / "publish.py", str(file)) as device:
+            device.wait_line("published t 1", 10)
+            assert device.wait_exit(5) == 0
+            line.wait_said("closed by the broker", 5)
+            assert sum("connected to" in text for text in line.bridge.lines) == 1
+
+
+SLEEPER = PROGRAMS / "sleeper.py"
 
 
 @pytest.mark.parametrize("transport", ["ws", "uart"])

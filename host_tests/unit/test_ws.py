@@ -3,6 +3,7 @@
 What is right is said by the frames of the library websockets.
 """
 
+import asyncio
 from pathlib import Path
 
 import dormouse.ws as ws
@@ -123,3 +124,25 @@ def test_answers_of_all_kinds(start: int, end: int, noise: bytes) -> None:
         assert b.closed and error.code in range(1000)
     else:
         assert not b.closed
+
+
+class Slow(Below):
+    """Takes a piece, and lets others run before the next."""
+
+    async def write(self, stream: object, buf: memoryview) -> None:
+        for value in bytes(buf):
+            self.written += bytes([value])
+            await asyncio.sleep(0)
+
+
+def test_a_pong_waits_for_the_end_of_a_frame() -> None:
+    w, b, _ = opened(b"\x89\x02hi\x82\x01x")
+    slow = ws.below = Slow(b.data)
+
+    async def both() -> None:
+        await asyncio.gather(
+            w.write(slow, memoryview(bytes(50))), w.read(slow, memoryview(bytearray(9)))
+        )
+
+    asyncio.run(both())
+    assert unmasked(slow.written) == [(0x82, bytes(50)), (0x8A, b"hi")]
