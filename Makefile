@@ -16,7 +16,7 @@ dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
 .PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index \
-	provision console logs
+	provision console logs bridge
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
 
 logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PORT=
 	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+
+bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
+	@$(VENV_PYTHON) tools/bridge.py $(port) $(call given,host,HOST) $(ARGS)
 
 mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
 	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)

@@ -31,6 +31,8 @@ package(
         "reason.py",
         "request.py",
         "convert.py",
+        "ws.py",
+        "serial.py",
     ),
     opt=3,
 )

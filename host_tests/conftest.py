@@ -8,7 +8,8 @@ from contextlib import ExitStack
 
 import pytest
 from harness import runtimes
-from harness.brokers import AmqttBroker, Broker, MosquittoBroker
+from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
+from harness.certs import certificates
 from harness.chaos import ChaosProxy
 from harness.needs import missing, mosquitto_argv
 from harness.peer import ScriptedPeer
@@ -23,18 +24,21 @@ def runtime(request: pytest.FixtureRequest) -> runtimes.Runtime:
     return chosen
 
 
-# Each broker, and the version of MQTT that the device speaks with it. amqtt has 3.1.1 only.
-BROKERS = {"amqtt": 4, "mosquitto": 4, "mosquitto, MQTT 5": 5}
-
-
 @pytest.fixture(params=BROKERS)
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """Each broker, started; ``version`` is what the device is to speak."""
-    if request.param == "amqtt":
-        chosen: Broker = AmqttBroker()
+    """Each broker, started; ``version`` is what the device is to speak, ``transport`` over what."""
+    name, _, transport = request.param.partition(" over ")
+    if name == "amqtt":
+        chosen: Broker = AmqttBroker(websocket=transport == "ws")
     else:
-        chosen = MosquittoBroker(mosquitto_argv(), persistence=True)
-    chosen.version = BROKERS[request.param]
+        chosen = MosquittoBroker(
+            mosquitto_argv(),
+            persistence=True,
+            websocket=transport in ("ws", "wss"),
+            tls=certificates() if transport == "wss" else None,
+        )
+    chosen.version = BROKERS[name]
+    chosen.transport = transport or "tcp"
     with chosen:
         yield chosen
 
@@ -50,7 +54,7 @@ def mosquitto() -> Iterator[Callable[..., MosquittoBroker]]:
 @pytest.fixture
 def proxy(broker: Broker) -> Iterator[ChaosProxy]:
     """A proxy in front of the broker."""
-    with ChaosProxy(broker.port) as chosen:
+    with ChaosProxy(broker.entry) as chosen:
         yield chosen
 
 

@@ -40,6 +40,8 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-store": (("dormouse",), ("store", "durable", "journal", "rtc", "nvs")),
     "dormouse-wifi": (("dormouse",), ("wifi",)),
     "dormouse-tls": (("dormouse",), ("tls", "clock")),
+    "dormouse-ws": (("dormouse",), ("ws",)),
+    "dormouse-serial": (("dormouse",), ("serial",)),
     "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("chip", "sleep")),
     "dormouse-guard": (("dormouse-sleep",), ("log", "led", "guard", "safe")),
 }

@@ -27,7 +27,19 @@ CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 cli
 SLEEPER = ("kinds", "store", "durable", "journal", "chip", "sleep")  # a node that sleeps, too
 FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
 # Loaded only by who imports it, or when it is needed.
-EXTRA = ("router", "rtc", "nvs", "wifi", "tls", "clock", "reason", "request", "convert")
+EXTRA = (
+    "router",
+    "rtc",
+    "nvs",
+    "wifi",
+    "tls",
+    "clock",
+    "reason",
+    "request",
+    "convert",
+    "ws",
+    "serial",
+)
 GUARD = ("log", "guard", "led", "safe")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 

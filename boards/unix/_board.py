@@ -47,6 +47,7 @@ DEFAULTS = {
     "clock": "lost",  # without power; kept: as with a battery
     "drift_ppm": 0,  # a sleep of 1,000,000 ms takes this much longer than the chip believes
     "unique_id": None,  # hex; None: made from the folder's name
+    "uart": None,  # path of the terminal that stands for the serial line
     "timer": "always",  # vm: a callback waits while the interpreter is blocked (getaddrinfo)
 }
 # Where the clock starts. ESP32: system time 0, which MicroPython there calls 2000-01-01; RP2:

@@ -223,6 +223,67 @@ class Pin:
         self.value(0)
 
 
+class UART:
+    """The serial line: the terminal that board.json names. Not blocking, as with a timeout of 0.
+
+    On CPython it is a pair of StreamReader and StreamWriter, as ``dormouse.serial`` takes it there;
+    it is made where asyncio runs.
+    """
+
+    def __new__(cls, id, baudrate=9600, **options):
+        path = state.config["uart"]
+        if path is None:
+            raise ValueError("UART(%s) doesn't exist: board.json has no uart" % id)
+        return _terminal(path)
+
+
+if MICROPYTHON:
+
+    def _terminal(path):
+        # O_RDWR | O_NOCTTY | O_NONBLOCK
+        return open(_board._libc.func("i", "open", "si")(path, 0o4402), "r+b", 0)
+
+else:
+
+    def _terminal(path):
+        import asyncio
+        import os
+
+        fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+
+        def readable():
+            try:
+                data = os.read(fd, 4096)
+            except BlockingIOError:
+                return
+            reader.feed_data(data)
+
+        loop.add_reader(fd, readable)
+        return reader, _Writer(fd)
+
+    class _Writer:
+        """As much of a StreamWriter as is needed."""
+
+        def __init__(self, fd):
+            self.fd = fd
+            self.rest = b""
+
+        def write(self, data):
+            self.rest += data
+
+        async def drain(self):
+            import asyncio
+            import os
+
+            while self.rest:
+                try:
+                    self.rest = self.rest[os.write(self.fd, self.rest) :]
+                except BlockingIOError:
+                    await asyncio.sleep(0.001)
+
+
 # --- what comes while the program runs
 
 

@@ -1,4 +1,5 @@
-"""MicroPython's network module on the simulated board: Wi-Fi, and a script of what goes wrong.
+"""MicroPython's network module on the simulated board: Wi-Fi, a cable, and a script of what goes
+wrong.
 
 Names, numbers and behaviour are those of ports/esp32/network_wlan.c, or for a board of type rp2 of
 extmod/network_cyw43.c. In the board's folder (that of board.py, or $DORMOUSE_BOARD):
@@ -32,6 +33,8 @@ SCRIPT = {
     "silent": False,  # it is there and does not answer
     "wrong_password": False,
     "no_dhcp": False,
+    "cable_ms": 0,  # LAN and PPP, until there is an address
+    "unplugged": False,  # no cable
     "dns_ms": 0,  # a lookup of a name blocks that long
     "dns_fail": False,
     "type": None,  # esp32, rp2; None: that of board.json
@@ -397,11 +400,70 @@ class WLAN:
         raise ValueError("unknown config param")
 
 
+# --- a cable
+
+if _ESP32:
+    PHY_LAN8720 = 1
+
+
+class _Cable:
+    """An interface that needs no more than to be turned on. Its address is DHCP's, or the peer's.
+
+    ports/esp32/network_lan.c, network_ppp.c; both are in the firmware for ESP32 only.
+    """
+
+    started = None  # ticks; of whichever is on: a board of these tests has one
+
+    def _turn(self, on):
+        if on == (_Cable.started is not None):
+            return
+        _Cable.started = _ticks_ms() if on else None
+        _log("on" if on else "off", interface=type(self).__name__)
+
+    def isconnected(self):
+        script = _script()
+        if _Cable.started is None or script["unplugged"]:
+            return False
+        return _ticks_diff(_ticks_ms(), _Cable.started) >= script["cable_ms"]
+
+    def ifconfig(self):
+        return tuple(_script()["address"]) if self.isconnected() else _Radio.address
+
+
+if _ESP32:
+
+    class LAN(_Cable):
+        def __init__(
+            self, id=None, *, mdc, mdio, power=None, phy_addr, phy_type, ref_clk=None, **more
+        ):
+            if not 0 <= phy_addr < 32:
+                raise ValueError("invalid phy address")
+
+        def active(self, on=None):
+            if on is not None:
+                self._turn(bool(on))
+            return _Cable.started is not None
+
+    class PPP(_Cable):
+        def __init__(self, stream):
+            self.stream = stream
+
+        def connect(self, security=0, user=None, key=None):
+            self._turn(True)
+
+        def disconnect(self):
+            self._turn(False)
+
+
 # --- socket, as far as it needs a network
 
 import socket as _socket  # noqa: E402  (what follows takes its place)
 
 _getaddrinfo = _socket.getaddrinfo
+
+
+def _reachable():
+    return _Cable().isconnected() or _radio.reachable()
 
 
 def _numeric(host):
@@ -414,7 +476,7 @@ def getaddrinfo(host, *args, **options):
         script = _script()
         _log("dns", host=host)
         time.sleep(script["dns_ms"] / 1000)
-        if script["dns_fail"] or not _radio.reachable():
+        if script["dns_fail"] or not _reachable():
             raise OSError(NO_NAME)
         host = "127.0.0.1"
     return _getaddrinfo(host, *args, **options)
@@ -430,7 +492,7 @@ class _Socket:
         return getaddrinfo(*args)
 
     def socket(self, *args):
-        if not _radio.reachable():
+        if not _reachable():
             raise OSError(UNREACHABLE)
         return _socket.socket(*args)
 
@@ -446,7 +508,7 @@ def _install():
     connect = _socket.socket.connect
 
     def checked(self, address):
-        if isinstance(address, tuple) and not _radio.reachable():
+        if isinstance(address, tuple) and not _reachable():
             raise OSError(UNREACHABLE, "EHOSTUNREACH")
         return connect(self, address)
 

@@ -13,9 +13,11 @@ if sys.implementation.name == "micropython":
     from asyncio import sleep_ms
     from time import ticks_ms
 
-    from .stream import open_stream, read, write
+    import dormouse.stream as stream
 else:
-    from ._host import open_stream, read, sleep_ms, ticks_ms, write
+    import dormouse._host as stream
+
+    from ._host import sleep_ms, ticks_ms
 
 _UP = const(2)  # Session.state
 _CLOSED = const(4)
@@ -31,7 +33,9 @@ class Client:
     clean, keepalive (s), will, username, password, window, outbox, outbox_bytes, max_packet,
     inbox_bytes. ``client_id`` defaults to the chip's unique id where there is one. With a ``store``
     (see ``store.Store``; needs clean=False) the session survives a reset, and ``full`` says what a
-    publish without room does (see ``durable.DurableSession``).
+    publish without room does (see ``durable.DurableSession``). ``stream``: the way to the broker,
+    if not TCP or TLS: an object with ``open_stream``, ``read`` and ``write`` as the module
+    ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.
 
     ``connected`` (bool); ``error``: why the last connection ended.
 
@@ -47,6 +51,7 @@ class Client:
         timeout: float = 10,
         backoff: tuple = (1, 60),
         auto_ack: bool = True,
+        stream=stream,
         **options,
     ) -> None:
         if client_id is None:
@@ -76,6 +81,7 @@ class Client:
         self.timeout = timeout
         _, _ = self.backoff = backoff  # anything but two raises here, and not in the background
         self.auto_ack = auto_ack
+        self.stream = stream
         self.messages = self
         self.connected = False
         self.error = self._task = self._last = None
@@ -257,13 +263,15 @@ class Client:
         tasks = []
         close = None
         try:
-            stream, close = await asyncio.wait_for(open_stream(*self.address), self.timeout)
+            stream, close = await asyncio.wait_for(
+                self.stream.open_stream(*self.address), self.timeout
+            )
             rx = memoryview(bytearray(128))
             s.connect(ticks_ms())
             for part in (None, stream):
                 tasks.append(asyncio.create_task(self._pump(self._task, fault, part)))
             while True:
-                n = await read(stream, rx)
+                n = await self.stream.read(stream, rx)
                 if not n:
                     raise ConnectionLost("closed")
                 s.receive(rx[:n], ticks_ms())
@@ -297,7 +305,7 @@ class Client:
             while s.state != _CLOSED:
                 data = s.take(ticks_ms())
                 if data:
-                    await write(stream, data)
+                    await self.stream.write(stream, data)
                 else:
                     self._changed.clear()
                     await self._changed.wait()

@@ -445,7 +445,7 @@ class Node:
     async def _connect(self, ip):
         host, port, tls = self.address
         self.ip = ip
-        self.ip = ip or _lookup(host, port)
+        self.ip = ip or (host and _lookup(host, port))  # "": no network, a serial line
         self.client.address = self.ip, port, tls, host
         await self.client.connect()
 

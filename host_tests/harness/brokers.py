@@ -27,6 +27,10 @@ from .loop import call, loop
 HOST = "127.0.0.1"
 B = TypeVar("B", bound="Broker")
 
+# What the fixture ``broker`` starts, and the version of MQTT that the device speaks with it. amqtt
+# has 3.1.1 only. A name may go on with " over ws", wss or uart.
+BROKERS = {"amqtt": 4, "mosquitto": 4, "mosquitto, MQTT 5": 5}
+
 
 class BrokerFailure(Exception):
     """A broker does not start, stop or answer. The text has the end of its log."""
@@ -170,8 +174,9 @@ MOSQUITTO = replace(MOSQUITTO_PERSISTENT, forgets_sessions_on_restart=True)
 class Broker(abc.ABC):
     """What every broker offers. A context manager that starts and stops it.
 
-    `port` is set by the first `start` and kept over restarts; `tls_port` and `ws_port` are 0
-    without such a listener. Clients log in with `username` and `password` (None: anonymously).
+    `port` is set by the first `start` and kept over restarts; `tls_port`, `ws_port` and `wss_port`
+    are 0 without such a listener. Clients log in with `username` and `password` (None:
+    anonymously).
     """
 
     name: str
@@ -180,14 +185,21 @@ class Broker(abc.ABC):
     port = 0
     tls_port = 0
     ws_port = 0
+    wss_port = 0
     username: str | None = None
     password: str | None = None
     version = 4  # of MQTT, for the device of a test: 4 is 3.1.1
+    transport = "tcp"  # how the device of a test comes to it: ws, wss, uart
 
     @property
     @abc.abstractmethod
     def running(self) -> bool:
         """Whether it is started."""
+
+    @property
+    def entry(self) -> int:
+        """The port for the device of a test."""
+        return {"ws": self.ws_port, "wss": self.wss_port}.get(self.transport, self.port)
 
     @abc.abstractmethod
     def start(self) -> None:
@@ -500,12 +512,20 @@ class MosquittoBroker(Broker):
             ]
         if self._websocket:
             lines += [f"listener {self.ws_port} {HOST}", "protocol websockets"]
+        if self._websocket and self._tls is not None:
+            lines += [
+                f"listener {self.wss_port} {HOST}",
+                "protocol websockets",
+                f"certfile {self._tls.server.certificate_file}",
+                f"keyfile {self._tls.server.key_file}",
+            ]
         return lines
 
     def _pick_ports(self) -> None:
         self.port = free_port()
         self.tls_port = free_port() if self._tls is not None else 0
         self.ws_port = free_port() if self._websocket else 0
+        self.wss_port = free_port() if self._websocket and self._tls is not None else 0
 
     # --- Running ---
 

@@ -6,9 +6,22 @@ from pathlib import Path
 
 import pytest
 from harness import wire
-from harness.brokers import AmqttBroker, Broker, MosquittoBroker
+from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
 from harness.chaos import ChaosError, ChaosProxy
 from harness.observer import Observer
+
+
+def over(*names: str) -> pytest.MarkDecorator:
+    """Run a test with all brokers over TCP, and with these."""
+    return pytest.mark.parametrize("broker", [*BROKERS, *names], indirect=True)
+
+
+# WebSocket everywhere with one broker; the others where something else could go wrong.
+WS = over("mosquitto over ws")
+EACH_WAY = over("mosquitto over ws", "mosquitto over wss", "mosquitto over uart")
+BOTH_BROKERS = over(
+    "mosquitto over ws", "amqtt over ws", "mosquitto over wss", "mosquitto over uart"
+)
 
 
 @pytest.fixture
@@ -17,6 +30,10 @@ def account(broker: Broker) -> dict:
     account = {"username": broker.username, "password": broker.password}
     if broker.version == 5:
         account |= {"version": 5}
+    if broker.transport != "tcp":
+        account |= {"transport": broker.transport}
+    if broker.transport == "uart":  # only its keep-alive finds a cut in the middle of a packet
+        account |= {"keepalive": 1, "timeout": 1}
     return account
 
 
@@ -27,11 +44,12 @@ def observe(broker: Broker) -> Iterator[Callable[..., Observer]]:
         yield lambda *filters: stack.enter_context(Observer(broker, *filters))
 
 
+@BOTH_BROKERS
 @pytest.mark.mqtt311("MQTT-7.0.0-2")
 def test_publish(start, broker: Broker, account: dict, observe) -> None:
     observer = observe(("t/#", 2))
     messages = [[f"t/{qos}", f"{n}", qos, False] for n in range(20) for qos in (0, 1, 2)]
-    device = start("publish", broker.port, account, messages=messages)
+    device = start("publish", broker.entry, account, messages=messages)
     assert device.wait_exit(30) == 0
     observer.wait("t/2", "19")
     for qos in (0, 1, 2):
@@ -39,21 +57,23 @@ def test_publish(start, broker: Broker, account: dict, observe) -> None:
         assert observer.payloads(f"t/{qos}") == [f"{n}" for n in range(20)]
 
 
+@WS
 @pytest.mark.mqtt311("MQTT-3.3.1-8", "MQTT-3.3.1-9")
 def test_retained(start, broker: Broker, account: dict, observe) -> None:
-    device = start("publish", broker.port, account, messages=[["t/r", "kept", 1, True]])
+    device = start("publish", broker.entry, account, messages=[["t/r", "kept", 1, True]])
     assert device.wait_exit(10) == 0
-    device = start("receive", broker.port, account, filters=[["t/r", 1]])
+    device = start("receive", broker.entry, account, filters=[["t/r", 1]])
     device.wait_line("got t/r kept 1 1", 10)
     observe().publish("t/r", "stop", 1)
     device.wait_line("got t/r stop 1 0", 10)
     assert device.wait_exit(10) == 0
 
 
+@BOTH_BROKERS
 @pytest.mark.mqtt311("MQTT-7.0.0-2")
 def test_receive(start, broker: Broker, account: dict, observe) -> None:
     observer = observe()
-    device = start("receive", broker.port, account, filters=[["t/+", 2], ["u", 0], ["v/#", 1]])
+    device = start("receive", broker.entry, account, filters=[["t/+", 2], ["u", 0], ["v/#", 1]])
     device.wait_line("granted 2 0 1", 10)
     for n in range(10):
         for qos in (0, 1, 2):
@@ -73,9 +93,10 @@ def test_receive(start, broker: Broker, account: dict, observe) -> None:
     assert not any(topic == "other" for topic, _, _ in got)
 
 
+@WS
 def test_unsubscribe(start, broker: Broker, account: dict, observe) -> None:
     observer = observe()
-    device = start("unsubscribe", broker.port, account)
+    device = start("unsubscribe", broker.entry, account)
     device.wait_line("unsubscribed", 10)
     observer.publish("a", "no", 1)
     observer.publish("b", "yes", 1)
@@ -84,18 +105,20 @@ def test_unsubscribe(start, broker: Broker, account: dict, observe) -> None:
     assert not any(line.startswith("got a") for line in device.lines)
 
 
+@WS
 def test_will(start, broker: Broker, account: dict, observe) -> None:
     observer = observe(("will", 1))
     will = ["will", "gone", 1, False]
-    device = start("will", broker.port, account, will=will, leave=True)
+    device = start("will", broker.entry, account, will=will, leave=True)
     assert device.wait_exit(10) == 0  # DISCONNECT: no will
-    device = start("will", broker.port, account, will=["will", "second", 1, False], leave=False)
+    device = start("will", broker.entry, account, will=["will", "second", 1, False], leave=False)
     device.wait_line("connected", 10)
     device.kill()
     observer.wait("will", "second")
     assert observer.payloads("will") == ["second"]
 
 
+@WS
 def test_session_kept_while_away(
     start, broker: Broker, proxy: ChaosProxy, account: dict, observe
 ) -> None:
@@ -108,23 +131,24 @@ def test_session_kept_while_away(
     for n in range(5):
         observer.publish("t", f"{n}", 1 + n % 2)
     observer.publish("t", "stop", 1)
-    device = start("receive", broker.port, account, filters=[])
+    device = start("receive", broker.entry, account, filters=[])
     device.wait_line("connected 1", 10)
     assert device.wait_exit(10) == 0
     got = [line.split()[2] for line in device.lines if line.startswith("got")]
     assert got == ["0", "1", "2", "3", "4", "stop"]
 
 
+@EACH_WAY
 def test_killed_before_it_was_done(start, broker: Broker, account: dict, observe) -> None:
     """What the application did not acknowledge comes again after a crash."""
     observer = observe()
-    device = start("receive", broker.port, account, filters=[["t", 2]], hold=1)
+    device = start("receive", broker.entry, account, filters=[["t", 2]], hold=1)
     device.wait_line("granted", 10)
     observer.publish("t", "one", 1)
     observer.publish("t", "two", 2)
     device.wait_line("got t two", 10)
     device.kill()
-    device = start("receive", broker.port, account, filters=[])
+    device = start("receive", broker.entry, account, filters=[])
     device.wait_line("connected 1", 10)
     if broker.behaviour.redelivers_unacknowledged:
         device.wait_line("got t one", 10)
@@ -145,6 +169,7 @@ def test_refused_by_amqtt(start) -> None:
 CUTS = [(40, "up"), (60, "up"), (30, "down"), (17, "down"), (90, "up"), (25, "down"), (100, "up")]
 
 
+@EACH_WAY
 def test_cuts(start, broker: Broker, proxy: ChaosProxy, account: dict, observe) -> None:
     """Many messages both ways over connections that break in the middle of packets."""
     observer = observe(("n/+", 2))
@@ -162,10 +187,9 @@ def test_cuts(start, broker: Broker, proxy: ChaosProxy, account: dict, observe) 
             observer.queue(f"n/cmd/{qos}", f"{n}", qos)
     for number, (after, direction) in enumerate(CUTS, 1):
         connection = proxy.wait_connection(number)
-        passed = connection.up if direction == "up" else connection.down
         try:
-            proxy.cut_after(passed + after, direction, "reset" if number % 2 else "close")
-            connection.wait_cut(2)
+            cut_soon(proxy, after, direction, "reset" if number % 2 else "close")
+            connection.wait_cut(3)
         except ChaosError:
             break  # all was done before so many bytes had passed
     for n in commands[30:]:
@@ -191,11 +215,31 @@ def test_cuts(start, broker: Broker, proxy: ChaosProxy, account: dict, observe) 
         assert qos == 1 or len(set(got)) == len(got), "QoS 2 at most once"
 
 
-# One QoS 2 handshake: PUBLISH and PUBREL up, PUBREC and PUBCOMP down.
+def cut_soon(proxy: ChaosProxy, after: int, direction: str, how: str) -> None:
+    """Cut the open connection when so many more bytes have passed. Raises ChaosError."""
+    connection = proxy.connections[-1]
+    while True:
+        passed = connection.up if direction == "up" else connection.down
+        try:
+            return proxy.cut_after(passed + after, direction, how, "current")
+        except ChaosError:  # more have passed meanwhile?
+            if connection.closed:
+                raise
+
+
+# One QoS 2 handshake: PUBLISH and PUBREL up, PUBREC and PUBCOMP down; what a frame begins with.
 PUBLISH, REPLY = 2 + 2 + 1 + 2 + 2, 4
-HANDSHAKE = [("up", n) for n in range(PUBLISH + REPLY)] + [("down", n) for n in range(2 * REPLY)]
+FRAME = {"ws": (6, 2)}
 
 
+def handshake(broker: Broker) -> tuple[list[tuple[str, int]], int]:
+    """Return each byte of a handshake as direction and offset, and how many the PUBREC has."""
+    up, down = FRAME.get(broker.transport, (0, 0))
+    out = [("up", n) for n in range(PUBLISH + REPLY + 2 * up)]
+    return out + [("down", n) for n in range(2 * (REPLY + down))], REPLY + down
+
+
+@WS
 def test_cut_at_each_byte_of_qos2(
     start, broker: Broker, proxy: ChaosProxy, account: dict, observe, tmp_path: Path
 ) -> None:
@@ -203,9 +247,10 @@ def test_cut_at_each_byte_of_qos2(
     observer = observe(("t", 2))
     device = start("paced", proxy.port, account, topic="t", qos=2, folder=str(tmp_path))
     points = []
-    for direction, offset in HANDSHAKE:
+    offsets, pubrec = handshake(broker)
+    for direction, offset in offsets:
         n = len(points) + 10  # two digits, so that each PUBLISH has the same length
-        released = direction == "down" and offset >= REPLY
+        released = direction == "down" and offset >= pubrec
         if released and not broker.behaviour.answers_unknown_pubrel:
             continue
         device.wait_line(f"ready {n}", 10)
@@ -228,6 +273,7 @@ def test_cut_at_each_byte_of_qos2(
     print(f"{len(points)} cuts")
 
 
+@EACH_WAY
 def test_broker_restarts(start, broker: Broker, proxy: ChaosProxy, account: dict, observe) -> None:
     """A broker that forgot: subscribed again, what was not acknowledged sent anew."""
     observer = observe(("n/+", 2))
@@ -250,6 +296,7 @@ def test_broker_restarts(start, broker: Broker, proxy: ChaosProxy, account: dict
     assert device.wait_exit(20) == 0
 
 
+@EACH_WAY
 def test_half_open(start, broker: Broker, proxy: ChaosProxy, account: dict, observe) -> None:
     """A peer that is gone without a word is noticed by the keep-alive."""
     observer = observe()

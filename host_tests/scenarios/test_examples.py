@@ -11,6 +11,7 @@ import pytest
 from harness.board import Board
 from harness.brokers import MosquittoBroker
 from harness.certs import certificates
+from harness.line import Line
 from harness.needs import needed
 from harness.observer import Observer
 from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
@@ -93,6 +94,43 @@ def test_light(
             assert pings == 0 if name == "short" else 2 <= pings <= 4, pings
             slept = end.light_ms / (period * 1000 * readings)
             assert slept > 0.6 if kind == "rp2" else slept == 0
+
+
+@pytest.mark.parametrize("wired", ["lan", "ppp"])
+def test_wired(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, wired: str
+) -> None:
+    """A cable that takes its time, a cable that is not there, and no part of Wi-Fi."""
+    broker = mosquitto()
+    config = {"host": "broker.local", "port": broker.port, "client_id": "w", "topic": "w"}
+    config |= {"wired": wired, "period": 60, "budget": 3000}
+    network = tmp_path / "network.json"
+    network.write_text(json.dumps({"cable_ms": 300}))
+    with (
+        Line() as line,
+        Observer(broker, ("w/boot", 2)) as observer,
+        Board(
+            runtime, tmp_path, EXAMPLES / "wired.py", {"config.json": config}, uart=line.device
+        ) as board,
+    ):
+        assert board.run()[0].lines == ["error None"]
+        observer.publish("w/cmd", "hello", 2)
+        assert board.run()[0].lines == ["command hello", "error None"]
+        network.write_text(json.dumps({"unplugged": True}))
+        (end,) = board.run(timeout=15)
+        assert "no address: cable?" in end.lines[-1]
+        network.write_text("{}")
+        board.run(3)  # after one in vain, one may pass without a try
+        assert board.lines == ["error None"]
+        observer.publish("w/boot", "end", 2)
+        observer.wait("w/boot", "end")
+        first, *others, _ = observer.payloads("w/boot")
+        assert first == "power" and set(others) == {"timer"}
+        assert len(others) == len(board.records) - 1, "once for each wake, the one in vain too"
+    events = [json.loads(line) for line in (tmp_path / "network.log").read_text().splitlines()]
+    assert not [e for e in events if e["event"] in ("scan", "join")]
+    assert {e["interface"] for e in events if "interface" in e} == {wired.upper()}
+    assert {"on", "off", "dns"} <= {e["event"] for e in events}
 
 
 def load_observer():

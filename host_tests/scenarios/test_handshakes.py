@@ -10,6 +10,7 @@ from harness.peer import Connection, ScriptedPeer
 from play import connected, grant
 
 HOW = ["close", "reset"]
+pytestmark = pytest.mark.parametrize("transport", ["tcp", "gateway"])  # and over WebSocket
 
 
 def cut(conn: Connection, how: str) -> None:

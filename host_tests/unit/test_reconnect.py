@@ -15,7 +15,7 @@ class Attempts:
         self.waits: list[int] = []
         self.now = 0
         self.errors = iter(errors)
-        monkeypatch.setattr(client, "open_stream", self.open_stream)
+        monkeypatch.setattr(client.stream, "open_stream", self.open_stream)
         monkeypatch.setattr(client, "sleep_ms", self.sleep_ms)
         monkeypatch.setattr(client, "ticks_ms", lambda: self.now)
         monkeypatch.setattr(client, "urandom", lambda n: random * n)

@@ -15,10 +15,51 @@ with open(sys.argv[1]) as _file:
     config = json.load(_file)
 
 
+def context():
+    """Return a TLS context that trusts the authority in ``ca``, a file in DER."""
+    if sys.implementation.name == "micropython":
+        import tls
+    else:
+        import ssl as tls
+
+    c = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+    with open(config["ca"], "rb") as f:
+        if sys.implementation.name == "micropython":
+            c.load_verify_locations(f.read())
+        else:
+            c.load_verify_locations(cadata=f.read())
+    return c
+
+
+def line():
+    """Return the serial line ``uart``, a pseudo-terminal."""
+    from dormouse.serial import Serial
+
+    if sys.implementation.name == "micropython":
+        import ffi
+
+        # Not blocking, as a UART: O_RDWR | O_NOCTTY | O_NONBLOCK
+        fd = ffi.open(None).func("i", "open", "si")(config["uart"], 0o4402)
+        return Serial(open(fd, "r+b", 0))
+    from host_line import Line
+
+    return Line(config["uart"])
+
+
 def client(**more):
     """Return the client that the test described."""
     options = dict(config["client"])
     options.update(more)
+    transport = options.pop("transport", "tcp")
+    if transport == "wss":
+        options["tls"] = context()
+    if transport == "uart":
+        options["host"] = ""
+        options["stream"] = line()
+    elif transport != "tcp":
+        from dormouse.ws import WebSocket
+
+        options["stream"] = WebSocket("/mqtt")
     if "backoff" in options:
         options["backoff"] = tuple(options["backoff"])
     return Client(**options)

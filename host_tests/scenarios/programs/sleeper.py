@@ -43,13 +43,23 @@ def make_node(store):
         options["tls"] = context(**config["tls"])
     if "will" in config:
         options["will"] = Will(*config["will"])
+    transport = config.get("transport")
+    if transport == "ws":
+        from dormouse.ws import WebSocket
+
+        options["stream"] = WebSocket("/mqtt")
+    elif transport == "uart":
+        from dormouse.serial import Serial
+        from machine import UART
+
+        options["stream"] = Serial(UART(1, 115200))
     client = Client(config.get("host", "127.0.0.1"), store=store, **options)
     wifi = None
     if config.get("wifi"):
         from dormouse.wifi import Wifi
 
         wifi = Wifi("home", "right", store)
-    elif "host" in config:
+    elif config.get("host"):
         import network
 
         network.WLAN().active(True)

@@ -1,0 +1,81 @@
+"""A node on a cable: Ethernet (network.LAN, ESP32), or PPP over a serial line (a modem, a PC).
+
+Nothing of Wi-Fi is loaded. What ``Node`` takes as ``wifi`` is anything with ``async join(ms)`` and
+``off()``; here it is a ``Wired``. Without a network at all, MQTT goes over a serial line as it is:
+see docs/streams.md. Reads ``config.json``: host, client_id, topic, "wired" ("lan" or "ppp"), and
+port, period and budget if they are not 1883, 60 s and 10,000 ms.
+"""
+
+import asyncio
+import json
+import time
+
+import network
+from dormouse import Client
+from dormouse.journal import Journal
+from dormouse.sleep import Node
+
+
+class Wired:
+    """An interface that finds its address by itself once it is on."""
+
+    def __init__(self, nic, on, off) -> None:
+        self.nic = nic
+        self.on = on
+        self.off = off
+
+    async def join(self, timeout_ms: int = 15000) -> None:
+        """Return as soon as the network can be used. Raises OSError if that takes too long."""
+        if not self.nic.isconnected():
+            self.on()
+        began = time.time()
+        while not self.nic.isconnected() or self.nic.ifconfig()[0] == "0.0.0.0":
+            if (time.time() - began) * 1000 > timeout_ms:
+                raise OSError("no address: cable? DHCP?")
+            await asyncio.sleep(0.02)
+
+
+def lan() -> Wired:
+    """Return the Ethernet interface. Put the pins of your board here."""
+    from machine import Pin
+
+    nic = network.LAN(mdc=Pin(23), mdio=Pin(18), phy_type=network.PHY_LAN8720, phy_addr=0)
+    return Wired(nic, lambda: nic.active(True), lambda: nic.active(False))
+
+
+def ppp() -> Wired:
+    """Return a PPP interface (MicroPython 1.24, in the firmware for ESP32). A modem has to be told
+    to dial before: see its manual."""
+    from machine import UART
+
+    nic = network.PPP(UART(1, 115200, tx=17, rx=16, rxbuf=2048))
+    return Wired(nic, nic.connect, nic.disconnect)
+
+
+async def main() -> None:
+    with open("config.json") as f:
+        config = json.load(f)
+    client = Client(
+        config["host"],
+        config.get("port", 0),
+        client_id=config["client_id"],
+        clean=False,
+        store=Journal("wired.journal"),
+    )
+    wired = {"lan": lan, "ppp": ppp}[config["wired"]]()
+    topic = config["topic"]
+    node = Node(
+        client,
+        config.get("period", 60),
+        config.get("budget", 10000),
+        subscribe=((topic + "/cmd", 2),),
+        wifi=wired,
+    )
+    node.publish(topic + "/boot", node.reason, 2)
+    async for command in node.wake():
+        print("command", str(command.payload, "utf-8"))
+    print("error", repr(node.error))
+    node.sleep()
+
+
+asyncio.run(main())
