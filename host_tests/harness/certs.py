@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
+from .address import HOST
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -43,12 +45,12 @@ class Certificates:
 
     ca_pem: bytes = field(repr=False)
     ca_file: Path
-    server: Identity  # for 127.0.0.1 and localhost
+    server: Identity  # for address.HOST, 127.0.0.1 and localhost
     client: Identity  # common name and user: dormouse
     wrong_host: Identity  # by the same authority, for another host name
     foreign_ca_pem: bytes = field(repr=False)
     foreign_ca_file: Path
-    foreign_server: Identity  # for 127.0.0.1 and localhost, by the foreign authority
+    foreign_server: Identity  # for the same, by the foreign authority
     folder: TemporaryDirectory[str] = field(repr=False)
 
     @property
@@ -108,7 +110,7 @@ def make_certificates() -> Certificates:
     holder = TemporaryDirectory(prefix="dormouse-certs-")
     folder = Path(holder.name)
     own, foreign = trustme.CA(), trustme.CA(organization_name="foreign")
-    names = ("127.0.0.1", "localhost")
+    names = dict.fromkeys((HOST, "127.0.0.1", "localhost"))
     own_pem, foreign_pem = own.cert_pem.bytes(), foreign.cert_pem.bytes()
     return Certificates(
         ca_pem=own_pem,

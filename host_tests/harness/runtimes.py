@@ -50,6 +50,10 @@ class Device:
     own.
     """
 
+    # Whether the broker is told when it is killed: the kernel closes a process's sockets. Of a
+    # board without power nothing comes.
+    says_goodbye = True
+
     def __init__(self, name: str, process: subprocess.Popen[bytes]):
         self.name = name
         self.process = process

@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from harness.board import Board
 from harness.brokers import MosquittoBroker
 from harness.observer import Observer
 from harness.runtimes import CPYTHON, MICROPYTHON64, ROOT, Runtime
+
+pytestmark = pytest.mark.desk("examples read config.json, which on a board is yours")
 
 EXAMPLES = ROOT / "examples"
 
