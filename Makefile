@@ -12,11 +12,13 @@ ARGS ?=
 given = $(if $($(2)),--$(1) '$($(2))')
 port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%,$(PORT)),\
 	--port '$(PORT)')
+# Shells set HOST, too.
+host = $(if $(filter command,$(origin HOST)),$(call given,host,HOST))
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index \
-	provision console logs
+.PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy hil \
+	mip-index provision console logs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -47,6 +49,9 @@ console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
 
 logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PORT=
 	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+
+hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."
+	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(host) $(dry_run) $(ARGS)
 
 mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
 	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)

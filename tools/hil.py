@@ -11,7 +11,8 @@ into a folder of their own on its flash, dormouse-hil, which is removed at the e
 reset; no other file is touched. Brokers, proxies and scripted peers are on this machine. A table of
 what came out, and of what cannot run on a board and why, is printed, and kept in build/hil/.
 
-Exit status: 0 all passed; 1 something failed, or it cannot be done, with the reason; 130 interrupted.
+Exit status: 0 all passed; 1 a scenario failed, or it cannot be done, with the reason; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import argparse
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,6 +50,10 @@ STARTER = SCENARIOS / "programs" / "on_board.py"
 BUILD = ROOT / "build" / "hil"
 TIMEOUT = 300  # s for one scenario
 WORD = b"dormouse"
+AGAIN = (
+    "What to do: plug it in again, or press its reset button, and start anew;\n"
+    f"    that removes the {FOLDER} of this time too"
+)
 
 
 class CannotTry(Exception):
@@ -66,6 +72,7 @@ class Row:
     result: str = "not run"
     seconds: float = 0
     why: str = ""
+    count: int = 1
 
 
 def named(item: Any) -> tuple[str, str]:
@@ -117,7 +124,9 @@ class Report:
         for (file, why), names in out.items():
             different = list(dict.fromkeys(names))
             some = ", ".join(different) if len(different) < 6 else f"{len(different)} scenarios"
-            self.rows[f"{file} {why}"] = Row(f"{file}: {some}", "", "left out", 0, why)
+            self.rows[f"{file} {why}"] = Row(
+                f"{file}: {some}", "", "left out", why=why, count=len(different)
+            )
         items[:] = kept
         config.hook.pytest_deselected(items=left)
 
@@ -139,7 +148,7 @@ class Report:
 
     def count(self, result: str) -> int:
         """Return how many rows have this result."""
-        return sum(row.result == result for row in self.rows.values())
+        return sum(row.count for row in self.rows.values() if row.result == result)
 
 
 def cells(row: Row) -> Iterator[str]:
@@ -175,12 +184,13 @@ def markdown(rows: list[Row], head: str) -> str:
 # --- Before the first scenario --------------------------------------------------------------------
 
 
-def library(board: boards.Board, mpy: int) -> dict[str, bytes]:
+def library(mpy: int) -> dict[str, bytes]:
     """Return dormouse's files as this board loads them, by their names in FOLDER."""
     if mpy != deploy.MPY_VERSION:
         return {f"dormouse/{path.name}": path.read_bytes() for path in deploy.library()}
-    files = deploy.compiled(deploy.library(), deploy.BUILD / board.name, False)
-    return {name.removeprefix("lib/"): path.read_bytes() for name, path in files.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        files = deploy.compiled(deploy.library(), Path(folder), False)
+        return {name.removeprefix("lib/"): path.read_bytes() for name, path in files.items()}
 
 
 def address_for(board_address: str) -> str:
@@ -217,13 +227,13 @@ def probe(runtime: BoardRuntime, host: str, own: str) -> None:
             runtime.ask(f"probe({host!r}, {server.getsockname()[1]}, {WORD!r})")
             with server.accept()[0] as conn:
                 conn.settimeout(2)
-                got, error = conn.recv(99), OSError("another word came")
-            if got == WORD:
-                return
-        except (BoardError, OSError) as caught:
-            error = caught  # type: ignore[assignment]
+                why = "another word came"
+                if conn.recv(99) == WORD:
+                    return
+        except (BoardError, OSError) as error:
+            why = str(error)
     raise CannotTry(
-        f"the board ({own or 'by cable'}) cannot reach this machine at {host} ({error})\n"
+        f"the board ({own or 'by cable'}) cannot reach this machine at {host} ({why})\n"
         f"What to do: let {own or 'it'} through this machine's firewall to any port (ufw: sudo ufw "
         f"allow from {own or 'ADDRESS'});\n    HOST= names another address of this machine; an "
         "access point may keep its guests apart"
@@ -284,11 +294,13 @@ def listed(board: boards.Board, port: str, host: str | None, rest: list[str]) ->
     return 0
 
 
-def tried(board: boards.Board, port: str, host: str | None, rest: list[str]) -> int:
+def tried(
+    board: boards.Board, port: str, host: str | None, rest: list[str], path: Path | None
+) -> int:
     """Do all of it. Raises CannotTry and what else says what to do."""
     answer = ask(board, port)
     link = Link(port)
-    runtime = BoardRuntime(board.name, link, library(board, answer["mpy"]), STARTER)
+    runtime = BoardRuntime(board.name, link, library(answer["mpy"]), STARTER)
     report, began = Report(link), time.monotonic()
     try:
         host = prepare(runtime, host)
@@ -301,31 +313,38 @@ def tried(board: boards.Board, port: str, host: str | None, rest: list[str]) -> 
         more = ("-v", "--timeout", str(TIMEOUT), "-p", "no:cacheprovider")
         status = scenarios(report, rest, *more)
     finally:
-        try:
-            if not link.lost:
-                print(f"removing {FOLDER} from the board, and starting it anew", flush=True)
-                runtime.close()
-        finally:
-            link.close()
-    return told(report, status, head, time.monotonic() - began)
+        leave(runtime)
+    path = path or BUILD / f"{board.name}.md"
+    return told(report, status, head, time.monotonic() - began, path)
 
 
-def told(report: Report, status: int, head: str, seconds: float) -> int:
+def leave(runtime: BoardRuntime) -> None:
+    """Leave the board as it was found, if it is still there."""
+    link = runtime.link
+    try:
+        if not link.lost:
+            print(f"removing {FOLDER} from the board, and starting it anew", flush=True)
+            runtime.close()
+    except BoardError as error:
+        print(f"hil: {FOLDER} is still on the board: {error}", file=sys.stderr)
+    except BoardLost:  # told, with the table before it
+        pass
+    finally:
+        link.close()
+
+
+def told(report: Report, status: int, head: str, seconds: float, path: Path) -> int:
     """Print the table, and keep it; return the exit status."""
     rows = list(report.rows.values())
     show(rows)
     results = ("passed", "failed", "not run", "left out")
     figures = ", ".join(f"{report.count(r)} {r}" for r in results if report.count(r))
     figures += f"; {seconds:.0f} s"
-    BUILD.mkdir(parents=True, exist_ok=True)
-    path = BUILD / f"{head.split(':')[0]}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(markdown(rows, head) + f"\n{figures}\n", encoding="utf-8")
-    print(f"{figures}\nkept in {path.relative_to(ROOT)}", flush=True)
+    print(f"{figures}\nkept in {path}", flush=True)
     if report.link.lost:
-        raise CannotTry(
-            f"{report.link.lost}\nWhat to do: plug it in again, or press its reset button; then "
-            f"start anew, which removes\n    {FOLDER} of this time too"
-        )
+        raise BoardLost(report.link.lost)
     return 130 if status == pytest.ExitCode.INTERRUPTED else min(status, 1)
 
 
@@ -339,17 +358,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--board", default="", help="a folder of boards/")
     parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--host", help="this machine's address for the board; found by the route")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="not build/hil/BOARD.md")
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     options, rest = parser.parse_known_args(argv)
     try:
         board = boards.named(options.board)
         port = ports.ready(options.port, board.port, options.dry_run)
-        return (listed if options.dry_run else tried)(board, port, options.host, rest)
+        if options.dry_run:
+            return listed(board, port, options.host, rest)
+        return tried(board, port, options.host, rest, options.report)
     except (
         *(boards.BadBoard, ports.NoPort, deploy.CannotDeploy, DeviceError),
         *(CannotTry, BoardLost, BoardError),
     ) as error:
         print(f"hil: {error}", file=sys.stderr)
+        if isinstance(error, BoardLost):
+            print(AGAIN, file=sys.stderr)
         return 1
 
 

@@ -33,6 +33,7 @@ from .runtimes import Device, Runtime
 FOLDER = "dormouse-hil"  # on the board, in the folder it starts in
 MARK = b"\x02"  # as in programs/on_board.py
 READ = 2  # s: how long one read may block
+KNOCK = 0.1  # s between two
 BACK = 15  # s for the board to be back after a reset: USB, boot.py
 START = 60  # s for a program to start, or a question to be answered: 30 are the Wi-Fi's
 INTERRUPT = 10  # s for a program to end after Ctrl-C
@@ -72,6 +73,7 @@ class Link:
         self.port = port
         self.lost = ""
         self.serial: Any = None
+        self._resets = False  # it was just reset: its USB port may be away for a while
         self._files: dict[str, bytes] = {}  # what is in FOLDER
         self._folder = False
 
@@ -79,27 +81,40 @@ class Link:
         self.lost = f"the board at {self.port} went away, or does not answer any more: {error}"
         return BoardLost(self.lost)
 
-    def _open(self) -> None:
-        """Enter the raw REPL of a new, empty MicroPython, whatever runs. Raises BoardLost.
+    def fresh(self) -> None:
+        """Stop what runs, and enter the raw REPL of a new, empty MicroPython. Raises BoardLost.
 
-        Tries for as long as a board may need after a reset.
+        A soft reset into the raw REPL runs boot.py, and not main.py. Waits for a board that comes
+        back from a reset.
         """
+        if self.lost:
+            raise BoardLost(self.lost)
         end = time.monotonic() + BACK
         while True:
             try:
                 if self.serial is None:
                     self.serial = SerialTransport(self.port, timeout=READ)
                     self.serial.serial.write_timeout = BACK
-                # A soft reset into the raw REPL runs boot.py, and not main.py. What mpremote prints
-                # when the board is not back yet is no news.
-                with contextlib.redirect_stdout(io.StringIO()):
-                    self.serial.enter_raw_repl(timeout_overall=3)
+                    self._knock(end)
+                with contextlib.redirect_stdout(io.StringIO()):  # it prints what it did not expect
+                    self.serial.enter_raw_repl()
+                self._resets = False
                 return
             except (TransportError, OSError) as error:
                 self.close()
-                if time.monotonic() > end:
+                gone = isinstance(error, OSError) and not self._resets
+                if gone or time.monotonic() > end:
                     raise self.fail(error) from error
                 time.sleep(0.1)
+
+    def _knock(self, end: float) -> None:
+        """Press Ctrl-C and Ctrl-A until the board answers; what it is deaf to while it starts is
+        lost, and its main.py may be about to sleep."""
+        line, said = self.serial.serial, b""
+        while b"raw REPL" not in said and time.monotonic() < end:
+            line.write(b"\r\x03\x01")
+            time.sleep(KNOCK)
+            said = said[-999:] + line.read(line.in_waiting)
 
     def close(self) -> None:
         """Close the port. Nothing happens if it is closed."""
@@ -109,12 +124,6 @@ class Link:
                 serial.close()
             except OSError:
                 serial.serial.close()
-
-    def fresh(self) -> None:
-        """Stop what runs, and empty the RAM: a soft reset. Raises BoardLost."""
-        if self.lost:
-            raise BoardLost(self.lost)
-        self._open()
 
     def call(self, program: str) -> str:
         """Run a few lines to their end; return what they print.
@@ -161,7 +170,8 @@ class Link:
         except (TransportError, OSError) as error:
             raise self.fail(error) from error
         finally:
-            self.close()  # USB goes away with the chip
+            self._resets = True
+            self.close()
 
     def __enter__(self) -> Link:
         return self
@@ -183,7 +193,10 @@ class Program:
         reading, self._output = os.pipe()
         self.stdout = os.fdopen(reading, "rb")
         self._line = b""
-        link.serial.exec_raw_no_follow(source)
+        try:
+            link.serial.exec_raw_no_follow(source)
+        except (TransportError, OSError) as error:
+            raise link.fail(error) from error
         threading.Thread(target=self._follow, name="output of the board", daemon=True).start()
 
     def _follow(self) -> None:
@@ -321,6 +334,13 @@ class BoardRuntime(Runtime):
         self.link.fresh()
         head = f"import os\nos.chdir('{FOLDER}')\nfrom {self._starter} import *\n"
         return self.link.call(f"{head}print({expression})\n").strip()
+
+    def file(self, path: Path) -> str:
+        """As Runtime's: a file in FOLDER, which is new; what an earlier scenario left goes."""
+        self.link.fresh()
+        name = f"{FOLDER}/{path.name}"
+        self.link.call(f"import os\ntry:\n os.remove({name!r})\nexcept OSError:\n pass\n")
+        return path.name
 
     def start(
         self, script: Path, *args: str, cwd: Path | None = None, env: dict[str, str] | None = None

@@ -195,6 +195,10 @@ class Runtime:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
+    def file(self, path: Path) -> str:
+        """Return the name by which a device program can make this file; ask once for each."""
+        return str(path)
+
     def start(
         self, script: Path, *args: str, cwd: Path | None = None, env: dict[str, str] | None = None
     ) -> Device:

@@ -45,6 +45,7 @@ class SerialBoard:
         self._pending = bytearray()  # what the host has not read
         self.bootloader = threading.Event()  # the board is in its bootloader, and silent
         self.starts = 0
+        self._closed = False
         folder.mkdir(exist_ok=True, parents=True)
         (folder / "board.json").write_text(json.dumps({"flash": 524288, **(config or {})}))
         self._changed = threading.Condition()
@@ -155,7 +156,10 @@ class SerialBoard:
         return done.stdout
 
     def close(self) -> None:
-        """Cut the power, and take the port away."""
+        """Cut the power, and take the port away. Nothing happens if it is away."""
+        if self._closed:
+            return
+        self._closed = True
         os.write(self._stopped, b"x")
         self._thread.join(10)
         for fd in (self._master, self._slave, self._stop, self._stopped):
