@@ -207,6 +207,8 @@ def test_how_a_program_ends(runtime: BoardRuntime, used: SerialBoard, tmp_path: 
         device.wait_line("again", 5)
     boots = [json.loads(line) for line in (used.folder / "boots.jsonl").read_text().splitlines()]
     assert [boot["reason"] for boot in boots].count("reset") == 1
+    joined = (used.folder / "network.log").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in joined].count("up") == 6  # each program
 
 
 def test_what_one_board_cannot(runtime: BoardRuntime, tmp_path: Path) -> None:
