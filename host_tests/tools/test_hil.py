@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from harness.hil import FOLDER, BoardLost, BoardRuntime, Link
-from harness.runtimes import ROOT
+from harness.needs import needed
+from harness.runtimes import MICROPYTHON32, ROOT, Runtime
 from harness.serial_board import SerialBoard
 
 STARTER = ROOT / "host_tests" / "scenarios" / "programs" / "on_board.py"
@@ -20,6 +21,15 @@ NETWORK = {
     "password": SECRET,
     "address": ["127.0.0.7", "255.0.0.0", "127.0.0.1", "127.0.0.1"],
 }
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[SerialBoard]:
+    """A board as small as they are: 32 bits, 128 KB of heap, 32 of them for the simulation."""
+    argv = needed(lambda: MICROPYTHON32.argv)
+    small = Runtime("small", lambda: [*argv, "-X", "heapsize=128k"], "")
+    with SerialBoard(tmp_path / "board", small) as chosen:
+        yield chosen
 
 
 @pytest.fixture
@@ -55,7 +65,9 @@ def argv(board: SerialBoard, tmp_path: Path, *args: str) -> list[str]:
 def test_scenarios_pass_and_the_board_is_as_it_was(used: SerialBoard, tool, tmp_path: Path) -> None:
     before = files(used)
     # Another address than all else here listens at: what asks for it is found out.
-    chosen = "qos2_lost or test_outgoing or test_retained or moved or (half_open and amqtt)"
+    chosen = (
+        "qos2_lost or test_outgoing or test_retained or closed or moved or (half_open and amqtt)"
+    )
     done = tool("hil.py", *argv(used, tmp_path, "--host", "127.0.0.2", "-k", chosen))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "brokers at 127.0.0.2" in done.stdout

@@ -1,5 +1,6 @@
 """What runs on a real board before a device program, for `make hil` (harness/hil.py)."""
 
+import gc
 import json
 import sys
 import time
@@ -52,6 +53,9 @@ def run(program, *args):
     sys.argv[:] = [program]
     sys.argv.extend(args)
     join()
+    # The program is compiled here: what that leaves behind must not cut a small heap into pieces.
+    gc.collect()
+    gc.threshold(8192)
     status = 1
     print(MARK + "start")
     try:
