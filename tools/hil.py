@@ -49,6 +49,7 @@ SCENARIOS = ROOT / "host_tests" / "scenarios"
 STARTER = SCENARIOS / "programs" / "on_board.py"
 BUILD = ROOT / "build" / "hil"
 TIMEOUT = 300  # s for one scenario
+ROOM = 240 * 1024  # bytes of flash: the library, all programs, a journal, in blocks of 4,096
 WORD = b"dormouse"
 AGAIN = (
     "What to do: plug it in again, or press its reset button, and start anew;\n"
@@ -259,6 +260,11 @@ def ask(board: boards.Board, port: str) -> dict[str, Any]:
     answer = Device(port).ask(deploy.QUESTION % deploy.PACKAGE)
     assert isinstance(answer, dict)
     deploy.check(board, answer)
+    if answer["free"] < ROOM:
+        raise CannotTry(
+            f"the board has {answer['free'] // 1024} KB of flash left, and {ROOM // 1024} KB are "
+            "needed\nWhat to do: make console, and remove what is not needed: os.remove('NAME')"
+        )
     if "config.json" not in answer["found"]:
         raise CannotTry(
             "the board has no config.json, so it cannot join a network\nWhat to do: make provision"
