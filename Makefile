@@ -18,7 +18,7 @@ dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
 .PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy hil \
-	mip-index provision console logs
+	mip-index plan provision console logs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,11 @@ logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PO
 
 hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."
 	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(host) $(dry_run) $(ARGS)
+
+plan: bootstrap  ## how long a battery lasts: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
+	@$(VENV_PYTHON) tools/plan.py $(call given,board,BOARD) $(call given,battery,BATTERY) \
+		$(call given,period,PERIOD) $(call given,awake-ms,AWAKE_MS) \
+		$(call given,awake-ma,AWAKE_MA) $(call given,asleep-ua,ASLEEP_UA) $(ARGS)
 
 mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
 	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)
