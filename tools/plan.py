@@ -3,10 +3,11 @@
 
     make plan BOARD=ESP32_GENERIC BATTERY=2000 PERIOD=300 AWAKE_MS=2500 AWAKE_MA=90
 
-The current asleep is that of boards/NAME/board.toml, with its source. Current and time awake depend on your Wi-Fi, your sensors and your board's regulator: nobody can say them for you, so they
-are asked for. (What board.toml calls connected is an idle radio, less than a wake draws.) Measure
-them, with a meter that follows a wake. What a wake costs on the wire and on the flash is measured
-now, on the simulated board, as `make wake` does.
+The current asleep is that of boards/NAME/board.toml, with its source. Current and time awake depend
+on your Wi-Fi, your sensors and your board's regulator: nobody can say them for you, so they are
+asked for. (What board.toml calls connected is an idle radio, less than a wake draws.) Measure them,
+with a meter that follows a wake. What a wake costs on the wire and on the flash is measured now, on
+the simulated board, as `make wake` does.
 
 Not counted: the battery's own discharge, cold, wakes that find no network and last longer.
 

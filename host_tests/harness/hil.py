@@ -36,6 +36,7 @@ READ = 2  # s: how long one read may block
 KNOCK = 0.1  # s between two
 BACK = 15  # s for the board to be back after a reset: USB, boot.py
 START = 60  # s for a program to start, or a question to be answered: 30 are the Wi-Fi's
+AGAIN = 2  # s between two Ctrl-C
 INTERRUPT = 10  # s for a program to end after Ctrl-C
 SLOWER = 4  # the times that a scenario waits are made for a desk
 
@@ -248,11 +249,16 @@ class Program:
                 self.link.fail(error)
 
     def stop(self) -> None:
-        """Press Ctrl-C until it has ended."""
+        """Press Ctrl-C until it has ended. Raises BoardLost if it does not.
+
+        For what still runs must not be taken for a second device of the next scenario.
+        """
         end = time.monotonic() + INTERRUPT
-        while not self._ended.is_set() and time.monotonic() < end:
+        while not self._ended.is_set():
+            if time.monotonic() > end:
+                raise self.link.fail(TimeoutError("the program does not end at Ctrl-C"))
             self.terminate()
-            self._ended.wait(0.5)
+            self._ended.wait(AGAIN)
 
     def kill(self) -> None:
         """Cut it off, as a loss of power does: stop it, and reset the chip.
@@ -351,6 +357,8 @@ class BoardRuntime(Runtime):
         """
         if cwd or env:
             pytest.skip("a board has neither folders nor an environment of its own")
+        if self.link.lost:
+            raise BoardLost(self.link.lost)
         if self._running and self._running.poll() is None:
             pytest.skip("several devices at once, and a board is one")
         self.link.fresh()

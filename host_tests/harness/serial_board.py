@@ -28,6 +28,7 @@ from typing import Any
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
+PENDING = 1  # s within which a second Ctrl-C is none
 ASLEEP = 0.2  # seconds, whatever the deep sleep was
 PROGRAM = ROOT / "boards" / "unix" / "repl.py"
 
@@ -93,7 +94,7 @@ class SerialBoard:
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:
         """Hand bytes to and fro until the process ends; return the mode of the next one."""
         assert process.stdin and process.stdout
-        busy, mode = False, "friendly"
+        busy, mode, interrupted = False, "friendly", 0.0
         output = process.stdout.fileno()
         sources = [status, output, self._master, self._stop]
         while True:
@@ -124,7 +125,11 @@ class SerialBoard:
             else:
                 data = os.read(self._master, 1 if busy else 256)
                 if busy and data == b"\x03":
-                    process.send_signal(signal.SIGINT)
+                    # On a chip another Ctrl-C changes nothing while one is pending; the unix port
+                    # exits at once (ports/unix/unix_mphal.c, sighandler).
+                    if time.monotonic() - interrupted > PENDING:
+                        process.send_signal(signal.SIGINT)
+                        interrupted = time.monotonic()
                 else:
                     with contextlib.suppress(OSError):  # the process is about to be gone
                         process.stdin.write(data)

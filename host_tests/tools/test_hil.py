@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness import hil
 from harness.hil import FOLDER, BoardLost, BoardRuntime, Link
 from harness.needs import needed
 from harness.runtimes import MICROPYTHON32, ROOT, Runtime
@@ -229,6 +230,20 @@ def test_what_one_board_cannot(runtime: BoardRuntime, tmp_path: Path) -> None:
         runtime.start(path)
     with pytest.raises(pytest.skip.Exception, match="environment"):
         runtime.start(path, cwd=tmp_path)
+
+
+def test_a_program_that_does_not_end(
+    runtime: BoardRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and does not make the next scenarios look as if they wanted two devices."""
+    monkeypatch.setattr(hil, "INTERRUPT", 0.5)
+    deaf = "import time\nprint('on')\n"
+    deaf += "while True:\n try:\n  time.sleep(1)\n except KeyboardInterrupt:\n  pass\n"
+    path = program(tmp_path, deaf)
+    with pytest.raises(BoardLost, match="does not end at Ctrl-C"), runtime.start(path) as device:
+        device.wait_line("on", 5)
+    with pytest.raises(BoardLost):
+        runtime.start(path)
 
 
 def test_only_changed_files_are_copied(
