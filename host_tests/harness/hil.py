@@ -330,6 +330,7 @@ class BoardRuntime(Runtime):
         """Leave the board as it was found, running what it runs. Raises BoardLost."""
         if self._running:
             self._running.stop()
+        self.link.close()  # Ctrl-C may have come in the middle of anything: knock, as at first
         self.link.remove()
 
     def ask(self, expression: str) -> str:
