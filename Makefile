@@ -12,11 +12,13 @@ ARGS ?=
 given = $(if $($(2)),--$(1) '$($(2))')
 port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%,$(PORT)),\
 	--port '$(PORT)')
+# Shells set HOST, too.
+host = $(if $(filter command,$(origin HOST)),$(call given,host,HOST))
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index \
-	provision console logs bridge
+.PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy hil \
+	mip-index plan provision console logs bridge
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -50,6 +52,14 @@ logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PO
 
 bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
 	@$(VENV_PYTHON) tools/bridge.py $(port) $(call given,host,HOST) $(ARGS)
+
+hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."
+	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(host) $(dry_run) $(ARGS)
+
+plan: bootstrap  ## how long a battery lasts: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
+	@$(VENV_PYTHON) tools/plan.py $(call given,board,BOARD) $(call given,battery,BATTERY) \
+		$(call given,period,PERIOD) $(call given,awake-ms,AWAKE_MS) \
+		$(call given,awake-ma,AWAKE_MA) $(call given,asleep-ua,ASLEEP_UA) $(ARGS)
 
 mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
 	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)

@@ -93,6 +93,9 @@ def raw_paste():
         c = byte()
         if c == 4:
             break
+        if c == 3:  # pyexec.c, mp_reader_stdin_readbyte: nothing is run
+            stdout.write(b"\x04\x04KeyboardInterrupt: \r\n\x04>")
+            return
         source.append(c)
         if len(source) % WINDOW == 0:
             stdout.write(b"\x01")

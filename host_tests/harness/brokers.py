@@ -21,10 +21,10 @@ from amqtt.errors import BrokerError as _AmqttError
 from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import Session
 
+from .address import HOST
 from .certs import Certificates
 from .loop import call, loop
 
-HOST = "127.0.0.1"
 B = TypeVar("B", bound="Broker")
 
 # What the fixture ``broker`` starts, and the version of MQTT that the device speaks with it. amqtt
@@ -409,7 +409,7 @@ async def _shut_down(broker: _TrackedAmqtt, at_once: bool) -> None:
 
 
 def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as sock:
         sock.bind((HOST, 0))
         return int(sock.getsockname()[1])

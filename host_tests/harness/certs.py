@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509 import load_pem_x509_certificate
 
+from .address import HOST
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -44,7 +46,7 @@ class Certificates:
 
     ca_pem: bytes = field(repr=False)
     ca_file: Path
-    server: Identity  # for 127.0.0.1 and localhost
+    server: Identity  # for address.HOST, 127.0.0.1 and localhost
     client: Identity  # common name and user: dormouse
     wrong_host: Identity  # by the same authority, for another host name
     foreign_ca_pem: bytes = field(repr=False)
@@ -113,7 +115,7 @@ def make_certificates() -> Certificates:
     holder = TemporaryDirectory(prefix="dormouse-certs-")
     folder = Path(holder.name)
     own, foreign = trustme.CA(), trustme.CA(organization_name="foreign")
-    names = ("127.0.0.1", "localhost")
+    names = dict.fromkeys((HOST, "127.0.0.1", "localhost"))
     now, year = datetime.now(UTC), timedelta(days=365)
 
     own_pem, foreign_pem = own.cert_pem.bytes(), foreign.cert_pem.bytes()

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that breaks connections on command.
+"""A TCP proxy that breaks connections on command.
 
     proxy = ChaosProxy(broker.port)
     proxy.cut_after(17, "up", "reset")      # the next connection ends after 17 bytes to the broker
@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from . import wire
+from .address import HOST
 from .loop import call, loop, run
 from .peer import set_reset_on_close
 from .wire import Direction
 
-HOST = "127.0.0.1"
 How = Literal["close", "reset", "stall"]
 _CHUNK = 65536
 

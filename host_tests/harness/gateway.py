@@ -15,9 +15,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from .address import HOST
 from .loop import call
 
-HOST = "127.0.0.1"
+
 _SMALL = 200  # bytes that may go one by one
 
 

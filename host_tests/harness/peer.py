@@ -19,9 +19,8 @@ from collections.abc import Callable
 from typing import Any
 
 from . import wire
+from .address import HOST
 from .loop import call, loop, run
-
-HOST = "127.0.0.1"
 
 
 class PeerFailure(AssertionError):

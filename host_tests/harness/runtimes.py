@@ -50,6 +50,10 @@ class Device:
     own.
     """
 
+    # Whether the broker is told when it is killed: the kernel closes a process's sockets. Of a
+    # board without power nothing comes.
+    says_goodbye = True
+
     def __init__(self, name: str, process: subprocess.Popen[bytes]):
         self.name = name
         self.process = process
@@ -190,6 +194,10 @@ class Runtime:
             "PYTHONUNBUFFERED": "1",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+
+    def file(self, path: Path) -> str:
+        """Return the name by which a device program can make this file; ask once for each."""
+        return str(path)
 
     def start(
         self, script: Path, *args: str, cwd: Path | None = None, env: dict[str, str] | None = None

@@ -28,6 +28,7 @@ from typing import Any
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
+PENDING = 1  # s within which a second Ctrl-C is none
 ASLEEP = 0.2  # seconds, whatever the deep sleep was
 PROGRAM = ROOT / "boards" / "unix" / "repl.py"
 
@@ -45,6 +46,7 @@ class SerialBoard:
         self._pending = bytearray()  # what the host has not read
         self.bootloader = threading.Event()  # the board is in its bootloader, and silent
         self.starts = 0
+        self._closed = False
         folder.mkdir(exist_ok=True, parents=True)
         (folder / "board.json").write_text(json.dumps({"flash": 524288, **(config or {})}))
         self._changed = threading.Condition()
@@ -92,7 +94,7 @@ class SerialBoard:
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:
         """Hand bytes to and fro until the process ends; return the mode of the next one."""
         assert process.stdin and process.stdout
-        busy, mode = False, "friendly"
+        busy, mode, interrupted = False, "friendly", 0.0
         output = process.stdout.fileno()
         sources = [status, output, self._master, self._stop]
         while True:
@@ -123,7 +125,11 @@ class SerialBoard:
             else:
                 data = os.read(self._master, 1 if busy else 256)
                 if busy and data == b"\x03":
-                    process.send_signal(signal.SIGINT)
+                    # On a chip another Ctrl-C changes nothing while one is pending; the unix port
+                    # exits at once (ports/unix/unix_mphal.c, sighandler).
+                    if time.monotonic() - interrupted > PENDING:
+                        process.send_signal(signal.SIGINT)
+                        interrupted = time.monotonic()
                 else:
                     with contextlib.suppress(OSError):  # the process is about to be gone
                         process.stdin.write(data)
@@ -155,7 +161,10 @@ class SerialBoard:
         return done.stdout
 
     def close(self) -> None:
-        """Cut the power, and take the port away."""
+        """Cut the power, and take the port away. Nothing happens if it is away."""
+        if self._closed:
+            return
+        self._closed = True
         os.write(self._stopped, b"x")
         self._thread.join(10)
         for fd in (self._master, self._slave, self._stop, self._stopped):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.address import HOST
 from harness.certs import certificates
 from harness.gateway import Gateway
 from harness.line import BridgedLine
@@ -17,7 +18,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 
 # A device with a fixed name that keeps its session, and is quick to notice and to try again.
 CLIENT = {
-    "host": "127.0.0.1",
+    "host": HOST,
     "client_id": "node",
     "clean": False,
     "timeout": 5,

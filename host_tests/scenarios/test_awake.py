@@ -4,9 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from harness.brokers import MosquittoBroker
 from harness.observer import Observer
 from harness.runtimes import ROOT, Device, Runtime
+
+pytestmark = pytest.mark.desk("examples/awake.py reads config.json, which on a board is yours")
 
 NETWORK = """
 STA_IF = 0

@@ -17,6 +17,8 @@ from harness.observer import Observer
 from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
 from harness.sntp import TimeServer
 
+pytestmark = pytest.mark.desk("examples read config.json, which on a board is yours")
+
 EXAMPLES = ROOT / "examples"
 
 

@@ -14,6 +14,8 @@ from harness import life, runtimes
 from harness.life import Fault, Life, Lives
 from harness.needs import missing, mosquitto_argv
 
+pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
+
 # How many faults of a kind are tried on a runtime: most where boots are fastest.
 BOUND = {"micropython64": 60, "micropython32": 20, "cpython": 6}
 WORKERS = 3

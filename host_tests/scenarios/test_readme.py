@@ -9,6 +9,8 @@ from harness.brokers import MosquittoBroker
 from harness.observer import Observer
 from harness.runtimes import ROOT, Runtime
 
+pytestmark = pytest.mark.desk("programs with broker.local in them, most for the simulated board")
+
 # And how many programs are in them.
 DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1, "docs/mqtt5.md": 1}
 

@@ -20,6 +20,8 @@ from harness.observer import Observer
 from harness.peer import Connection, ScriptedPeer
 from harness.runtimes import ROOT, Runtime
 
+pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
+
 PERIOD = 300
 ONE = (("t", "N", 1),)
 COMMANDS = (("c/#", 2),)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from harness import wire5
+from harness.address import HOST
 from harness.peer import Connection, ScriptedPeer
 
 V5 = {"version": 5}
@@ -169,14 +170,14 @@ def test_server_moved(start, peer: ScriptedPeer) -> None:
     with ScriptedPeer() as other:
         device = start("five", peer.port, V5, case="staying", publish=True)
         conn, _ = accept(peer)
-        there = {"server_reference": f"127.0.0.1:{other.port}"}
+        there = {"server_reference": f"{HOST}:{other.port}"}
         conn.send(wire5.connack(reason_code=0x9D, properties=there))
         conn.expect_closed()
         conn = connected(other)
         device.wait_line(f"connected {other.port}", 5)
         publish = wire5.decode(conn.next_packet(), "up")[0]
         conn.send(wire5.puback(publish.packet_id or 0))  # it is of use
-        back = {"server_reference": f"127.0.0.1:{peer.port} elsewhere:1"}
+        back = {"server_reference": f"{HOST}:{peer.port} elsewhere:1"}
         conn.send(wire5.disconnect(0x9C, back))
         device.wait_line("lost 156", 5)
         conn = connected(peer, present=True)
@@ -188,7 +189,7 @@ def test_server_moved(start, peer: ScriptedPeer) -> None:
         for n in range(4):
             here, at = (peer, other) if n % 2 == 0 else (other, peer)
             conn, _ = accept(here)
-            there = {"server_reference": f"127.0.0.1:{at.port}"}
+            there = {"server_reference": f"{HOST}:{at.port}"}
             conn.send(wire5.connack(reason_code=0x9C, properties=there))
         device.wait_line("over 156 None", 5)
         conn.expect_closed()
@@ -200,9 +201,7 @@ def test_server_moved_before_the_first_connection(start, peer: ScriptedPeer) -> 
         device = start("five", peer.port, V5, case="publishing", qos=[1])
         conn, _ = accept(peer)
         conn.send(
-            wire5.connack(
-                reason_code=0x9D, properties={"server_reference": f"127.0.0.1:{other.port}"}
-            )
+            wire5.connack(reason_code=0x9D, properties={"server_reference": f"{HOST}:{other.port}"})
         )
         conn = connected(other)
         publish = wire5.decode(conn.next_packet(), "up")[0]

@@ -7,6 +7,8 @@ import wake
 from harness import runtimes
 from harness.needs import needed
 
+pytestmark = pytest.mark.desk("counts turnarounds and wear of the simulated board (make wake)")
+
 
 @pytest.fixture(params=["micropython64", "micropython32", "cpython"])
 def bench(request: pytest.FixtureRequest) -> Iterator[wake.Bench]:

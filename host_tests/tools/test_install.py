@@ -146,7 +146,7 @@ def test_every_make_line_is_a_target() -> None:
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
         assert done.returncode == 0, f"{line}: {done.stderr}"
     told = {line.split()[1] for line in re.findall(r"^make .*", DOCUMENT, re.M)}
-    assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index"}
+    assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index", "hil"}
 
 
 def test_table_of_packages_is_true() -> None:
@@ -162,8 +162,9 @@ def test_messages_are_those_of_the_tools() -> None:
     """Each part of a message in the last table, between its dots, is in a tool."""
     messages = re.findall(r"^\| `([^`]+)` \|", DOCUMENT.split("## When it does not work")[1], re.M)
     assert len(messages) > 8
-    names = ("ports", "device", "deploy", "flash", "provision")
+    names = ("ports", "device", "deploy", "flash", "provision", "hil")
     source = "".join((ROOT / "tools" / f"{name}.py").read_text() for name in names)
+    source += (ROOT / "host_tests" / "harness" / "hil.py").read_text()
     source = source.replace("{kind}", "esp32")
     for part in (part.strip() for text in messages for part in text.split("...")):
         assert part in source, part

@@ -1,0 +1,67 @@
+"""What runs on a real board before a device program, for `make hil` (harness/hil.py)."""
+
+import gc
+import json
+import sys
+import time
+
+MARK = "\x02"  # a line that begins with it is for the harness, and not the program's
+
+
+def join():
+    """Join the Wi-Fi of the board's own config.json; return the board's address there.
+
+    "" where config.json names no network: a cable. Raises OSError, whose text says why.
+    """
+    with open("../config.json") as f:
+        wifi = json.load(f).get("wifi")
+    if not wifi:
+        return ""
+    import network
+
+    wlan = network.WLAN(network.STA_IF)
+    wlan.active(True)
+    if not wlan.isconnected():
+        wlan.connect(wifi["ssid"], wifi.get("password") or None)
+        began = time.ticks_ms()
+        while not wlan.isconnected():
+            status = wlan.status()
+            waited = time.ticks_diff(time.ticks_ms(), began)
+            # ESP32: 2xx is a fault, of the last try; it goes on trying. RP2: below 0, and it ends.
+            if waited > (6000 if 200 <= status < 300 or status < 0 else 30000):
+                raise OSError("no Wi-Fi: status %s" % status)
+            time.sleep_ms(20)
+    return wlan.ifconfig()[0]
+
+
+def probe(host, port, word):
+    """Send a word to a port of the host."""
+    join()
+    import socket
+
+    s = socket.socket()
+    try:
+        s.settimeout(5)
+        s.connect(socket.getaddrinfo(host, port)[0][-1])
+        s.send(word)
+    finally:
+        s.close()
+
+
+def run(program, *args):
+    """Run a program as if it was started by itself; tell when it starts, and how it ended."""
+    sys.argv[:] = [program]
+    sys.argv.extend(args)
+    join()
+    # The program is compiled here: what that leaves behind must not cut a small heap into pieces.
+    gc.collect()
+    gc.threshold(8192)
+    status = 1
+    print(MARK + "start")
+    try:
+        execfile(program, {"__name__": "__main__"})  # noqa: F821 - MicroPython has it
+        status = 0
+    except SystemExit as e:
+        status = e.args[0] if e.args else 0
+    finally:
+        print(MARK + "exit", status)

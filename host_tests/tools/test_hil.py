@@ -1,0 +1,269 @@
+"""make hil: the tool, mpremote's transport and real brokers; only the board is simulated."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from harness import hil
+from harness.hil import FOLDER, BoardLost, BoardRuntime, Link
+from harness.needs import needed
+from harness.runtimes import MICROPYTHON32, ROOT, Runtime
+from harness.serial_board import SerialBoard
+
+STARTER = ROOT / "host_tests" / "scenarios" / "programs" / "on_board.py"
+SECRET = "wifi secret 1"
+MAIN = "import time\nprint('mine')\nwhile True:\n time.sleep(1)\n"
+NETWORK = {
+    "ssid": "home",
+    "password": SECRET,
+    "address": ["127.0.0.7", "255.0.0.0", "127.0.0.1", "127.0.0.1"],
+}
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[SerialBoard]:
+    """A board as small as they are: 32 bits, 128 KB of heap, 32 of them for the simulation."""
+    argv = needed(lambda: MICROPYTHON32.argv)
+    small = Runtime("small", lambda: [*argv, "-X", "heapsize=128k"], "")
+    with SerialBoard(tmp_path / "board", small) as chosen:
+        yield chosen
+
+
+@pytest.fixture
+def used(board: SerialBoard, tmp_path: Path) -> SerialBoard:
+    """A board as a user has it: provisioned, with a program, and with files called as ours."""
+    (board.folder / "network.json").write_text(json.dumps(NETWORK))
+    config = {"wifi": {"ssid": "home", "password": SECRET}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "main.py").write_text(MAIN)
+    (tmp_path / "old.py").write_text("raise ValueError('the user\\'s own')")
+    board.mpremote(
+        *("cp", str(tmp_path / "config.json"), ":config.json", "+"),
+        *("fs", "mkdir", ":lib", "+", "fs", "mkdir", ":lib/dormouse", "+"),
+        *("cp", str(tmp_path / "old.py"), ":lib/dormouse/__init__.py", "+"),
+        *("cp", str(tmp_path / "old.py"), ":device.py", "+"),
+        *("cp", str(tmp_path / "main.py"), ":main.py"),
+    )
+    return board
+
+
+def files(board: SerialBoard) -> str:
+    """Return what is on the board, with hashes."""
+    names = ("config.json", "main.py", "device.py", "lib/dormouse/__init__.py")
+    commands = [word for name in names for word in ("fs", "sha256sum", f":{name}", "+")]
+    return board.mpremote(*commands, "fs", "ls", ":", "+", "fs", "ls", ":lib/dormouse")
+
+
+def argv(board: SerialBoard, tmp_path: Path, *args: str) -> list[str]:
+    report = ("--report", str(tmp_path / "report.md"))
+    return ["--board", "unix", "--port", board.port, *report, *args]
+
+
+def test_scenarios_pass_and_the_board_is_as_it_was(used: SerialBoard, tool, tmp_path: Path) -> None:
+    before = files(used)
+    # Another address than all else here listens at: what asks for it is found out.
+    chosen = "qos2_lost or test_outgoing or retained or closing or moved or half_open and amqtt"
+    done = tool("hil.py", *argv(used, tmp_path, "--host", "127.0.0.2", "-k", chosen))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "brokers at 127.0.0.2" in done.stdout
+    report = (tmp_path / "report.md").read_text().splitlines()
+    assert report[0].startswith("# unix: ") and "MicroPython 1.25" in report[0]
+    rows = [line.strip("| ").split(" | ") for line in report if line.startswith("| ")]
+    passed = [(scenario, broker) for scenario, broker, result, *_ in rows if result == "passed"]
+    assert ("handshakes: qos2_lost_at_each_step (reset)", "peer") in passed
+    assert ("brokers: retained", "mosquitto, MQTT 5") in passed
+    assert ("brokers: half_open", "amqtt") in passed
+    assert ("power: outgoing", "peer") in passed
+    assert [row[0] for row in rows if row[2].startswith("left out: runs on the simulated")] == [
+        "sleep: address_moved"
+    ]
+    assert report[-1].startswith(f"{len(passed)} passed, 1 left out; ")
+    assert files(used) == before and FOLDER not in before
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_route_to_the_board_says_the_host(used: SerialBoard, tool, tmp_path: Path) -> None:
+    """And a board whose asyncio is broken fails where that is needed, not elsewhere."""
+    (tmp_path / "boot.py").write_text("import asyncio\nasyncio.gather = None\n")
+    used.mpremote("cp", str(tmp_path / "boot.py"), ":boot.py")
+    done = tool("hil.py", *argv(used, tmp_path, "-k", "one_write_for_a_burst or test_qos1_lost"))
+    assert done.returncode == 1
+    assert "brokers at 127.0.0.1" in done.stdout
+    report = (tmp_path / "report.md").read_text()
+    assert "| handshakes: one_write_for_a_burst | peer | failed |" in report
+    assert "2 passed, 1 failed; " in report
+    assert "TypeError" in done.stdout  # the board's own traceback
+
+
+Started = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def started(used: SerialBoard, tmp_path: Path) -> Iterator[Started]:
+    """Return a function that starts the tool, and returns when its first scenario has passed."""
+    processes = []
+
+    def start() -> subprocess.Popen[str]:
+        args = argv(used, tmp_path, "-k", "handshakes")
+        process = subprocess.Popen(
+            [sys.executable, "-u", str(ROOT / "tools" / "hil.py"), *args],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        assert process.stdout
+        while "PASSED" not in (line := process.stdout.readline()):
+            assert line, process.stderr and process.stderr.read()
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe:
+                pipe.close()
+
+
+def test_unplugged(started: Started, used: SerialBoard, tmp_path: Path) -> None:
+    process = started()
+    used.close()
+    said, wrong = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"the board at {used.port} went away" in wrong and "plug it in again" in wrong
+    assert "Traceback" not in wrong and "left out" not in wrong
+    report = (tmp_path / "report.md").read_text()
+    assert " passed |" in report and " not run |" in report
+    assert "not run" in said
+
+
+def test_interrupted(started: Started, used: SerialBoard, tmp_path: Path) -> None:
+    before = files(used)
+    process = started()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    used.wait_output("mine", 10)  # its own program runs again
+    assert " not run |" in (tmp_path / "report.md").read_text()
+    assert files(used) == before
+
+
+def test_errors_say_what_to_do(used: SerialBoard, tool, tmp_path: Path) -> None:
+    def fails(*args: str) -> str:
+        done = tool("hil.py", *argv(used, tmp_path, *args))
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "What to do:" in done.stderr and SECRET not in done.stdout + done.stderr
+        return str(done.stderr)
+
+    before = files(used)
+    # An address of this machine that no connection can be made to.
+    assert "cannot reach this machine at 127.255.255.255" in fails("--host", "127.255.255.255")
+    assert "HOST=192.0.2.1 is no address of this machine" in fails("--host", "192.0.2.1")
+    (used.folder / "network.json").write_text(json.dumps({**NETWORK, "wrong_password": True}))
+    assert "did not join its Wi-Fi (OSError: no Wi-Fi: status 202)" in fails()
+    assert files(used) == before
+    (tmp_path / "cable.json").write_text('{"host": "broker.local"}')
+    used.mpremote("cp", str(tmp_path / "cable.json"), ":config.json")
+    assert "names no Wi-Fi" in fails()
+    used.mpremote("fs", "rm", ":config.json")
+    assert "no config.json" in fails()
+    used.mpremote("exec", "with open('big', 'wb') as f:\n for i in range(300):f.write(bytes(1000))")
+    assert "KB of flash left, and 240 KB are needed" in fails()
+
+
+def test_dry_run(tool) -> None:
+    args = ("--board", "RPI_PICO_W", "--dry-run", "-k", "qos1_lost or test_tls")
+    done = tool("hil.py", *args)
+    assert done.returncode == 0, done.stderr
+    assert "4 scenarios would run on RPI_PICO_W" in done.stdout
+    assert "qos1_lost_puback (close)" in done.stdout and "left out: certificates" in done.stdout
+    assert tool("hil.py", *args[:3], "-k", "nonsense").returncode == 1
+
+
+# --- The board as a runtime
+
+
+@pytest.fixture
+def runtime(used: SerialBoard) -> Iterator[BoardRuntime]:
+    with Link(used.port) as link:
+        chosen = BoardRuntime("unix", link, {}, STARTER)
+        chosen.prepare()
+        yield chosen
+
+
+def program(tmp_path: Path, source: str) -> Path:
+    path = tmp_path / "program.py"
+    path.write_text(source)
+    return path
+
+
+def test_how_a_program_ends(runtime: BoardRuntime, used: SerialBoard, tmp_path: Path) -> None:
+    for source, status in (("print('x')", 0), ("import sys\nsys.exit(3)", 3), ("1/0", 1)):
+        with runtime.start(program(tmp_path, source)) as device:
+            assert device.wait_exit(5) == status
+    assert device.lines[-1] == "ZeroDivisionError: divide by zero"
+    forever = "import time\nprint('on')\nwhile True:\n time.sleep(1)\n"
+    with runtime.start(program(tmp_path, forever)) as device:
+        device.wait_line("on", 5)
+        device.terminate()
+        assert device.wait_exit(5) == 1 and "KeyboardInterrupt" in device.lines[-1]
+    with runtime.start(program(tmp_path, forever)) as device:
+        device.wait_line("on", 5)
+        device.kill()
+        assert device.wait_exit(5) == -9
+    with runtime.start(program(tmp_path, "print('again')")) as device:
+        device.wait_line("again", 5)
+    boots = [json.loads(line) for line in (used.folder / "boots.jsonl").read_text().splitlines()]
+    assert [boot["reason"] for boot in boots].count("reset") == 1
+    joined = (used.folder / "network.log").read_text().splitlines()
+    assert [json.loads(line)["event"] for line in joined].count("up") == 6  # each program
+
+
+def test_what_one_board_cannot(runtime: BoardRuntime, tmp_path: Path) -> None:
+    path = program(tmp_path, "print('on')\nimport time\nwhile True:\n time.sleep(1)\n")
+    with runtime.start(path), pytest.raises(pytest.skip.Exception, match="several devices"):
+        runtime.start(path)
+    with pytest.raises(pytest.skip.Exception, match="environment"):
+        runtime.start(path, cwd=tmp_path)
+
+
+def test_a_program_that_does_not_end(
+    runtime: BoardRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told, and does not make the next scenarios look as if they wanted two devices."""
+    monkeypatch.setattr(hil, "INTERRUPT", 0.5)
+    deaf = "import time\nprint('on')\n"
+    deaf += "while True:\n try:\n  time.sleep(1)\n except KeyboardInterrupt:\n  pass\n"
+    path = program(tmp_path, deaf)
+    with pytest.raises(BoardLost, match="does not end at Ctrl-C"), runtime.start(path) as device:
+        device.wait_line("on", 5)
+    with pytest.raises(BoardLost):
+        runtime.start(path)
+
+
+def test_only_changed_files_are_copied(
+    runtime: BoardRuntime, used: SerialBoard, tmp_path: Path
+) -> None:
+    for word in ("one", "one", "two"):
+        with runtime.start(program(tmp_path, f"print('{word}')")) as device:
+            device.wait_line(word, 5)
+            assert device.wait_exit(5) == 0
+    runtime.link.fresh()
+    boots = [json.loads(line) for line in (used.folder / "boots.jsonl").read_text().splitlines()]
+    assert [boot["flash"]["writes"] > 0 for boot in boots[-3:]] == [True, False, True]
+
+
+def test_a_board_that_is_gone(runtime: BoardRuntime, used: SerialBoard, tmp_path: Path) -> None:
+    path = program(tmp_path, "import time\nprint('on')\nwhile True:\n time.sleep(1)\n")
+    with runtime.start(path) as device:
+        device.wait_line("on", 5)
+        used.close()
+        device.wait_line(f"the board at {used.port} went away", 5)
+        assert device.wait_exit(5) == 1
+    with pytest.raises(BoardLost):
+        runtime.start(path)
