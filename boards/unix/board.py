@@ -108,6 +108,13 @@ def show(options):
                 print(stat[6], path)
 
 
+def repl():
+    """Nobody is at the REPL, where a chip is when main.py has ended: a watchdog goes on."""
+    machine = sys.modules.get("machine")
+    while machine and machine.WDT._timeout:
+        _board.sleep(1)
+
+
 def boot(main):
     """Run boot.py and the main program; end the boot as a chip would, however they end."""
     end = _board.end
@@ -131,7 +138,9 @@ def boot(main):
             import traceback
 
             traceback.print_exception(error)
+        repl()
         end("exception", status=1)
+    repl()
     end("exit")
 
 
