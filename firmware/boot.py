@@ -3,12 +3,14 @@
 MicroPython runs this at each start before main.py. It needs nothing but MicroPython itself, for an
 update may replace everything else, and it is never updated itself. ``dormouse/ota.py`` writes
 update.json when a new version is on flash whole and verified: a line of JSON. Behind that line this
-file notes how far it is, a byte each: an appended byte is there or not, on littlefs and on FAT,
-which cannot rename onto a file.
-    (none)  all NAME.new are to be put in place: NAME -> NAME.old, NAME.new -> NAME
+file notes how far it is, a byte each (an appended byte is there or not, on littlefs and on FAT):
+    (none)  nothing is done; first NAME is copied to NAME.old, for all files
+    A       NAME.new is to be copied to NAME, for all files
     0 - 9   a try of the new version began; the digit is machine.reset_cause()
-    B, b    the old version is to be put back, NAME.old -> NAME; it is back
+    B, b    the old version is to be put back, NAME.old to NAME; it is back
     D       the new version has connected, and stays
+What is copied stays until that is noted, so a cut at any moment is gone on from. (A rename that
+loses power on FAT may leave one file with two names, and no file when one of them is removed.)
 """
 
 
@@ -27,14 +29,13 @@ def _boot():
         with open("update.json", "a") as f:
             f.write(mark)
 
-    def move(a, b):
-        # If there is an ``a``: then ``b`` is what was meant to be replaced.
-        try:
-            os.stat(a)
-        except OSError:
-            return
-        remove(b)
-        os.rename(a, b)
+    def copy(a, b):
+        buf = bytearray(512)
+        with open(a, "rb") as f, open(b, "wb") as g:
+            n = 1
+            while n:
+                n = f.readinto(buf)
+                g.write(memoryview(buf)[:n])
 
     def remove(name):
         try:
@@ -43,38 +44,47 @@ def _boot():
             pass
 
     with open("update.json") as f:
-        plan = json.loads(f.readline())
+        plan = f.readline()
         marks = f.read()
+    if plan[-1:] != "\n":  # it was being written; all it needs is still there
+        remove("update.json")
+        return
+    plan = json.loads(plan)
+    files = plan["files"]  # name, kind: 0 is replaced, 1 is new, 2 goes away
     if marks[-1:] in ("b", "D"):
         return  # the application will tell, and clear up
-    back = "B" in marks or len(marks) >= plan["tries"]
+    if not marks:
+        try:
+            for name, kind in files:
+                if kind != 1:
+                    copy(name, name + ".old")
+        except OSError:
+            note("b")
+            return
+        note("A")
+        marks = "A"
+    back = "B" in marks or len(marks) > plan["tries"]
     try:
-        # Each step looks at what is there, so a cut at any moment is gone on from.
-        if not marks:
-            for name, kind in plan["files"]:  # kind: 0 is replaced, 1 is new, 2 goes away
-                try:
-                    if kind < 2:
-                        os.stat(name + ".new")
-                except OSError:
-                    continue  # done
-                move(name, name + ".old")
-                move(name + ".new", name)
+        if marks == "A":
+            for name, kind in files:
+                if kind == 2:
+                    remove(name)
+                else:
+                    copy(name + ".new", name)
         if not back:
             note(str(machine.reset_cause()))
     except OSError:  # full or worn: a try that is not counted would have no end
         back = True
     if back:
-        try:
-            if "B" not in marks:
-                note("B")
-        except OSError:
-            pass  # there may be room when the new files are gone
-        for name, kind in plan["files"]:
-            remove(name + ".new")
+        for name, _ in files:
+            remove(name + ".new")  # room
+        if "B" not in marks:
+            note("B")
+        for name, kind in files:
             if kind == 1:
                 remove(name)
             else:
-                move(name + ".old", name)
+                copy(name + ".old", name)
         note("b")
         return
     # A syntax error or a loop ends nowhere; the watchdog ends it. An application that lives takes

@@ -127,15 +127,15 @@ class Ota:
             if end == "b":
                 state = "back"
                 why = "no connection in %d tries" % plan["tries"]
-                if marks[0] == "B":
+                if len(marks) < 4:
                     why = "could not be put in place"
                 else:
-                    why += ", reset causes " + " ".join(marks[:-2])
+                    why += ", reset causes " + " ".join(marks[1:-2])
             elif end == "B":
                 return None  # boot.py could not put it back, and tries again
-            elif not end:
+            elif not end or end == "A":
                 state = "refused"
-                why = "boot.py did not run: make deploy"
+                why = "boot.py did not run, or could not write: make deploy"
             elif end != "D":
                 with open(_PLAN, "a") as f:
                     f.write("D")
@@ -310,7 +310,7 @@ class Ota:
         total = self._head
         names = []
         block = os.statvfs(".")[0]
-        room = 0
+        room = most = 0
         for _, n, name in self._files():
             for part in name.split("/"):
                 if not part or part.strip(".") != part:
@@ -325,8 +325,11 @@ class Ota:
                 return "no such name: " + name
             names.append(low)
             total += n
-            room += (n // block + 1) * block
-        self._blocks = room
+            for k in (n, _size(name)):  # NAME.new, NAME.old; one more while it is copied
+                k = (max(k, 0) // block + 1) * block
+                room += k
+                most = max(most, k)
+        self._blocks = room + most
         if total != self._length or not names:
             return "its head is not the offer's"
 
@@ -352,14 +355,12 @@ class Ota:
                 kind = 0 if _size(name) >= 0 else 1
             elif _size(name) < 0:
                 continue
-            _remove(name + ".old")
             files.append((name, kind))
         plan = {"id": self._id, "files": files}
         for name, value in zip(("tries", "limit", "watchdog"), self._plan):
             plan[name] = int(value)
-        with open("update.tmp", "w") as f:
+        with open(_PLAN, "w") as f:
             f.write(json.dumps(plan) + "\n")
-        os.rename("update.tmp", _PLAN)
         _remove(_PART)
         self.ready = True
         return self._report(self._id, "trial")
