@@ -139,7 +139,7 @@ def test_power_cuts(
     step = 512 if kind == "FAT" else 1
     taking = [(before, 1, at) for at in range(0, ready.written, step)]
     behind = [(first, n, at) for n, e in enumerate(ends, 1) for at in range(0, e.written, step)]
-    assert len({boot for _, boot, _ in behind}) > 1
+    assert behind
     points = taking + behind
     if not request.config.getoption("every_byte"):
         chance = random.Random(f"{kind} {good}")
