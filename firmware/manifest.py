@@ -18,6 +18,7 @@ package(
         "nvs.py",
         "sleep.py",
         "wifi.py",
+        "ota.py",
         "expiry.py",
         "packet5.py",
         "session5.py",

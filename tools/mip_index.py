@@ -40,6 +40,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-store": (("dormouse",), ("store", "durable", "journal", "rtc", "nvs")),
     "dormouse-wifi": (("dormouse",), ("wifi",)),
     "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("sleep",)),
+    "dormouse-ota": (("dormouse",), ("ota",)),
 }
 ALL = "dormouse-all"
 

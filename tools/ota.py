@@ -44,7 +44,6 @@ BUILD = ROOT / "build" / "ota"
 sys.path.insert(0, str(ROOT / "firmware"))
 CHUNK = 2048  # bytes; a packet with it is below the node's max_packet, 4,096
 WINDOW = 65536  # bytes that the broker is given before the node has answered
-PATIENCE = 10  # s from an answer to the next, within one wake
 LONGEST = 3600  # s between two offers
 TIMEOUT = 10  # s for the broker to answer
 
@@ -177,6 +176,7 @@ class Sending:
         self.topic: str = options.topic
         self.window: int = options.window
         self.repeat: float = options.repeat
+        self.patience: float = options.patience
         self.bundle = bundle
         self.content = bundle.content
         self.number = Number(self.topic, bundle)
@@ -236,7 +236,7 @@ class Sending:
         wait, lost = self.repeat, False
         while True:
             try:
-                name, report = await asyncio.wait_for(news.get(), PATIENCE if lost else wait)
+                name, report = await asyncio.wait_for(news.get(), self.patience if lost else wait)
             except TimeoutError:
                 if lost:  # it answered the offer, and then nothing: the broker had no window for it
                     lost = False
@@ -385,6 +385,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--watchdog", type=int, default=60000, metavar="MS", help="%(default)s; RP2 has 8388")
     add("--window", type=int, default=WINDOW, metavar="BYTES", help="sent ahead (%(default)s)")
     add("--repeat", type=float, default=60, metavar="S", help="the offer, after (%(default)s)")
+    add("--patience", type=float, default=10, metavar="S", help="within one wake (%(default)s)")
     add("--unchecked", action="store_true", help="send what MicroPython cannot compile, too")
     add("--dry-run", action="store_true", help="only tell what would be sent")
     options = parser.parse_args(argv)

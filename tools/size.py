@@ -27,7 +27,7 @@ CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 cli
 SLEEPER = ("kinds", "store", "durable", "journal", "sleep")  # a node that sleeps loads as well
 FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
 # Loaded only by who imports it, or when it is needed.
-EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request", "convert")
+EXTRA = ("router", "rtc", "nvs", "wifi", "reason", "request", "convert", "ota")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a

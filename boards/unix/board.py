@@ -94,7 +94,10 @@ def run(path):
 def show(options):
     if "--read" in options:
         with open(options["--read"], "rb") as f:
-            print("".join("%02x" % byte for byte in f.read()))
+            data = True
+            while data:  # line by line: it may be larger than the heap
+                data = f.read(512)
+                print("".join("%02x" % byte for byte in data))
         return
     folders = ["."]
     while folders:

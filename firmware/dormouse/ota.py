@@ -311,7 +311,7 @@ class Ota:
         names = []
         block = os.statvfs(".")[0]
         room = most = 0
-        for _, n, name in self._files():
+        for sha, n, name in self._files():
             for part in name.split("/"):
                 if not part or part.strip(".") != part:
                     return "no such name: " + name
@@ -325,10 +325,11 @@ class Ota:
                 return "no such name: " + name
             names.append(low)
             total += n
-            for k in (n, _size(name)):  # NAME.new, NAME.old; one more while it is copied
-                k = (max(k, 0) // block + 1) * block
-                room += k
-                most = max(most, k)
+            for k in (-1 if sha == "-" else n, _size(name)):  # NAME.new, NAME.old
+                if k >= 0:
+                    k = (k // block + 1) * block
+                    room += k
+                    most = max(most, k)  # one more while it is copied
         self._blocks = room + most
         if total != self._length or not names:
             return "its head is not the offer's"
