@@ -10,13 +10,14 @@ ARGS ?=
 # An option for a tool, if the variable is given. PORT may stand in an environment for something
 # else (PORT=8080): there it is only taken if it looks like a serial port.
 given = $(if $($(2)),--$(1) '$($(2))')
+said = $(if $(filter command,$(origin $(2))),--$(1) '$($(2))')  # shells may have HOST of their own
 port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%,$(PORT)),\
 	--port '$(PORT)')
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
 .PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy mip-index \
-	provision console logs
+	provision ota console logs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -41,6 +42,11 @@ deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN
 provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BOARD= PORT= NO_TEST=1
 	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) \
 		$(if $(filter-out 0,$(NO_TEST)),--no-test) $(dry_run) $(ARGS)
+
+ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_RUN=1
+	@$(VENV_PYTHON) tools/ota.py $(call said,host,HOST) $(call said,port,PORT) \
+		$(call said,topic,TOPIC) \
+		$(call given,main,MAIN) $(foreach file,$(FILES),--file '$(file)') $(dry_run) $(ARGS)
 
 console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
 	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
