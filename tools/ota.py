@@ -294,7 +294,10 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
     """Give a client. Raises CannotUpdate if it cannot connect."""
     from dormouse import Client, MQTTError, Refused  # type: ignore[import-not-found]
 
-    tls = ssl.create_default_context(cafile=options.ca) if options.tls or options.ca else None
+    try:
+        tls = ssl.create_default_context(cafile=options.ca) if options.tls or options.ca else None
+    except OSError as error:  # SSLError too
+        raise CannotUpdate(f"{options.ca}: {error.strerror or error}") from error
     where = f"{options.host}, port {options.port or (8883 if tls else 1883)}"
     client = Client(
         options.host,

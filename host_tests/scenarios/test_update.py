@@ -308,9 +308,13 @@ def test_node_that_stays_awake(scene: Scene, runtime: Runtime) -> None:
     assert tool.wait_exit(20) == 0, tool.transcript()
 
 
-def test_awake_and_never_connected(scene: Scene) -> None:
+@pytest.mark.parametrize("by", ["thread", "timer"])
+def test_awake_and_never_connected(scene: Scene, by: str) -> None:
     """It lives and feeds the watchdog, and does not connect: boot.py ends that."""
     board = scene.board(runtimes.MICROPYTHON64, AWAKE)
+    if by == "timer":
+        boot = (FIRMWARE / "boot.py").read_text()
+        board.put("boot.py", boot.replace('sys.platform == "rp2"', "True"))
     board.power_on()
     board.wait_line("subscribed", 10)
     broken = AWAKE.replace('"127.0.0.1"', '"127.0.0.9"')
