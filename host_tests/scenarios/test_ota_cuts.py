@@ -162,6 +162,15 @@ def test_power_cuts(
         list(pool.map(one, range(len(points))))
 
 
+def test_plan_that_is_torn(board: Callable[..., Board], tmp_path: Path) -> None:
+    """FAT lost power in the middle of writing update.json: it is written again."""
+    first = board("micropython64", True)
+    first.wait_end(20)
+    before = board_before(first, tmp_path)
+    before.put("update.json", '{"id": 7, "fi')
+    check(before, live(before), True)
+
+
 def board_before(first: Board, tmp_path: Path) -> Board:
     """Return a board as the first was before it ran, its flash formatted and with its files."""
     fresh = Board(first.runtime, tmp_path / "fresh", None, {**files(1), "boot.py": BOOT})

@@ -192,6 +192,19 @@ def check_power_cut_before_it_was_verified():
         same(again(u, Ota(KEY, TOPIC)), {"id": 5, "state": "trial"})
 
 
+def check_power_cut_before_names_were_checked():
+    ota = node()
+    u = Update(files=(("config.json", b"bad"),))
+    u.offer(ota)
+    ota._wrong = None
+    u.chunk(ota, 0, u.head)
+    ota = Ota(KEY, TOPIC)
+    same(u.chunk(ota, u.head), None)
+    assert not there("config.json.new")
+    same(u.offer(ota)["have"], 0)
+    refused(u.chunk(ota, 0), "not to be updated: config.json")
+
+
 def check_wrong_key():
     ota = node()
     refused(Update(key="another").offer(ota), "wrong key or topic")
