@@ -105,7 +105,8 @@ def check_syntax(name: str, path: Path) -> None:
         except OSError as error:
             raise CannotUpdate(f"{argv[0]}: {error.strerror}") from error
     if done.returncode:
-        raise CannotUpdate(f"{done.stderr.strip() or done.stdout.strip()}")
+        lines = (done.stderr + done.stdout).splitlines()
+        raise CannotUpdate("\n".join(line.strip() for line in lines if "Traceback" not in line))
 
 
 def collect(
