@@ -10,15 +10,14 @@ ARGS ?=
 # An option for a tool, if the variable is given. PORT may stand in an environment for something
 # else (PORT=8080): there it is only taken if it looks like a serial port.
 given = $(if $($(2)),--$(1) '$($(2))')
+said = $(if $(filter command,$(origin $(2))),--$(1) '$($(2))')  # shells may have HOST of their own
 port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%,$(PORT)),\
 	--port '$(PORT)')
-# Shells set HOST, too.
-host = $(if $(filter command,$(origin HOST)),$(call given,host,HOST))
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 
 .DEFAULT_GOAL := help
 .PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy hil \
-	mip-index plan provision console logs bridge
+	mip-index plan provision ota console logs bridge
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -44,6 +43,11 @@ provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BO
 	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) \
 		$(if $(filter-out 0,$(NO_TEST)),--no-test) $(dry_run) $(ARGS)
 
+ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_RUN=1
+	@$(VENV_PYTHON) tools/ota.py $(call said,host,HOST) $(call said,port,PORT) \
+		$(call said,topic,TOPIC) \
+		$(call given,main,MAIN) $(foreach file,$(FILES),--file '$(file)') $(dry_run) $(ARGS)
+
 console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
 	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
 
@@ -51,10 +55,10 @@ logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PO
 	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
 
 bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
-	@$(VENV_PYTHON) tools/bridge.py $(port) $(call given,host,HOST) $(ARGS)
+	@$(VENV_PYTHON) tools/bridge.py $(port) $(call said,host,HOST) $(ARGS)
 
 hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."
-	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(host) $(dry_run) $(ARGS)
+	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(call said,host,HOST) $(dry_run) $(ARGS)
 
 plan: bootstrap  ## how long a battery lasts: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
 	@$(VENV_PYTHON) tools/plan.py $(call given,board,BOARD) $(call given,battery,BATTERY) \

@@ -25,6 +25,7 @@ package(
         "led.py",
         "guard.py",
         "safe.py",
+        "ota.py",
         "expiry.py",
         "packet5.py",
         "session5.py",

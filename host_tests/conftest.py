@@ -15,6 +15,11 @@ from harness.needs import missing, mosquitto_argv
 from harness.peer import ScriptedPeer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take an option for the tests that try only some bytes."""
+    parser.addoption("--every-byte", action="store_true", help="cut an update at every byte")
+
+
 @pytest.fixture(params=list(runtimes.RUNTIMES.values()), ids=lambda r: r.name)
 def runtime(request: pytest.FixtureRequest) -> runtimes.Runtime:
     """Each Python that device code must run on."""

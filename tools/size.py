@@ -39,6 +39,7 @@ EXTRA = (
     "convert",
     "ws",
     "serial",
+    "ota",
 )
 GUARD = ("log", "guard", "led", "safe")
 TARGETS = {"mpy": 10_000, "connected": 14_000}

@@ -43,6 +43,7 @@ DEFAULTS = {
     "type": "esp32",  # or rp2
     "flash": 65536,  # bytes
     "block": 4096,  # bytes that are erased together
+    "fs": "littlefs",  # fat: a card with FAT, whose sectors are written whole or not at all
     "nvs": 24576,  # bytes
     "clock": "lost",  # without power; kept: as with a battery
     "drift_ppm": 0,  # a sleep of 1,000,000 ms takes this much longer than the chip believes

@@ -49,10 +49,34 @@ class Flash:
             return 0
 
 
+class Card:
+    """A block device of sectors that are written whole or not at all, as an SD card's are."""
+
+    sector = 512
+
+    def __init__(self, file, size):
+        self.file = file
+        self.count = size // self.sector
+
+    def readblocks(self, n, buf):
+        self.file.seek(n * self.sector)
+        self.file.readinto(buf)
+
+    def writeblocks(self, n, buf):
+        for k in range(0, len(buf), self.sector):
+            if _board.spend(self.sector) < self.sector:
+                _board.dead()
+            self.file.seek(n * self.sector + k)
+            self.file.write(buf[k : k + self.sector])
+
+    def ioctl(self, op, arg):
+        return {4: self.count, 5: self.sector}.get(op, 0)
+
+
 def mount():
     """Mount the flash and make it the current folder; a new one is formatted."""
     if MICROPYTHON:
-        _mount_littlefs()
+        (_mount_fat if state.config["fs"] == "fat" else _mount_littlefs)()
         os.chdir(MOUNTED)
     else:
         folder = _board.path("flash")
@@ -85,6 +109,19 @@ def _mount_littlefs():
     else:
         flash = Flash(file, size, block)
     os.mount(os.VfsLfs2(flash, **options), MOUNTED)
+
+
+def _mount_fat():
+    size = state.config["flash"]
+    name = _board.path("flash.img")
+    try:
+        file = open(name, "r+b")
+    except OSError:
+        with open(name, "wb") as f:
+            f.write(bytes(size))
+        file = open(name, "r+b")
+        os.VfsFat.mkfs(Card(file, size))
+    os.mount(os.VfsFat(Card(file, size)), MOUNTED)
 
 
 def _copy(source, target):

@@ -94,7 +94,10 @@ def run(path):
 def show(options):
     if "--read" in options:
         with open(options["--read"], "rb") as f:
-            print("".join("%02x" % byte for byte in f.read()))
+            data = True
+            while data:  # line by line: it may be larger than the heap
+                data = f.read(512)
+                print("".join("%02x" % byte for byte in data))
         return
     folders = ["."]
     while folders:
@@ -106,6 +109,13 @@ def show(options):
                 folders.append(path)
             else:
                 print(stat[6], path)
+
+
+def repl():
+    """Nobody is at the REPL, where a chip is when main.py has ended: a watchdog goes on."""
+    machine = sys.modules.get("machine")
+    while machine and machine.WDT._timeout:
+        _board.sleep(1)
 
 
 def boot(main):
@@ -131,7 +141,9 @@ def boot(main):
             import traceback
 
             traceback.print_exception(error)
+        repl()
         end("exception", status=1)
+    repl()
     end("exit")
 
 

@@ -398,6 +398,8 @@ class Node:
         while (s.fencing and s.fence != CLEAN and not self._enough()) or not self._settled():
             if not c._task:
                 raise c.error or ConnectionLost("disconnected")
+            if not c.connected and self._enough():
+                break  # nobody takes what fills the inbox: connected again it would be the same
             if s.fencing and s.fence == _NONE and c.connected and not (s.inbox or self._busy()):
                 s.fence = _DUE
                 s.on_output()

@@ -18,7 +18,6 @@ from websockets.typing import Subprotocol
 from .address import HOST
 from .loop import call
 
-
 _SMALL = 200  # bytes that may go one by one
 
 

@@ -80,6 +80,7 @@ def test_imports_point_one_way() -> None:
         "convert": {"expiry", "packet"},
         "ws": {"packet", "session", "stream"},
         "serial": {"stream"},
+        "ota": set(),
     }
     allowed["client"].add("kinds")  # for a client with a store, or of version 5
     assert {f"{name}.py" for name in allowed} == ON_DEVICE

@@ -1,0 +1,55 @@
+"""A node that stays connected and takes updates at once. Its version is its first line."""
+
+import asyncio
+import json
+
+import machine
+from dormouse import Client
+from dormouse.journal import Journal
+from dormouse.ota import Ota
+
+with open("config.json") as f:
+    config = json.load(f)
+TOPIC = config["topic"]
+
+
+async def confirm(client, ota):
+    while True:
+        await client.wait_connected()
+        report = ota.confirm()
+        if report:
+            print("report", report)
+            await client.publish(TOPIC + "/updated", report, 1)
+        await client.wait_connected(False)
+
+
+async def feed(wdt):
+    while True:
+        wdt.feed()
+        await asyncio.sleep(0.1)
+
+
+async def main():
+    ota = Ota(config.get("update_key"), TOPIC)
+    client = Client("127.0.0.1", store=Journal("dormouse.journal"), **config["client"])
+    print("version", VERSION, ota.trial)  # noqa: F821
+    if ota.trial:
+        feeding = asyncio.create_task(feed(machine.WDT(timeout=8000)))
+    client.start()
+    confirming = asyncio.create_task(confirm(client, ota))
+    await client.subscribe(TOPIC + "/update/#", qos=1)
+    print("subscribed")
+    async for message in client.messages:
+        report = ota.take(message.topic[len(TOPIC) + 1 :], message.payload)
+        message.ack()
+        if report:
+            print("report", report)
+            await client.publish(TOPIC + "/updated", report, 1)
+        if ota.ready:
+            await client.disconnect()
+            machine.reset()
+    await feeding
+    await confirming
+
+
+asyncio.run(main())

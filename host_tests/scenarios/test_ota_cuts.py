@@ -1,0 +1,183 @@
+"""The power is cut while an update arrives, is put in place, is confirmed or put back.
+
+The node always runs the old version or the new one, whole, and it comes to an end. `make test`
+tries some bytes; all of them: ``pytest host_tests/scenarios/test_ota_cuts.py --every-byte``.
+"""
+
+import concurrent.futures
+import json
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import ota
+import pytest
+from conftest import PROGRAMS
+from harness import life
+from harness.board import RESTARTS, Board, End
+from harness.needs import missing
+from harness.runtimes import FIRMWARE
+
+SOURCE = (PROGRAMS / "fed.py").read_text()
+STEADY = 3  # boots that write nothing more, nor tell anything new
+MOST = 20  # boots
+OTHERS = {"boot.py", "update.id", "messages"}
+NAMES = ("main.py", "part.py", "data", "extra/new", "gone")
+
+
+def version(number: int, connects: bool = True) -> str:
+    return f"VERSION = {number}\nCONNECTS = {connects}\n{SOURCE}"
+
+
+def files(number: int, connects: bool = True) -> dict[str, bytes]:
+    """Return the application's files. The new version's have other sizes, one is new, one gone."""
+    found = {
+        "main.py": version(number, connects).encode(),
+        "part.py": f"PART = {number}\n".encode() + b"#" * 200 * number,
+        "data": b"d" * 1500 * number,
+    }
+    return found | ({"gone": b"old"} if number == 1 else {"extra/new": b"new"})
+
+
+def messages(connects: bool) -> str:
+    """Return the messages of an update, as fed.py reads them; one is repeated."""
+    bundle = ota.Bundle({**files(2, connects), "gone": None}, 3, 100, 8000)
+    lines = [f"update {bundle.offer(7, 'n', 'key', 1).encode().hex()}"]
+    for at in [0, 1000, 1000, *range(2000, len(bundle.content), 1000)]:
+        lines.append(f"update/7/{at} {bundle.content[at : at + 1000].hex()}")
+    return "\n".join(lines)
+
+
+def live(board: Board, boot: int = 0, at: int = 0) -> list[End]:
+    """Let a board run until nothing changes any more, with a cut in one boot (from 1)."""
+    ends: list[End] = []
+    steady = 0
+    while steady < STEADY:
+        assert len(ends) < MOST, ends
+        if len(ends) + 1 == boot:
+            board.flash_dies_after(at)
+        board.go_on()
+        end = board.wait_end(20)
+        if end.reason == "flash_died":
+            board.cut_power()
+        else:
+            assert end.reason in ("deepsleep", *RESTARTS), end
+        ends.append(end)
+        steady = steady + 1 if end.reason == "deepsleep" and not end.written else 0
+    return ends
+
+
+def check(board: Board, ends: list[End], good: bool) -> None:
+    """Each boot ran one whole version; the end is as it should be."""
+    for end in ends:
+        for line in end.lines:
+            first = line.split()[0]
+            assert first in ("runs", "report"), end
+            if first == "runs":
+                n = line.split()[1]
+                assert line == f"runs {n} {n} {int(n) * 1500} {n} {n}", line
+        if end.reason != "flash_died":
+            assert any(line.startswith("runs") for line in end.lines), end
+    wanted = files(2) if good else files(1)
+    found = board.files()
+    # FAT may leave a name in its short form behind, of a file that was being removed.
+    left = {n: d for n, d in found.items() if n not in OTHERS and not set(n) & set("~ ")}
+    assert left == wanted
+    number, state, _ = json.loads(found["update.id"])
+    assert (number, state) == (7, "done" if good else "back")
+
+
+@pytest.fixture
+def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Board]]:
+    """Return a function that makes a board with version 1 on it; for a runtime by its name."""
+    with life.library() as folder:
+
+        def make(name: str, good: bool, **config) -> Board:
+            runtime = life.runtime(name, folder)
+            if runtime.reason:
+                missing(runtime.reason)
+            # Names that make a folder on FAT more than a sector long.
+            others = {f"a rather long name {n}": "" for n in range(9)} if "fs" in config else {}
+            on_it = {**others, **files(1), "messages": messages(good), "boot.py": BOOT}
+            made = Board(runtime, tmp_path / "board", None, on_it, flash=262144, **config)
+            made.power_on()
+            return made
+
+        yield make
+
+
+BOOT = (FIRMWARE / "boot.py").read_text()
+# Runtime, board.json, and how many cuts `make test` tries.
+BOARDS = {
+    "esp32": ("micropython64", {}, 40),
+    "rp2, 32 bit": ("micropython32", {"type": "rp2"}, 12),
+    "FAT": ("micropython64", {"fs": "fat"}, 40),
+    "cpython": ("cpython", {}, 4),
+}
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("good", [True, False], ids=["put in place", "put back"])
+@pytest.mark.parametrize("kind", BOARDS)
+def test_power_cuts(
+    board: Callable[..., Board],
+    kind: str,
+    good: bool,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    name, config, count = BOARDS[kind]
+    first = board(name, good, **config)
+    ready = first.wait_end(20)
+    assert ready.reason == "reset" and ready.lines[-1].endswith('"state": "trial"}'), ready
+    before = board_before(first, tmp_path)
+    calm = first.copy(tmp_path / "calm")
+    ends = live(calm)
+    check(calm, ends, good)
+    # The boot that takes the messages writes most: a third of the cuts. Then the boots behind it.
+    step = 512 if kind == "FAT" else 1
+    taking = [(before, 1, at) for at in range(0, ready.written, step)]
+    behind = [(first, n, at) for n, e in enumerate(ends, 1) for at in range(0, e.written, step)]
+    assert behind
+    points = taking + behind
+    if not request.config.getoption("every_byte"):
+        chance = random.Random(f"{kind} {good}")
+        points = chance.sample(taking, count // 3) + chance.sample(behind, count - count // 3)
+
+    def one(number: int) -> None:
+        start, boot, at = points[number]
+        folder = tmp_path / f"cut{number}"
+        victim = start.copy(folder)
+        ends = live(victim, boot, at)
+        where = f"{kind}: cut in boot {boot} before byte {at}"
+        assert ends[boot - 1].reason == "flash_died", where
+        try:
+            check(victim, ends, good)
+        except AssertionError as error:
+            raise AssertionError(f"{where}: {error}") from error
+        shutil.rmtree(folder)
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, range(len(points))))
+
+
+def test_plan_that_is_torn(board: Callable[..., Board], tmp_path: Path) -> None:
+    """FAT lost power in the middle of writing update.json: it is written again."""
+    first = board("micropython64", True)
+    first.wait_end(20)
+    before = board_before(first, tmp_path)
+    before.put("update.json", '{"id": 7, "fi')
+    check(before, live(before), True)
+
+
+def board_before(first: Board, tmp_path: Path) -> Board:
+    """Return a board as the first was before it ran, its flash formatted and with its files."""
+    fresh = Board(first.runtime, tmp_path / "fresh", None, {**files(1), "boot.py": BOOT})
+    shutil.copy(first.folder / "board.json", fresh.folder)
+    fresh.put("messages", "")
+    fresh.power_on()
+    fresh.wait_end(20)
+    fresh.cut_power()
+    fresh.put("messages", first.read("messages"))
+    return fresh
