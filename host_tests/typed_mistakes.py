@@ -5,13 +5,23 @@ Each line is an error that its comment expects; one that is none would be an unu
 
 import dormouse.reason
 from dormouse import Client, Message, Will
+from dormouse.chip import deepsleep
+from dormouse.clock import Clock
+from dormouse.guard import feed, run
 from dormouse.journal import Journal
+from dormouse.led import LED
+from dormouse.log import Log
+from dormouse.ota import Ota
 from dormouse.request import Requester, respond
 from dormouse.router import Router
 from dormouse.rtc import RTCStore
+from dormouse.safe import make_client
+from dormouse.serial import Serial
 from dormouse.sleep import Node, sleep_budget
 from dormouse.store import Layered
+from dormouse.tls import context
 from dormouse.wifi import Wifi
+from dormouse.ws import WebSocket
 
 
 def number(n: int) -> None:
@@ -69,3 +79,18 @@ async def other_mistakes(client: Client, message: Message) -> None:
     dormouse.reason.text("0x87")  # type: ignore[arg-type]
     print(dormouse.reason.NO_SUCH_CODE)  # type: ignore[attr-defined]
     print(dormouse.Wifi)  # type: ignore[attr-defined]
+
+
+def mistakes_of_parts(log: Log) -> None:
+    deepsleep("300")  # type: ignore[arg-type]
+    Clock("pool.ntp.org")  # type: ignore[arg-type]
+    feed(5)  # type: ignore[call-arg]
+    run(print, {"topic": "t"})  # type: ignore[arg-type]
+    LED()  # type: ignore[call-arg]
+    log("words", kep=True)  # type: ignore[call-arg]
+    Ota(b"key", "topic")  # type: ignore[arg-type]
+    make_client("config.json", None)  # type: ignore[arg-type]
+    Serial(None, quiet="50")  # type: ignore[arg-type]
+    context(b"certificate")  # type: ignore[arg-type]
+    WebSocket(headers={"Authorization": "Basic"})  # type: ignore[arg-type]
+    Client("h", stream=WebSocket)  # type: ignore[arg-type]

@@ -11,22 +11,32 @@ from dormouse import (
     Session,
     SessionLost,
     Will,
+    chip,
     packet,
     packet5,
     reason,
     stream,
 )
+from dormouse.clock import Clock, ClockError, now
 from dormouse.durable import durable
 from dormouse.expiry import Expired, expiring
+from dormouse.guard import Guard, Watchdog, end, feed, good, run, watch
 from dormouse.journal import Journal
+from dormouse.led import LED
+from dormouse.log import Log
 from dormouse.nvs import NVSStore
+from dormouse.ota import Ota
 from dormouse.request import Requester, respond
 from dormouse.router import Router, matches
 from dormouse.rtc import RTCStore
+from dormouse.safe import make_client
+from dormouse.serial import Serial
 from dormouse.session5 import Codes, Disconnected, Failed
 from dormouse.sleep import Node, sleep_budget, wake_reason
 from dormouse.store import Layered, Store, StoreFull
+from dormouse.tls import CertificateError, context
 from dormouse.wifi import Wifi, WifiError
+from dormouse.ws import FrameError, UpgradeError, WebSocket
 
 
 async def main() -> None:
@@ -137,3 +147,31 @@ def parts(client: Client) -> None:
     topic, payload, qos, pid = packet.read_publish(0x30, b"\0\1tx")
     data, end = packet5.read_properties(0x30, b"\0", 0)
     print(topic.upper(), payload.hex(), qos + pid + end, data.keys())
+
+
+class Application:
+    def __init__(self, config: dict[str, str], store: Store, log: Log) -> None:
+        self.client = make_client(config, store)
+        log("made", config, keep=True)
+
+    async def run(self) -> None:
+        feed()
+        good(self.client.publish_nowait)
+        await watch(self.client)
+        end(self.client.error)
+
+
+def more(guard: Guard, watchdog: Watchdog) -> None:
+    try:
+        tls = context("ca.der", "cert.der", "key.der", psk=("name", b"key"))
+        Client("h", 9001, tls=tls, stream=WebSocket("/mqtt"))
+    except CertificateError as e:
+        print(e, FrameError, UpgradeError.code, ClockError)
+    client = Client("", stream=Serial(None, quiet=50))
+    Node(client, 60, wifi=Clock(Wifi("s", "p"), period=60), guard="network")
+    ota = Ota("key", "topic", keep=["ca.der"])
+    report: str | None = ota.take("update", b"") or ota.confirm()
+    watchdog.feed()
+    LED({"pin": 2, "invert": True}).blink(2)
+    print(report, guard.crashes, guard.log.text(), now(), chip.wake_reason())
+    run(Application, {"topic": "t"})

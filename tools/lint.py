@@ -53,6 +53,8 @@ IN_OBJECTS = (
     "dormouse.sleep.Node.publish",
     "dormouse.rtc.Blob.load",
     "dormouse.rtc.Blob.dump",
+    "dormouse.serial.Serial.read",
+    "dormouse.serial.Serial.write",
 )
 # stubtest imports the library on CPython; nothing is called, so the loop may be missing.
 STUBTEST = f"""

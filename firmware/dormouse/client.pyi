@@ -1,15 +1,24 @@
 """Types of client.py."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from .durable import _DurableSession
 from .packet import _Payload, _Will
 from .session import Message
 from .session5 import Session5, _Pairs
 from .store import Store
+
+class _Way(Protocol):
+    """Another way to the broker than TCP: ws.WebSocket, serial.Serial."""
+
+    def open_stream(
+        self, host: str, port: int, tls: ssl.SSLContext | None = None, name: str | None = None
+    ) -> Awaitable[tuple[Any, Callable[[], None]]]: ...
+    def read(self, stream: Any, buf: memoryview) -> Awaitable[int]: ...
+    def write(self, stream: Any, buf: memoryview) -> Awaitable[None]: ...
 
 class _Session(Session5, _DurableSession):  # type: ignore[misc]
     """Session5's part is there with version=5, the durable one's with a store."""
@@ -21,6 +30,7 @@ class Client:
     timeout: float
     backoff: tuple[float, float]
     auto_ack: bool
+    stream: _Way
     address: tuple[Any, ...]
     messages: AsyncIterator[Message]
     def __init__(
@@ -32,6 +42,7 @@ class Client:
         timeout: float = 10,
         backoff: tuple[float, float] = (1, 60),
         auto_ack: bool = True,
+        stream: _Way = ...,
         *,
         version: int = 4,  # 5: MQTT 5.0
         store: Store | None = None,

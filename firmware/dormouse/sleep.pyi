@@ -43,6 +43,9 @@ class Node:
     strikes: int
     failures: int
     skip: int
+    guard: bool | str
+    timer: Any
+    ip: str | None
     def __init__(
         self,
         client: Client,
@@ -56,7 +59,7 @@ class Node:
         max_bytes: int = 32768,
         expiry: float | None = None,
         backoff: int = 16,
-        guard: bool = True,
+        guard: bool | str = True,  # or "network"
     ) -> None: ...
     def publish(
         self,

@@ -1,0 +1,59 @@
+"""Types of guard.py."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from .client import Client
+from .led import LED
+from .log import Log
+from .session import Message
+from .sleep import Node
+from .store import Store
+
+_Config = dict[str, Any]
+
+class _Application(Protocol):
+    def run(self) -> Awaitable[object]: ...
+
+class Watchdog:
+    limit: int
+    timer: Any
+    fed: int
+    wdt: Any
+    def __init__(self, limit: float) -> None: ...
+    def feed(self) -> None: ...
+    def release(self) -> None: ...
+
+class Guard:
+    config: _Config
+    store: Store | None
+    led: LED | None
+    watchdog: Watchdog | None
+    trouble: object
+    log: Log
+    crashes: int
+    reason: str
+    woken: str
+    limit: int
+    period: int
+    safe_period: int
+    def __init__(self, config: _Config, store: Callable[[_Config], Store]) -> None: ...
+    def number(self, name: str, default: int) -> int: ...
+    def safe(self) -> bool: ...
+    def crash(self, reason: str, text: str) -> bool: ...
+    def delay(self) -> int: ...
+    def show(self, blinks: int | None) -> None: ...
+    def leave(self) -> None: ...
+    def sleep(self, s: int) -> None: ...
+
+def feed() -> None: ...
+def good(publish: Callable[..., object] | None = None) -> None: ...
+def end(error: Exception | None = None, publish: Callable[..., object] | None = None) -> None: ...
+async def watch(client: Client) -> None: ...
+def open_store(config: _Config) -> Store: ...
+def run(
+    make: Callable[[_Config, Store, Log], _Application],
+    config: _Config,
+    store: Callable[[_Config], Store] = ...,
+    update: Callable[[Node, Message], object] | None = None,
+) -> None: ...

@@ -1,0 +1,57 @@
+"""What a node makes of its config.json (dormouse/config.py)."""
+
+import json
+from pathlib import Path
+
+from harness.board import Board
+from harness.runtimes import Runtime
+
+PROGRAM = """\
+import dormouse.config as config
+import machine
+import sys
+
+def why(o):
+    try:
+        config.load() if o is None else config.make_store(o)
+    except Exception as e:
+        print(type(e).__name__, *e.args)
+
+before = set(sys.modules)
+c = config.load("good.json")
+client = config.make_client(c, clean=False, store=config.make_store(c), keepalive=7)
+print(client.address, client.timeout, client.session.keepalive, type(client.session.store).__name__)
+client = config.make_client({"host": "h", "tls": None})
+print(client.address, client.timeout, config.make_wifi({}))
+loaded = sorted(n for n in sys.modules if n not in before and n[:9] == "dormouse.")
+print(config.make_wifi(c).login)
+print(*loaded)
+with open("config.json", "w") as f:
+    f.write('{"topic": "t"}')
+why(None)
+with open("config.json", "w") as f:
+    f.write('[]')
+why(None)
+why({"store": "tape"})
+machine.deepsleep(1000)
+"""
+
+
+def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
+    """Each setting has its effect; what is not named is not loaded; what is missing is said."""
+    good = {"host": "h", "topic": "t", "port": 1, "client_id": "c", "timeout": 5, "keepalive": 9}
+    good |= {"username": "u", "password": "p", "wifi": {"ssid": "s", "password": "w"}}
+    files = {"main.py": PROGRAM, "good.json": json.dumps(good)}
+    with Board(runtime, tmp_path / "board", files=files) as board:
+        end = board.run()[0]
+    first, plain, wifi, loaded, *errors = end.lines
+    assert first == "('h', 1, None) 5 6125 Journal"
+    assert plain == "('h', 1883, None) 10 None"
+    assert wifi == "('s', 'w')"
+    assert {"dormouse.journal", "dormouse.durable"} <= set(loaded.split())
+    assert not {"dormouse.wifi", "dormouse.tls", "dormouse.ws"} & set(loaded.split())
+    assert errors == [
+        "ValueError config.json: no host: make provision",
+        "ValueError config.json: no host: make provision",
+        "ValueError store tape",
+    ]
