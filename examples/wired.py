@@ -39,7 +39,8 @@ def lan() -> Wired:
     """Return the Ethernet interface. Put the pins of your board here."""
     from machine import Pin
 
-    nic = network.LAN(mdc=Pin(23), mdio=Pin(18), phy_type=network.PHY_LAN8720, phy_addr=0)
+    pins = {"mdc": Pin(23), "mdio": Pin(18)}
+    nic = network.LAN(phy_type=network.PHY_LAN8720, phy_addr=0, **pins)
     return Wired(nic, lambda: nic.active(True), lambda: nic.active(False))
 
 

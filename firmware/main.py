@@ -2,82 +2,58 @@
 
 Reads ``config.json`` from the folder it starts in (see ``config.example.json``). Edit
 ``read_sensors`` and ``obey`` for your own device. Each time the chip wakes, this file runs from its
-beginning; what lasts is in the store: messages on their way, and ``Node.state``.
+beginning; what lasts is in the store: messages on their way, and ``SensorNode.state``.
 
 What it publishes under the configured topic:
     state        retained: until when it sleeps; "lost" when the broker misses it (its will)
     light        QoS 0: a reading that may get lost
     temperature  QoS 1: a reading that arrives, perhaps twice after a lost connection
     meter        QoS 2: a pulse that must be counted once
+    log          QoS 1: the last lines it printed, when asked for
+    updated      QoS 1: how an update goes
 What it takes:
     set/+        QoS 1: a setting; taking the same one twice does no harm
-    do/+         QoS 2: an action, done once, whatever is cut
+    do/+         QoS 2: an action, done once, whatever is cut; do/log: publish the log
+    update/#     QoS 1: another version of this file, from ``make ota`` (with "update_key")
 """
 
-import asyncio
 import json
 
-from dormouse import Client, OutboxFull, Will
+import dormouse.guard as guard
+from dormouse import OutboxFull, Will
+from dormouse.config import load, make_client, make_ota, make_wifi
 from dormouse.sleep import Node
-
-
-def load_config() -> dict:
-    """Return the settings. Raises OSError without the file, ValueError if it is not JSON."""
-    with open("config.json") as f:
-        return json.load(f)
-
-
-def make_store(name: str):
-    """Return the store that the settings name (docs/sleep.md tells which to choose)."""
-    if name == "rtc":  # ESP32: RTC memory, no wear; lost with the power
-        from dormouse.rtc import RTCStore
-
-        return RTCStore()
-    if name == "nvs":  # ESP32: a partition of its own
-        from dormouse.nvs import NVSStore
-
-        return NVSStore()
-    from dormouse.journal import Journal  # any chip: a file; survives power loss
-
-    return Journal("dormouse.journal")
 
 
 class SensorNode:
     """The application: its node, its settings, and what it must not forget."""
 
-    def __init__(self, config: dict) -> None:
-        self.topic = config["topic"]
-        topic = self.topic + "/state"
-        store = make_store(config.get("store", "journal"))
-        client = Client(
-            config["host"],
-            config.get("port", 0),
-            client_id=config.get("client_id"),
+    def __init__(self, config: dict, store, log) -> None:
+        self.topic = topic = config["topic"]
+        self.log = log
+        status = topic + "/state"
+        client = make_client(
+            config,
             clean=False,
-            keepalive=config.get("keepalive", 60),
-            will=Will(topic, b'{"lost":true}', 1, True),
-            username=config.get("username"),
-            password=config.get("password"),
-            timeout=config.get("timeout", 5),
-            outbox=config.get("outbox", 64),
             store=store,
+            will=Will(status, b'{"lost":true}', 1, True),
+            outbox=config.get("outbox", 64),
             full="oldest",
         )
-        wifi = None
-        if "wifi" in config:
-            from dormouse.wifi import Wifi
-
-            wifi = Wifi(config["wifi"]["ssid"], config["wifi"]["password"], store)
+        filters = [(topic + "/set/+", 1), (topic + "/do/+", 2)]
+        self.ota = make_ota(config)
+        if self.ota:
+            filters.append((topic + "/update/#", 1))
         self.node = Node(
             client,
             config.get("period", 300),
             config.get("budget", 10000),
-            ((self.topic + "/set/+", 1), (self.topic + "/do/+", 2)),
-            wifi,
-            topic,
+            filters,
+            make_wifi(config, store),
+            status,
+            max_bytes=131072 if self.ota else 32768,
+            guard="network",  # the watchdog sees to what else may hang
         )
-        if store.warning:
-            print("store:", store.warning)
         # What the application must not forget: how far it has counted, and its settings.
         self.state: dict = {"count": 0, "relay": 0, "light": "on"}
         committed = client.session.committed
@@ -97,6 +73,8 @@ class SensorNode:
         """
         if name == "do/toggle":
             self.state["relay"] ^= 1
+        elif name == "do/log":
+            self.publish("log", self.log.text(), 1)
         elif name == "set/light" and payload in (b"on", b"off"):
             self.state["light"] = str(payload, "utf-8")
         else:
@@ -106,39 +84,56 @@ class SensorNode:
     def set_outputs(self) -> None:
         """Set relays and such to ``state``."""
 
-    def publish(self, name: str, value, qos: int) -> None:
-        """Queue a reading; at QoS 1 and 2 it is in the store when this returns."""
-        count = self.state["count"]
-        payload = json.dumps({"n": count, "value": value})
+    def publish(self, name: str, payload, qos: int) -> None:
+        """Queue a message; at QoS 1 and 2 it is in the store when this returns."""
         try:
             self.node.publish(self.topic + "/" + name, payload, qos)
-            print("sent", name, count)
+            print("sent", name, self.state["count"])
         except OutboxFull:
-            print("dropped", name, count)
+            self.log("dropped", name, self.state["count"])
 
-    async def run(self) -> None:
-        """Be awake once: measure, send, obey, sleep."""
-        node = self.node
-        session = node.session
-        print("wake", node.reason, "relay", self.state["relay"])
-        self.set_outputs()
+    def measure(self) -> None:
+        """Queue the readings."""
         light, temperature, meter = self.read_sensors()
-        session.commit(json.dumps(self.state))  # goes into the record of the next message
-        self.publish("meter", meter, 2)
-        self.publish("temperature", temperature, 1)
-        if self.state["light"] == "on":
-            self.publish("light", light, 0)
-        async for message in node.wake():
+        self.node.session.commit(json.dumps(self.state))  # in the record of the next message
+        for name, value, qos in (
+            ("meter", meter, 2),
+            ("temperature", temperature, 1),
+            ("light", light, 0),
+        ):
+            if qos or self.state["light"] == "on":
+                self.publish(name, json.dumps({"n": self.state["count"], "value": value}), qos)
+
+    async def connect(self, urgent: bool = False) -> None:
+        """Send what waits, and take what the broker has kept."""
+        async for message in self.node.wake(urgent):
+            guard.feed()
+            if self.ota and self.ota.handle(message, self.node.publish):
+                continue
             name = message.topic[len(self.topic) + 1 :]
             print("command", message.qos, name, message.payload)
             self.obey(name, message.payload)
             message.ack(json.dumps(self.state))  # both in one record, or none of them
             self.set_outputs()
+
+    async def run(self) -> None:
+        """Be awake once: measure, send, obey, sleep."""
+        node = self.node
+        ota = self.ota
+        guard.feed()
+        self.log("wake", node.reason, "relay", self.state["relay"])
+        self.set_outputs()
+        self.measure()
+        guard.feed()
+        await self.connect(urgent=bool(ota and ota.trial))
+        if ota and not node.error and ota.tell(ota.confirm(), node.publish):
+            await self.connect(urgent=True)  # this version stays, and says so now
         if node.error:
-            print("error", repr(node.error))
-        print("asleep", node.next_wake(), "ms,", node.waiting(), "waiting")
-        node.sleep()
+            self.log("error", repr(node.error))
+        self.log("asleep", node.next_wake(), "ms,", node.waiting(), "waiting")
+        guard.end(node.error, node.publish)
+        node.sleep(1 if ota and ota.ready else None)  # boot.py puts an update in place
 
 
 if __name__ == "__main__":
-    asyncio.run(SensorNode(load_config()).run())
+    guard.run(SensorNode, load())

@@ -23,6 +23,7 @@ package(
         "clock.py",
         "log.py",
         "led.py",
+        "config.py",
         "guard.py",
         "safe.py",
         "ota.py",

@@ -7,6 +7,7 @@ import dormouse.reason
 from dormouse import Client, Message, Will
 from dormouse.chip import deepsleep
 from dormouse.clock import Clock
+from dormouse.config import make_client
 from dormouse.guard import feed, run
 from dormouse.journal import Journal
 from dormouse.led import LED
@@ -15,7 +16,6 @@ from dormouse.ota import Ota
 from dormouse.request import Requester, respond
 from dormouse.router import Router
 from dormouse.rtc import RTCStore
-from dormouse.safe import make_client
 from dormouse.serial import Serial
 from dormouse.sleep import Node, sleep_budget
 from dormouse.store import Layered
@@ -89,7 +89,7 @@ def mistakes_of_parts(log: Log) -> None:
     LED()  # type: ignore[call-arg]
     log("words", kep=True)  # type: ignore[call-arg]
     Ota(b"key", "topic")  # type: ignore[arg-type]
-    make_client("config.json", None)  # type: ignore[arg-type]
+    make_client("config.json")  # type: ignore[arg-type]
     Serial(None, quiet="50")  # type: ignore[arg-type]
     context(b"certificate")  # type: ignore[arg-type]
     WebSocket(headers={"Authorization": "Basic"})  # type: ignore[arg-type]

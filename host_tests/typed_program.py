@@ -18,6 +18,7 @@ from dormouse import (
     stream,
 )
 from dormouse.clock import Clock, ClockError, now
+from dormouse.config import load, make_client, make_ota, make_store, make_wifi
 from dormouse.durable import durable
 from dormouse.expiry import Expired, expiring
 from dormouse.guard import Guard, Watchdog, end, feed, good, run, watch
@@ -29,7 +30,6 @@ from dormouse.ota import Ota
 from dormouse.request import Requester, respond
 from dormouse.router import Router, matches
 from dormouse.rtc import RTCStore
-from dormouse.safe import make_client
 from dormouse.serial import Serial
 from dormouse.session5 import Codes, Disconnected, Failed
 from dormouse.sleep import Node, sleep_budget, wake_reason
@@ -151,7 +151,11 @@ def parts(client: Client) -> None:
 
 class Application:
     def __init__(self, config: dict[str, str], store: Store, log: Log) -> None:
-        self.client = make_client(config, store)
+        self.client = make_client(load() or config, clean=False, store=store or make_store(config))
+        self.node = Node(self.client, 300, wifi=make_wifi(config, store))
+        ota = make_ota(config)
+        if ota and ota.tell(ota.confirm(), self.node.publish):
+            self.node.sleep(1)
         log("made", config, keep=True)
 
     async def run(self) -> None:

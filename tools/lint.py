@@ -66,6 +66,10 @@ sys.exit(main())
 """
 
 
+# Examples that are for some ports only.
+ONLY = {"wired.py": ("esp32", "unix")}  # network.LAN, network.PPP
+
+
 class CannotCheck(Exception):
     """A tool did not do its work; the text is what it said."""
 
@@ -152,7 +156,7 @@ def examples(desktop: bool) -> list[Path]:
 def programs(port: str) -> str:
     """What runs on a device, with the modules of a port and the library's types."""
     files = [FIRMWARE / "main.py", FIRMWARE / "boot.py", *examples(desktop=False)]
-    names = [str(file.relative_to(ROOT)) for file in files if file.exists()]
+    names = [str(file.relative_to(ROOT)) for file in files if port in ONLY.get(file.name, port)]
     found = mypy(
         f"programs-{port}",
         (*modules(port), FIRMWARE),

@@ -43,7 +43,7 @@ PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dormouse-ws": (("dormouse",), ("ws",)),
     "dormouse-serial": (("dormouse",), ("serial",)),
     "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("chip", "sleep")),
-    "dormouse-guard": (("dormouse-sleep",), ("log", "led", "guard", "safe")),
+    "dormouse-guard": (("dormouse-sleep",), ("config", "log", "led", "guard", "safe")),
     "dormouse-ota": (("dormouse",), ("ota",)),
 }
 ALL = "dormouse-all"

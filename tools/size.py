@@ -41,7 +41,7 @@ EXTRA = (
     "serial",
     "ota",
 )
-GUARD = ("log", "guard", "led", "safe")
+GUARD = ("config", "log", "guard", "led", "safe")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a

@@ -112,9 +112,10 @@ def show(options):
 
 
 def repl():
-    """Nobody is at the REPL, where a chip is when main.py has ended: a watchdog goes on."""
+    """Nobody is at the REPL, where a chip is when main.py has ended: a watchdog goes on (but not
+    one of days, which a program has put off for a person)."""
     machine = sys.modules.get("machine")
-    while machine and machine.WDT._timeout:
+    while machine and machine.WDT._run and machine.WDT._run[0] < 86400000:
         _board.sleep(1)
 
 

@@ -70,3 +70,13 @@ def make_wifi(config: dict, store=None):
         host = config.get("ntp") or "pool.ntp.org"
         network = Clock(network, host, store, config.get("period", 300))
     return network
+
+
+def make_ota(config: dict):
+    """Return what takes updates (``ota.Ota``), or None without the setting "update_key"."""
+    if config.get("update_key"):
+        from .ota import Ota
+
+        # Certificates are not for an update to change.
+        keep = [name for name in (config.get("tls") or {}).values() if isinstance(name, str)]
+        return Ota(config["update_key"], config["topic"], keep)

@@ -22,6 +22,7 @@ from time import sleep
 from micropython import const
 
 from .chip import before, deepsleep, register, release, wake_reason
+from .config import make_store
 from .log import Log
 
 if sys.implementation.name == "micropython":
@@ -141,8 +142,11 @@ class Guard:
     def safe(self):
         """Return whether this wake is not the application's."""
         retry = self.number("retry", 8)
-        # By chance and not by count: a count would have to be stored.
-        return self.crashes >= self.limit and not (retry and urandom(1)[0] % retry == 0)
+        # By chance and not by count: a count would have to be stored. An update on trial has to
+        # show what it can: boot.py sees to its end.
+        return not (
+            self.crashes < self.limit or (retry and urandom(1)[0] % retry == 0) or on_trial()
+        )
 
     def crash(self, reason, text):
         """Count a crash; return whether that is on the medium."""
@@ -187,6 +191,15 @@ class Guard:
         except Exception:  # none there, or it is as broken as all else
             pass
         deepsleep(s * 1000)
+
+
+def on_trial() -> bool:
+    """Return whether this is a try of a new version of the application (see ``boot.py``)."""
+    try:
+        with open("update.json") as f:
+            return f.read()[-1:].isdigit()
+    except OSError:
+        return False
 
 
 def feed() -> None:
@@ -248,45 +261,28 @@ async def watch(client) -> None:
         await client._changed.wait()
 
 
-def open_store(config: dict):
-    """Return the store that "store" in the settings names (docs/sleep.md tells which to choose)."""
-    name = config.get("store")
-    if name == "rtc":  # ESP32: RTC memory, no wear; lost with the power
-        from .rtc import RTCStore
-
-        return RTCStore()
-    if name == "nvs":  # ESP32: a partition of its own
-        from .nvs import NVSStore
-
-        return NVSStore()
-    from .journal import Journal  # any chip: a file; survives power loss
-
-    return Journal("dormouse.journal")
-
-
 async def _run(make, g):
     await make(g.config, g.store, g.log).run()
 
 
-async def _visit(g, update):
+async def _visit(g):
     from .safe import visit
 
-    await visit(g, update)
+    await visit(g)
 
 
-def run(make, config: dict, store=open_store, update=None) -> None:
+def run(make, config: dict, store=make_store) -> None:
     """Run the application, or safe mode. On a chip it does not return, if ``run()`` of the
     application ends in ``Node.sleep``; where that returns, this does, and the watchdog is stopped.
 
-    ``store(config)`` returns the store. ``update``: see ``safe.visit``. Raises KeyboardInterrupt
-    and SystemExit.
+    ``store(config)`` returns the store. Raises KeyboardInterrupt and SystemExit.
     """
     try:
         g = Guard(config, store)
         why = text = g.woken
         if why != "watchdog":
             try:
-                asyncio.run(_visit(g, update) if g.safe() else _run(make, g))
+                asyncio.run(_visit(g) if g.safe() else _run(make, g))
                 return
             except Exception as e:
                 gc.collect()  # it may have been for want of memory
@@ -299,7 +295,7 @@ def run(make, config: dict, store=open_store, update=None) -> None:
             if sys.implementation.name == "micropython":
                 _drop_tasks()
             feed()
-            asyncio.run(_visit(g, update))
+            asyncio.run(_visit(g))
         g.sleep(s)
     except Exception as e:
         # Not even that went well: then again from the beginning, in a while.

@@ -22,6 +22,8 @@ from hashlib import sha256
 
 from micropython import const
 
+from .session import OutboxFull
+
 _PART = "update.part"
 _PLAN = "update.json"
 _LAST = "update.id"
@@ -149,6 +151,24 @@ class Ota:
         _remove(_PART)
         _remove(_PLAN)
         return self._report(plan["id"], state, why)
+
+    def handle(self, message, publish) -> bool:
+        """Take ``message`` if it is part of an update, and tell what is to be told by ``publish``
+        (a Node's, or ``Client.publish_nowait``). Returns whether it was."""
+        name = message.topic[len(self.topic) + 1 :]
+        mine = name.split("/")[0] == "update"
+        if mine:
+            self.tell(self.take(name, message.payload), publish)
+        return mine
+
+    def tell(self, report: str | None, publish) -> bool:
+        """Publish what ``take`` or ``confirm`` returned. Returns whether there was anything."""
+        if report:
+            try:
+                publish(self.topic + "/updated", report, 1)
+            except OutboxFull:
+                pass  # the sender asks again
+        return bool(report)
 
     # --- inside
 

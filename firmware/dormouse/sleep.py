@@ -179,8 +179,9 @@ class Node:
             n += key >= _OUTGOING
         return n
 
-    def sleep(self) -> None:
-        """Save the session, and sleep until the next planned wake. On a chip it does not return.
+    def sleep(self, ms: int | None = None) -> None:
+        """Save the session, and sleep until the next planned wake, or for ``ms``. On a chip it does
+        not return.
 
         End the loop over ``wake`` first, or ``await close()``: without DISCONNECT the broker
         announces the node's death, its will.
@@ -190,7 +191,7 @@ class Node:
             if self.wifi:
                 self.wifi.off()
         finally:
-            deepsleep(self.next_wake())
+            deepsleep(ms or self.next_wake())
 
     def _guard(self):
         # What blocks, a name server that does not answer for one, cannot be cancelled. All that

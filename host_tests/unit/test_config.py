@@ -46,7 +46,7 @@ def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
         end = board.run()[0]
     first, plain, wifi, loaded, *errors = end.lines
     assert first == "('h', 1, None) 5 6125 Journal"
-    assert plain == "('h', 1883, None) 10 None"
+    assert plain == "('h', 1883, None) 5 None"
     assert wifi == "('s', 'w')"
     assert {"dormouse.journal", "dormouse.durable"} <= set(loaded.split())
     assert not {"dormouse.wifi", "dormouse.tls", "dormouse.ws"} & set(loaded.split())
