@@ -261,10 +261,10 @@ class Program:
             self._ended.wait(AGAIN)
 
     def kill(self) -> None:
-        """Cut it off, as a loss of power does: stop it, and reset the chip.
+        """Stop it, and reset the chip, hard: RAM is lost, and the network ends without a word.
 
-        The interpreter is interrupted for that, but asyncio's tasks are not: nothing of the
-        program's clean-up runs, and the network ends without a word.
+        Not quite a power cut: Ctrl-C comes first, and where it meets the program's own code, and
+        not asyncio's, clean-up may run before the reset: `async with` a client says DISCONNECT.
         """
         if self._ended.is_set():
             return
