@@ -36,7 +36,7 @@ READ = 2  # s: how long one read may block
 KNOCK = 0.1  # s between two
 BACK = 15  # s for the board to be back after a reset: USB, boot.py
 START = 60  # s for a program to start, or a question to be answered: 30 are the Wi-Fi's
-AGAIN = 2  # s between two Ctrl-C
+AGAIN = 0.5  # s between two Ctrl-C
 INTERRUPT = 10  # s for a program to end after Ctrl-C
 SLOWER = 4  # the times that a scenario waits are made for a desk
 
