@@ -36,7 +36,7 @@ READ = 2  # s: how long one read may block
 KNOCK = 0.1  # s between two
 BACK = 15  # s for the board to be back after a reset: USB, boot.py
 START = 60  # s for a program to start, or a question to be answered: 30 are the Wi-Fi's
-AGAIN = 2  # s between two Ctrl-C
+AGAIN = 0.5  # s between two Ctrl-C
 INTERRUPT = 10  # s for a program to end after Ctrl-C
 SLOWER = 4  # the times that a scenario waits are made for a desk
 
@@ -261,10 +261,10 @@ class Program:
             self._ended.wait(AGAIN)
 
     def kill(self) -> None:
-        """Cut it off, as a loss of power does: stop it, and reset the chip.
+        """Stop it, and reset the chip, hard: RAM is lost, and the network ends without a word.
 
-        The interpreter is interrupted for that, but asyncio's tasks are not: nothing of the
-        program's clean-up runs, and the network ends without a word.
+        Not quite a power cut: Ctrl-C comes first, and where it meets the program's own code, and
+        not asyncio's, clean-up may run before the reset: `async with` a client says DISCONNECT.
         """
         if self._ended.is_set():
             return

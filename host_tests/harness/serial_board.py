@@ -28,7 +28,7 @@ from typing import Any
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
-PENDING = 1  # s within which a second Ctrl-C is none
+PENDING = 0.2  # s within which a second Ctrl-C is none
 ASLEEP = 0.2  # seconds, whatever the deep sleep was
 PROGRAM = ROOT / "boards" / "unix" / "repl.py"
 
