@@ -112,7 +112,7 @@ asyncio.run(main())
 # The same under guard.
 GUARDED = NODE.replace(
     "    from dormouse import Client",
-    "    import dormouse.guard as guard\n    guard.Guard({}, guard.open_store)\n"
+    "    import dormouse.guard as guard\n    guard.Guard({}, guard.make_store)\n"
     "    from dormouse import Client",
 )
 

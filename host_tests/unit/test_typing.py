@@ -72,7 +72,9 @@ def test_typed_programs_use_all(program: Path) -> None:
     used = set(re.findall(r"^(?:from|import) dormouse\.(\w+)", text, re.M)) | {"__init__", "client"}
     used |= set(re.findall(r"\bfrom dormouse import \(?([^)]*)", text)[0].replace(",", " ").split())
     seldom = {"packet", "packet5", "stream", "durable", "expiry", "session5", "nvs"}
-    assert set(PUBLIC) - {"session", "safe"} - used <= (seldom if "mistakes" in program.stem else set())
+    assert set(PUBLIC) - {"session", "safe"} - used <= (
+        seldom if "mistakes" in program.stem else set()
+    )
 
 
 # --- options: stubtest cannot know what becomes of **options
