@@ -239,24 +239,26 @@ def test_mosquitto_missing(
     assert "apt install mosquitto" in error and "--broker amqtt" in error
 
 
-PUBLISH = 'self.publish("meter", meter, 2)'
+PUBLISH = 'self.publish(name, json.dumps({"n": self.state["count"], "value": value}), qos)'
+SECOND = 'name == "meter" and self.state["count"] == 2'
+SENT = 'print("sent", name, self.state["count"])'
 RELAY = 'self.state["relay"] ^= 1'
 PRINT = 'print("command"'
 LIARS = {
     # what it does: the code, what stands in its place, what the demo says
     "loses a reading": (
         PUBLISH,
-        f'print("sent", "meter", 2) if meter == 2 else {PUBLISH}',
+        f'print("sent", "meter", 2) if {SECOND} else {PUBLISH}',
         "readings at QoS 2 lost: 2",
     ),
     "doubles a reading": (
         PUBLISH,
-        f"{PUBLISH}\n        meter == 2 and {PUBLISH}",
+        f"{PUBLISH}\n                {SECOND} and {PUBLISH}",
         "readings at QoS 2 doubled: 2",
     ),
     "conceals a reading": (
-        'print("sent", name, count)',
-        'name == "meter" and count == 2 or print("sent", name, count)',
+        SENT,
+        f"{SECOND} or {SENT}",
         "readings at QoS 2 never sent: 2",
     ),
     "does not obey": (RELAY, "pass", "the relay is 0 after 1 toggles"),

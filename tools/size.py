@@ -109,11 +109,14 @@ asyncio.run(main())
 """
 )
 
-# The same under guard.
-GUARDED = NODE.replace(
-    "    from dormouse import Client",
-    "    import dormouse.guard as guard\n    guard.Guard({}, guard.make_store)\n"
-    "    from dormouse import Client",
+# The same under guard. Its watchdog is stopped at the end, or the board would wait for it.
+GUARDED = (
+    NODE.replace(
+        "    from dormouse import Client",
+        "    import dormouse.guard as guard\n    guard.Guard({}, guard.make_store)\n"
+        "    from dormouse import Client",
+    )
+    + "import dormouse.chip\ndormouse.chip.release()\n"
 )
 
 
