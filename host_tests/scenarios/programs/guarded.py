@@ -12,7 +12,7 @@ import sys
 import time
 
 import dormouse.guard as guard
-from dormouse.safe import make_client
+from dormouse.config import make_client, make_store
 from dormouse.sleep import Node
 
 with open("config.json") as f:
@@ -41,7 +41,7 @@ class Device:
         if self.do == "make":
             raise ValueError("no sensor")
         self.node = Node(
-            make_client(config, store),
+            make_client(config, clean=False, store=store),
             config.get("period", 300),
             config.get("budget", 5000),
             ((self.topic + "/do/+", 2),),
@@ -102,7 +102,7 @@ def open_store(config):
     kind = config.get("kind")
     if kind == "unopened":
         raise OSError(19)
-    store = guard.open_store(config)
+    store = make_store(config)
     if kind == "full":
         for n in range(32):  # twice the blocks, for a failed write may leave one
             try:

@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import dormouse.guard as guard
-from dormouse.safe import make_client
+from dormouse.config import make_client
 
 with open("config.json") as f:
     config = json.load(f)
@@ -12,7 +12,7 @@ with open("config.json") as f:
 
 class Device:
     def __init__(self, config, store, log):
-        self.client = make_client(config, None, backoff=tuple(config["backoff"]))
+        self.client = make_client(config, clean=False, backoff=tuple(config["backoff"]))
 
     async def run(self):
         client = self.client
