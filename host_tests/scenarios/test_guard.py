@@ -18,11 +18,26 @@ from harness.brokers import AmqttBroker, MosquittoBroker
 from harness.chaos import ChaosProxy
 from harness.observer import Observer
 from harness.peer import ScriptedPeer
-from harness.runtimes import CPYTHON, Runtime
+from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
 
 PERIOD = 300
 SAFE = {"crashes": 2, "retry": 0}  # safe mode after two crashes, and never by chance left again
-CHIPS = pytest.mark.parametrize("chip", ["esp32", "rp2"])
+
+
+def each(*pairs: tuple[Runtime, str]) -> pytest.MarkDecorator:
+    """Run a test on these runtimes as these chips."""
+    ids = [f"{runtime.name}-{chip}" for runtime, chip in pairs]
+    return pytest.mark.parametrize(("runtime", "chip"), pairs, indirect=["runtime"], ids=ids)
+
+
+CHIPS = each(
+    (CPYTHON, "esp32"),
+    (MICROPYTHON64, "esp32"),
+    (MICROPYTHON32, "esp32"),
+    (MICROPYTHON32, "rp2"),
+)
+# What takes its time, for a person or for a watchdog.
+SLOW = each((MICROPYTHON64, "esp32"), (MICROPYTHON32, "rp2"))
 
 
 @pytest.fixture
@@ -100,7 +115,7 @@ def test_crash(board: Callable[..., Board], broker: MosquittoBroker, chip: str) 
     assert "OSError" in end.lines[-1]
 
 
-@CHIPS
+@SLOW
 def test_delay_grows_to_the_period(board: Callable[..., Board], chip: str) -> None:
     node = board(chip, 1, do={"*": "make"}, period=45, crashes=9, count=False)
     # A person may be there: the first boot gives them time.
@@ -123,7 +138,7 @@ def test_a_normal_wake_writes_no_more(
     assert wear[0] == wear[1]
 
 
-@CHIPS
+@SLOW
 def test_hang(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """An endless loop: the watchdog resets, which is a crash, though RP2 resets to sleep, too."""
     node = board(chip, broker.port, do={"2": "loop"}, watchdog=3, budget=1000)
@@ -135,7 +150,7 @@ def test_hang(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -
     assert not any(crash(e) for e in run(node, 2))
 
 
-@CHIPS
+@SLOW
 def test_long_lookup(board: Callable[..., Board], chip: str) -> None:
     """A lookup may take longer than RP2's hardware waits; the wake's end is no crash."""
     node = board(chip, 1, do={"*": "lookup"}, watchdog=60, network=True, budget=20_000)
@@ -163,7 +178,7 @@ def test_lookup_in_the_wake(board: Callable[..., Board], chip: str) -> None:
     assert 1400 <= end.main_ms < 5000 and end.sleep_ms > 60_000 and not crash(end)
 
 
-@CHIPS
+@SLOW
 @pytest.mark.parametrize("do", ["loop", "wait", "crash"])
 def test_ctrl_c(board: Callable[..., Board], runtime: Runtime, chip: str, do: str) -> None:
     """It is no crash, and neither watchdog nor wake end the REPL."""
@@ -259,7 +274,7 @@ def test_a_try_by_chance(board: Callable[..., Board], broker: MosquittoBroker, c
     assert all(e.sleep_ms == PERIOD * 1000 for e in ends[2:] if crash(e))
 
 
-@CHIPS
+@SLOW
 @pytest.mark.parametrize("kind", ["unopened", "unwritable", "full", "corrupt"])
 def test_any_store(
     board: Callable[..., Board], broker: MosquittoBroker, runtime: Runtime, chip: str, kind: str
@@ -319,7 +334,7 @@ def test_any_settings(board: Callable[..., Board], broker: MosquittoBroker) -> N
 # --- power cuts
 
 
-@CHIPS
+@SLOW
 def test_power_cuts(board: Callable[..., Board], chip: str) -> None:
     """Cut at any byte of a crash's record: it is counted or not, and the node starts."""
     node = board(chip, 1, do={"*": "make"}, count=False, period=3600)
@@ -354,7 +369,7 @@ def blinks(node: Board, boot: int, pin: Any, on: int = 1) -> int:
     return values.count(on)
 
 
-@CHIPS
+@SLOW
 def test_led(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """On while awake; it blinks for a person only, who is there when the power comes."""
     node = board(chip, 1, led=2, crashes=1, retry=0)
@@ -377,7 +392,7 @@ def test_led(board: Callable[..., Board], broker: MosquittoBroker, chip: str) ->
 AWAKE = {"watchdog": 2, "keepalive": 1, "timeout": 1, "backoff": [0.02, 0.5]}
 
 
-@CHIPS
+@SLOW
 def test_awake(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """No reset while it is idle, the broker is away or silent; one when the program hangs."""
     with ChaosProxy(broker.port) as proxy, Observer(broker) as observer:
