@@ -68,7 +68,8 @@ def make_wifi(config: dict, store=None):
         from .clock import Clock
 
         host = config.get("ntp") or "pool.ntp.org"
-        network = Clock(network, host, store, config.get("period", 300))
+        period = config.get("period", 300)
+        network = Clock(network, host, store, period, port=config.get("ntp_port", 123))
     return network
 
 

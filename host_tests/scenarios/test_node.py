@@ -1,0 +1,214 @@
+"""firmware/ as it is flashed: boot.py, main.py and its settings, with all that can befall it."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.board import Board, End
+from harness.brokers import MosquittoBroker
+from harness.certs import certificates
+from harness.observer import Observer
+from harness.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
+from harness.sntp import TimeServer
+
+pytestmark = pytest.mark.desk("runs on the simulated board, for it sleeps deeply")
+
+MAIN = (FIRMWARE / "main.py").read_text()
+KEY = "an update key of this test, long enough"
+TOPICS = (f"node/{os.getpid()}/{n}" for n in itertools.count())  # make ota remembers them
+SENSOR = "        n = self.state"
+BROKEN = MAIN.replace(SENSOR, "        raise OSError(19)\n" + SENSOR)
+BOTH = pytest.mark.parametrize(
+    ("runtime", "chip"),
+    [(MICROPYTHON64, "esp32"), (MICROPYTHON32, "rp2")],
+    indirect=["runtime"],
+    ids=["esp32", "rp2"],
+)
+
+
+class Field:
+    """A broker, a node that is flashed, and who watches."""
+
+    def __init__(self, stack: ExitStack, broker: MosquittoBroker, folder: Path):
+        self.stack, self.broker, self.folder = stack, broker, folder
+        self.topic = next(TOPICS)
+        self.observer = stack.enter_context(Observer(broker, (self.topic + "/#", 2)))
+
+    def node(self, runtime: Runtime, chip: str, main: str = MAIN, **config: Any) -> Board:
+        """Return a board with a main.py, its config.json changed."""
+        settings = {"host": "127.0.0.1", "port": self.broker.port, "topic": self.topic}
+        settings |= {"client_id": "node", "update_key": KEY, "crashes": 2, "retry": 0, **config}
+        boot = (FIRMWARE / "boot.py").read_text()
+        files = {"config.json": settings, "main.py": main, "boot.py": boot}
+        board = Board(runtime, self.folder / "board", None, files, flash=262144, type=chip)
+        return self.stack.enter_context(board)
+
+    def ota(self, main: str) -> Device:
+        """Start the tool behind `make ota` with a main.py."""
+        path = self.folder / "new.py"
+        path.write_text(main)
+        argv = [sys.executable, str(ROOT / "tools" / "ota.py"), "--host", "127.0.0.1"]
+        argv += ["--port", str(self.broker.port), "--topic", self.topic, "--main", str(path)]
+        process = subprocess.Popen(
+            argv,
+            env={**os.environ, "DORMOUSE_UPDATE_KEY": KEY, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        tool = self.stack.enter_context(Device("ota.py", process))
+        tool.wait_line("waiting for the node", 20)
+        return tool
+
+    def first(self, name: str) -> str:
+        """Wait for a message under the node's topic; return its payload."""
+        deadline = time.monotonic() + 10
+        while not (seen := self.observer.payloads(f"{self.topic}/{name}")):
+            assert time.monotonic() < deadline, self.observer.messages
+            time.sleep(0.01)
+        return seen[0]
+
+    def meter(self) -> list[int]:
+        """Return the readings that must arrive once."""
+        return [json.loads(text)["n"] for text in self.observer.payloads(self.topic + "/meter")]
+
+
+@pytest.fixture
+def field(mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> Iterator[Field]:
+    with ExitStack() as stack:
+        yield Field(stack, mosquitto(), tmp_path)
+
+
+def boot(board: Board) -> End:
+    """Let the board boot once, to its end."""
+    board.go_on()
+    end = board.wait_end(30)
+    assert end.reason in ("deepsleep", "reset"), end.lines
+    return end
+
+
+def until(board: Board, tool: Device, wakes: int = 12) -> list[End]:
+    """Let the node boot until the tool has ended."""
+    ends: list[End] = []
+    while tool.process.poll() is None:
+        assert len(ends) < wakes, tool.transcript()
+        ends.append(boot(board))
+        if any(f'"{word}"' in line for line in ends[-1].lines for word in ("done", "back")):
+            tool.wait_exit(20)
+    return ends
+
+
+def has(end: End, text: str) -> bool:
+    return any(text in line for line in end.lines)
+
+
+@BOTH
+def test_update(field: Field, runtime: Runtime, chip: str) -> None:
+    """A new version comes in the node's own wakes, and no reading is lost or doubled by it."""
+    node = field.node(runtime, chip)
+    assert boot(node).lines[0] == "wake power relay 0"
+    tool = field.ota(MAIN.replace('self.log("wake"', 'self.log("new wake"'))
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 0, tool.transcript()
+    assert len(ends) <= 3 and has(ends[-1], "new wake")
+    end = boot(node)
+    assert has(end, "new wake") and not has(end, "error")
+    observed = field.meter()
+    assert sorted(observed) == list(range(1, len(observed) + 1)) and len(observed) == len(ends) + 2
+
+
+@BOTH
+def test_broken_update(field: Field, runtime: Runtime, chip: str) -> None:
+    """The old version is back, says so, and counts on from where it was."""
+    node = field.node(runtime, chip, crashes=5)
+    boot(node)
+    tool = field.ota(BROKEN)
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 1, tool.transcript()
+    assert sum(has(end, "crash ") for end in ends) == 3
+    assert sum(has(end, "well again") for end in ends) == 1, "the crashes were its own"
+    boot(node)
+    assert sorted(field.meter()) == list(range(1, len(field.meter()) + 1))
+
+
+@BOTH
+def test_mended_from_safe_mode(field: Field, runtime: Runtime, chip: str) -> None:
+    """A node whose application crashes gets another one, though it is in safe mode, and though a
+    first one does not help; what had waited at the broker is obeyed then."""
+    node = field.node(runtime, chip)
+    boot(node)
+    node.put("main.py", BROKEN)
+    assert has(boot(node), "crash 1 ") and has(boot(node), "crash 2 ")
+    field.observer.publish(field.topic + "/do/toggle", "", 2)
+    assert has(boot(node), "safe mode")
+
+    tool = field.ota(BROKEN.replace("OSError(19)", "OSError(110)"))
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 1, tool.transcript()
+    assert has(ends[-1], "safe mode"), "back where it was"
+
+    tool = field.ota(MAIN)
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 0, tool.transcript()
+    assert sum(has(end, "command 2 do/toggle") for end in ends) == 1
+    assert sum(has(end, "well again") for end in ends) == 1
+    assert boot(node).lines[0].endswith("relay 1")
+
+
+@BOTH
+def test_log_is_read_over_mqtt(field: Field, runtime: Runtime, chip: str) -> None:
+    node = field.node(runtime, chip)
+    boot(node)
+    node.put("main.py", BROKEN)
+    boot(node)
+    node.put("main.py", MAIN)
+    field.observer.publish(field.topic + "/do/log", "", 2)
+    boot(node)
+    log = field.first("log")
+    assert "crash 1" in log and "OSError" in log and KEY not in log
+
+
+@BOTH
+def test_tls(
+    mosquitto: Callable[..., MosquittoBroker], runtime: Runtime, chip: str, tmp_path: Path
+) -> None:
+    """The broker is verified by a file on flash, once the clock is set; the file is not the
+    update's to replace."""
+    certs = certificates()
+    broker = mosquitto(tls=certs)
+    with ExitStack() as stack:
+        field = Field(stack, broker, tmp_path)
+        clock = stack.enter_context(TimeServer(lambda: node.time))
+        tls = {"host": "localhost", "port": broker.tls_port, "tls": {"ca": "ca.der"}}
+        node = field.node(runtime, chip, **tls, ntp="127.0.0.1", ntp_port=clock.port)
+        node.put("ca.der", certs.foreign_ca_der)
+        assert has(boot(node), "error ValueError") and not field.meter()
+        node.put("ca.der", certs.ca_der)
+        while not field.meter():  # wakes in vain may let some pass
+            boot(node)
+        assert not has(boot(node), "error")
+
+
+@BOTH
+def test_websocket(
+    mosquitto: Callable[..., MosquittoBroker], runtime: Runtime, chip: str, tmp_path: Path
+) -> None:
+    broker = mosquitto(websocket=True)
+    with ExitStack() as stack:
+        field = Field(stack, broker, tmp_path)
+        node = field.node(runtime, chip, port=broker.ws_port, transport="ws", path="/mqtt")
+        field.observer.publish(field.topic + "/do/toggle", "", 2)
+        boot(node)
+        boot(node)
+        assert boot(node).lines[0].endswith("relay 0"), "nobody was subscribed at that time"
+        field.observer.publish(field.topic + "/do/toggle", "", 2)
+        assert has(boot(node), "command 2 do/toggle")
+        assert len(field.meter()) == 4
