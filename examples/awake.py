@@ -1,7 +1,9 @@
 """A sensor node, ready to flash: readings out, commands in, over one MQTT session that lasts.
 
 Reads ``config.json`` from the folder it starts in (see ``config.example.json``); on a desk its
-path can be given as an argument. Edit ``read_sensors`` and ``obey`` for your own device.
+path can be given as an argument. Edit ``read_sensors`` and ``obey`` for your own device. On a chip
+it runs under guard (docs/field.md): crashes are counted, and a watchdog is fed by what the broker
+says.
 
 What it publishes under the configured topic:
     state        QoS 1, retained: online; offline when the broker misses it (its will)
@@ -17,36 +19,18 @@ import asyncio
 import json
 import sys
 
-from dormouse import Client, OutboxFull, Will
+import dormouse.guard as guard
+from dormouse import OutboxFull, Will
+from dormouse.config import load, make_client, make_wifi
 from dormouse.router import Router
-
-
-def load_config() -> dict:
-    """Return the settings. Raises OSError without the file, ValueError if it is not JSON."""
-    path = sys.argv[1] if len(sys.argv) > 1 else "config.json"
-    with open(path) as f:
-        return json.load(f)
-
-
-async def join_wifi(ssid: str, password: str, timeout: int = 30) -> None:
-    """Join a WLAN on a chip. Raises OSError if it does not work within ``timeout`` seconds."""
-    import network
-
-    wlan = network.WLAN(network.STA_IF)
-    wlan.active(True)
-    if not wlan.isconnected():
-        wlan.connect(ssid, password)
-        for _ in range(timeout * 10):
-            await asyncio.sleep(0.1)
-            if wlan.isconnected():
-                return
-        raise OSError("no WLAN %r: status %r" % (ssid, wlan.status()))
 
 
 class Node:
     """The node: its client, its settings, and how far it has counted."""
 
-    def __init__(self, config: dict) -> None:
+    def __init__(self, config: dict, store=None, log=print) -> None:
+        self.log = log
+        self.wifi = make_wifi(config, store)
         self.topic = config["topic"]
         self.period = config.get("period", 10)  # s
         self.limit = config.get("readings", 0)  # 0: for ever
@@ -54,15 +38,11 @@ class Node:
         self.dropped = 0  # readings for which the outbox had no room
         self.waiting: list = []  # (name, number, Message) of what is not acknowledged yet
         state = self.topic + "/state"
-        self.client = Client(
-            config["host"],
-            config.get("port", 0),
-            client_id=config.get("client_id"),
+        # Its session is in RAM: who is always connected would wear the flash with each reading.
+        self.client = make_client(
+            config,
             clean=False,
-            keepalive=config.get("keepalive", 60),
             will=Will(state, b"offline", 1, True),
-            username=config.get("username"),
-            password=config.get("password"),
             outbox=config.get("outbox", 32),
             backoff=tuple(config.get("backoff", (1, 60))),
         )
@@ -75,9 +55,13 @@ class Node:
     def obey(self, message) -> None:
         """Do what a command asks for. Put your own actions here."""
         name = message.topic[len(self.topic) + 1 :]
-        print("command", message.qos, name, str(message.payload, "utf-8"))
-        if name == "set/period":
-            self.period = float(message.payload)
+        try:
+            text = str(message.payload, "utf-8")
+            print("command", message.qos, name, text)
+            if name == "set/period" and 0.01 <= float(text) <= 86400:
+                self.period = float(text)
+        except ValueError:  # whatever a command says, it must not stop the node
+            self.log("not understood:", name)
 
     def publish(self, name: str, value, qos: int) -> None:
         """Queue one reading; with no room left in the outbox it is counted as dropped."""
@@ -135,11 +119,16 @@ class Node:
 
     async def run(self) -> None:
         """Connect, and work until the readings asked for are out. Raises what ended the client."""
+        guard.feed()
+        if self.wifi:
+            await self.wifi.join()
+            guard.feed()
         router = Router()
         router.on(self.topic + "/set/+", self.obey)
         router.on(self.topic + "/do/+", self.obey)
         self.client.start()
-        self.tasks = [asyncio.create_task(c) for c in (router.run(self.client), self.watch())]
+        todo = router.run(self.client), self.watch(), guard.watch(self.client)
+        self.tasks = [asyncio.create_task(c) for c in todo]
         await self.measure()
         for task in self.tasks:
             task.cancel()
@@ -148,12 +137,11 @@ class Node:
         print("end", self.count, "dropped", self.dropped)
 
 
-async def main() -> None:
-    config = load_config()
-    if "wifi" in config:
-        await join_wifi(config["wifi"]["ssid"], config["wifi"]["password"])
-    await Node(config).run()
-
-
 if __name__ == "__main__":
-    asyncio.run(main())
+    config = load(sys.argv[1] if len(sys.argv) > 1 else "config.json")
+    try:
+        from machine import WDT  # noqa: F401
+    except ImportError:  # a desk
+        asyncio.run(Node(config).run())
+    else:
+        guard.run(Node, config)

@@ -13,8 +13,7 @@ from harness.certs import certificates
 from harness.gateway import Gateway
 from harness.line import BridgedLine
 from harness.runtimes import Device, Runtime
-
-PROGRAMS = Path(__file__).parent / "programs"
+from play import PROGRAMS
 
 # A device with a fixed name that keeps its session, and is quick to notice and to try again.
 CLIENT = {

@@ -1,7 +1,11 @@
 """Pieces of a conversation that several tests play as the broker, towards a device of conftest."""
 
+from pathlib import Path
+
 from harness import wire
 from harness.peer import Connection, ScriptedPeer
+
+PROGRAMS = Path(__file__).parent / "programs"
 
 
 def connected(peer: ScriptedPeer, session_present: bool = False) -> Connection:

@@ -5,29 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.board import Board
 from harness.brokers import MosquittoBroker
 from harness.observer import Observer
-from harness.runtimes import ROOT, Device, Runtime
+from harness.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
 
 pytestmark = pytest.mark.desk("examples/awake.py reads config.json, which on a board is yours")
 
 NETWORK = """
-STA_IF = 0
-polls = 0
-
 class WLAN:
-    def __init__(self, mode):
-        pass
-    def active(self, on):
-        pass
-    def connect(self, ssid, password):
-        print("joining", ssid)
     def isconnected(self):
-        global polls
-        polls += 1
-        return polls > 3
-    def status(self):
-        return 201
+        print("in the network")
+        return True
 """
 
 
@@ -43,13 +32,16 @@ def start(runtime: Runtime, folder: Path, **config) -> Device:
 
 def test_node(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> None:
     broker = mosquitto()
-    with Observer(broker, ("greenhouse/7/#", 2)) as observer:
+    with Observer(broker, ("greenhouse/7/+", 2)) as observer:
         with start(runtime, tmp_path, port=broker.port, readings=30) as device:
-            device.wait_line("joining my network", 10)
+            device.wait_line("in the network", 10)
             device.wait_line("subscribed", 10)
             observer.wait("greenhouse/7/state", "online")
             observer.publish("greenhouse/7/do/water", "5", 2)
             device.wait_line("command 2 do/water 5", 10)
+            for payload in ("soon", "nan", "-1", "inf"):
+                observer.publish("greenhouse/7/set/period", payload, 1)
+            observer._client.publish("greenhouse/7/set/period", b"\xff", 1).wait_for_publish(10)
             observer.publish("greenhouse/7/set/period", "0.01", 1)
             device.wait_line("command 1 set/period 0.01", 10)
             device.wait_line("end 30 dropped 0", 20)
@@ -72,3 +64,28 @@ def test_node_says_why_it_ends(
 def test_node_without_config(runtime: Runtime, tmp_path: Path) -> None:
     with runtime.start(ROOT / "examples" / "awake.py", cwd=tmp_path) as device:
         assert device.wait_exit(10) != 0
+
+
+@pytest.mark.parametrize(
+    ("runtime", "chip"),
+    [(MICROPYTHON64, "esp32"), (MICROPYTHON32, "rp2")],
+    indirect=["runtime"],
+    ids=["esp32", "rp2"],
+)
+def test_node_on_a_board(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, chip: str
+) -> None:
+    """Under guard: an error is a crash that is counted, and the node is there again."""
+    broker = mosquitto(username="u", password="right", allow_anonymous=False)
+    config = {"host": "127.0.0.1", "port": broker.port, "client_id": "g", "topic": "g"}
+    config |= {"username": "u", "password": "wrong", "period": 0.02}
+    main = ROOT / "examples" / "awake.py"
+    with Board(runtime, tmp_path, main, {"config.json": config}, type=chip) as board:
+        (end,) = board.run(1, 30)
+        assert any(line.startswith("crash 1 ") for line in end.lines)
+        assert any("Refused" in line for line in end.lines)
+        board.put("config.json", {**config, "password": "right", "readings": 9})
+        board.go_on()
+        end = board.wait_end(30)
+        assert end.reason == "exit" and "end 9 dropped 0" in end.lines
+        assert "well again" in end.lines

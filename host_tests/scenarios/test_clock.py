@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAMS
 from harness.board import Board
 from harness.brokers import MosquittoBroker
 from harness.certs import certificates
 from harness.runtimes import Runtime
 from harness.sntp import TimeServer
+from play import PROGRAMS
 
 Make = Callable[..., Board]
 

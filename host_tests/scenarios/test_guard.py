@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAMS
 from harness.board import Board, End
 from harness.brokers import AmqttBroker, MosquittoBroker
 from harness.chaos import ChaosProxy
 from harness.observer import Observer
 from harness.peer import ScriptedPeer
 from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
+from play import PROGRAMS
 
 PERIOD = 300
 SAFE = {"crashes": 2, "retry": 0}  # safe mode after two crashes, and never by chance left again

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import ota
 import pytest
-from conftest import PROGRAMS
 from harness import life
 from harness.board import RESTARTS, Board, End
 from harness.needs import missing
 from harness.runtimes import FIRMWARE
+from play import PROGRAMS
 
 SOURCE = (PROGRAMS / "fed.py").read_text()
 STEADY = 3  # boots that write nothing more, nor tell anything new

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAMS
 from harness import wire
 from harness.board import Board, End
 from harness.brokers import MosquittoBroker
@@ -19,6 +18,7 @@ from harness.chaos import ChaosProxy, ProxiedConnection
 from harness.observer import Observer
 from harness.peer import Connection, ScriptedPeer
 from harness.runtimes import ROOT, Runtime
+from play import PROGRAMS
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
 

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import PROGRAMS
 from harness import wire, wire5
 from harness.board import Board
 from harness.peer import Connection, ScriptedPeer
 from harness.runtimes import CPYTHON, ROOT, Runtime
+from play import PROGRAMS
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 

@@ -13,13 +13,13 @@ from typing import Any
 
 import ota
 import pytest
-from conftest import PROGRAMS
 from harness import runtimes
 from harness.board import Board, End
 from harness.brokers import MosquittoBroker
 from harness.needs import missing
 from harness.observer import Observer
 from harness.runtimes import FIRMWARE, ROOT, Device, Runtime
+from play import PROGRAMS
 
 KEY = "a key of this test"
 SLEEPER = (PROGRAMS / "updated.py").read_text()
