@@ -345,7 +345,10 @@ class Ota:
                 return "no such name: " + name
             names.append(low)
             total += n
-            for k in (-1 if sha == "-" else n, _size(name)):  # NAME.new, NAME.old
+            size = -1 if sha == "-" else n
+            before = _size(name)
+            # NAME.new; NAME.old, or NAME, as far as it is not there yet
+            for k in (size, max(size, before)):
                 if k >= 0:
                     k = (k // block + 1) * block
                     room += k

@@ -105,7 +105,7 @@ def test_wired(
     """A cable that takes its time, a cable that is not there, and no part of Wi-Fi."""
     broker = mosquitto()
     config = {"host": "broker.local", "port": broker.port, "client_id": "w", "topic": "w"}
-    config |= {"wired": wired, "period": 60, "budget": 3000}
+    config |= {"wired": wired, "period": 60, "budget": 6000}
     network = tmp_path / "network.json"
     network.write_text(json.dumps({"cable_ms": 300}))
     with (

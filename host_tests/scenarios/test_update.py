@@ -56,7 +56,7 @@ class Scene:
             "main.py": version(1, program),
             "boot.py": (FIRMWARE / "boot.py").read_text(),
         }
-        made = Board(runtime, self.folder / "board", None, files, flash=262144, **board)
+        made = Board(runtime, self.folder / "board", None, files, flash=393216, **board)
         return self.stack.enter_context(made)
 
     def tool(self, main: str, *args: str, key: str = KEY) -> Device:
@@ -250,8 +250,10 @@ def test_wrong_key(scene: Scene, key: str | None, why: str) -> None:
     assert KEY not in tool.transcript()
 
 
-def test_too_large(scene: Scene) -> None:
-    (scene.folder / "big").write_bytes(bytes(300_000))
+@pytest.mark.parametrize("size", [500_000, 180_000])
+def test_too_large(scene: Scene, size: int) -> None:
+    """For the flash; for the flash when it is put in place. It is said before that."""
+    (scene.folder / "big").write_bytes(bytes(size))
     board = scene.board(runtimes.MICROPYTHON64)
     boot(board)
     tool = scene.tool(version(2), "--file", f"big={scene.folder / 'big'}")
