@@ -180,8 +180,8 @@ def test_dry_run(tool) -> None:
     args = ("--board", "RPI_PICO_W", "--dry-run", "-k", "qos1_lost or test_tls")
     done = tool("hil.py", *args)
     assert done.returncode == 0, done.stderr
-    assert "4 scenarios would run on RPI_PICO_W" in done.stdout
-    assert "qos1_lost_puback (close)" in done.stdout and "left out: certificates" in done.stdout
+    assert "8 scenarios would run on RPI_PICO_W" in done.stdout
+    assert "qos1_lost_puback (close-tcp)" in done.stdout and "left out: certificates" in done.stdout
     assert tool("hil.py", *args[:3], "-k", "nonsense").returncode == 1
 
 
@@ -194,6 +194,12 @@ def runtime(used: SerialBoard) -> Iterator[BoardRuntime]:
         chosen = BoardRuntime("unix", link, {}, STARTER)
         chosen.prepare()
         yield chosen
+
+
+def reasons(board: SerialBoard) -> list[str]:
+    """Return why each boot of the board ended."""
+    lines = (board.folder / "boots.jsonl").read_text().splitlines()
+    return [json.loads(line)["reason"] for line in lines]
 
 
 def program(tmp_path: Path, source: str) -> Path:
@@ -218,10 +224,83 @@ def test_how_a_program_ends(runtime: BoardRuntime, used: SerialBoard, tmp_path: 
         assert device.wait_exit(5) == -9
     with runtime.start(program(tmp_path, "print('again')")) as device:
         device.wait_line("again", 5)
-    boots = [json.loads(line) for line in (used.folder / "boots.jsonl").read_text().splitlines()]
-    assert [boot["reason"] for boot in boots].count("reset") == 1
+    assert reasons(used).count("reset") == 1
     joined = (used.folder / "network.log").read_text().splitlines()
     assert [json.loads(line)["event"] for line in joined].count("up") == 6  # each program
+
+
+def test_kill_is_a_power_cut(runtime: BoardRuntime, used: SerialBoard, tmp_path: Path) -> None:
+    """Nothing unwinds, and no peer is told; what comes after waits for the reset."""
+    source = """\
+import asyncio, time
+async def main():
+    try:
+        print('on')
+        while True:
+            time.sleep_ms(20)  # here Ctrl-C would unwind
+            await asyncio.sleep(0)
+    finally:
+        open('unwound', 'w').close()
+asyncio.run(main())
+"""
+    for _ in range(2):
+        with runtime.start(program(tmp_path, source)) as device:
+            device.wait_line("on", 5)
+            device.kill()
+            assert device.wait_exit(1) == -9
+            assert device.lines[-1] == "on"  # nor did Ctrl-C raise anything
+    said = runtime.link.fresh() or runtime.link.call(f"import os; print(os.listdir('{FOLDER}'))")
+    assert "program.py" in said and "unwound" not in said
+    # One that has ended is not cut: no reset, and its own status.
+    with runtime.start(program(tmp_path, "import asyncio, sys\nsys.exit(3)")) as device:
+        assert device.wait_exit(5) == 3
+        device.kill()
+        assert device.wait_exit(1) == 3
+    assert reasons(used).count("reset") == 2
+
+
+def test_asyncio_runs_again(runtime: BoardRuntime, tmp_path: Path) -> None:
+    """What cuts the power is there in each run, and disturbs none; others hold what it returns."""
+    source = """\
+import asyncio
+async def main(n):
+    await asyncio.sleep(0)
+    if n == 2:
+        print('on')
+        await asyncio.sleep(60)
+    return n
+print([asyncio.run(main(n)) for n in range(3)])
+"""
+    with runtime.start(program(tmp_path, source)) as device:
+        device.wait_line("on", 5)
+        device.kill()
+        assert device.wait_exit(1) == -9
+    short = source.replace("60", "0")
+    with runtime.start(program(tmp_path, short)) as device:
+        device.wait_line("[0, 1, 2]", 5)
+        assert device.wait_exit(5) == 0
+
+
+def test_ctrl_c_while_it_allocates(runtime: BoardRuntime, tmp_path: Path) -> None:
+    """As on a chip: the heap is as good as before. (Of the simulated board.)"""
+    source = """\
+import time
+n = 0
+while n < 40:
+    try:
+        print('at', n)
+        while True:
+            for i in range(500):
+                x = bytearray(90)
+            time.sleep_ms(1)
+    except KeyboardInterrupt:
+        n += 1
+"""
+    with runtime.start(program(tmp_path, source)) as device:
+        for n in range(40):
+            device.wait_line(f"at {n}", 3)
+            device.terminate()
+        assert device.wait_exit(5) == 0, device.transcript()
 
 
 def test_what_one_board_cannot(runtime: BoardRuntime, tmp_path: Path) -> None:

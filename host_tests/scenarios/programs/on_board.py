@@ -1,11 +1,13 @@
 """What runs on a real board before a device program, for `make hil` (harness/hil.py)."""
 
+import asyncio
 import gc
 import json
 import sys
 import time
 
 MARK = "\x02"  # a line that begins with it is for the harness, and not the program's
+CUT = "\x18"  # in the input: a power cut
 
 
 def join():
@@ -48,11 +50,36 @@ def probe(host, port, word):
         s.close()
 
 
+async def beside(main):
+    """Run a program's main task, and see to it that the power can be cut meanwhile."""
+    task = asyncio.create_task(cut())
+    try:
+        return await main
+    finally:
+        task.cancel()
+
+
+async def cut():
+    """Reset the chip when the harness says so: nothing unwinds, and no peer is told."""
+    import machine
+
+    stdin = asyncio.StreamReader(sys.stdin)
+    while await stdin.read(1) != CUT:
+        pass
+    try:
+        print(MARK + "cut")
+        time.sleep_ms(20)  # USB: for the line to leave
+    finally:  # the harness may press Ctrl-C already, for the REPL that it waits for
+        machine.reset()
+
+
 def run(program, *args):
     """Run a program as if it was started by itself; tell when it starts, and how it ended."""
     sys.argv[:] = [program]
     sys.argv.extend(args)
     join()
+    loop = asyncio.run
+    asyncio.run = lambda main: loop(beside(main))
     # The program is compiled here: what that leaves behind must not cut a small heap into pieces.
     gc.collect()
     gc.threshold(8192)
