@@ -20,6 +20,8 @@ from harness.observer import Observer
 from harness.peer import ScriptedPeer
 from harness.runtimes import CPYTHON, Runtime
 
+pytestmark = pytest.mark.desk("runs on the simulated board: its crashes, watchdog and power cuts")
+
 PERIOD = 300
 SAFE = {"crashes": 2, "retry": 0}  # safe mode after two crashes, and never by chance left again
 CHIPS = pytest.mark.parametrize("chip", ["esp32", "rp2"])
