@@ -60,6 +60,11 @@ remove('%s')
 """
 
 
+# What reading and compiling leave behind must not lie between what stays: a small heap would be in
+# pieces, and have no room for a large message.
+PACKED = "import gc\ngc.threshold(2048)\n"
+
+
 class BoardLost(Exception):
     """The board does not answer any more. The text says what happened."""
 
@@ -216,7 +221,7 @@ class Program:
             self._write(trace)
         except _Reset:
             self.returncode = -9
-        except (TransportError, OSError) as error:
+        except (TransportError, OSError, TypeError) as error:  # TypeError: closed while it reads
             if self._cut:  # its USB is gone before the line came
                 self.returncode = -9
             else:
@@ -398,7 +403,8 @@ class BoardRuntime(Runtime):
             if path.is_file():
                 self.link.put(path.name, path.read_bytes())
         call = ", ".join(map(repr, [script.name, *names]))
-        source = f"import os\nos.chdir('{FOLDER}')\nimport {self._starter} as b\nb.run({call})\n"
+        source = f"{PACKED}import os\nos.chdir('{FOLDER}')\n"
+        source += f"import {self._starter} as b\nb.run({call})\n"
         program = self._running = Program(self.link, source)
         device = BoardDevice(self.name, program)  # type: ignore[arg-type]
         if not program.started.wait(START):

@@ -8,6 +8,7 @@ import time
 
 MARK = "\x02"  # a line that begins with it is for the harness, and not the program's
 CUT = "\x18"  # in the input: a power cut
+FAULT = 6000  # ms after which a fault of joining is no more by chance
 
 
 def join():
@@ -30,7 +31,7 @@ def join():
             status = wlan.status()
             waited = time.ticks_diff(time.ticks_ms(), began)
             # ESP32: 2xx is a fault, of the last try; it goes on trying. RP2: below 0, and it ends.
-            if waited > (6000 if 200 <= status < 300 or status < 0 else 30000):
+            if waited > (FAULT if 200 <= status < 300 or status < 0 else 30000):
                 raise OSError("no Wi-Fi: status %s" % status)
             time.sleep_ms(20)
     return wlan.ifconfig()[0]
@@ -52,6 +53,8 @@ def probe(host, port, word):
 
 async def beside(main):
     """Run a program's main task, and see to it that the power can be cut meanwhile."""
+    gc.collect()
+    gc.threshold(8192)  # 2,048 while it is loaded: harness/hil.py
     task = asyncio.create_task(cut())
     try:
         return await main
@@ -80,9 +83,6 @@ def run(program, *args):
     join()
     loop = asyncio.run
     asyncio.run = lambda main: loop(beside(main))
-    # The program is compiled here: what that leaves behind must not cut a small heap into pieces.
-    gc.collect()
-    gc.threshold(8192)
     status = 1
     print(MARK + "start")
     try:
