@@ -120,7 +120,8 @@ class Report:
                 why = desk.args[0] if desk else "runs nothing on a device"
                 names, others = out.setdefault((file, why), ([], []))
                 names.append(name)
-                others.append(described(item).broker)
+                broker = item.callspec.params.get("broker") if hasattr(item, "callspec") else ""
+                others.append(broker if isinstance(broker, str) else "")
                 left.append(item)
             else:
                 kept.append(item)
