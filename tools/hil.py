@@ -250,8 +250,7 @@ def probe(runtime: BoardRuntime, host: str, own: str) -> None:
 
 
 def prepare(runtime: BoardRuntime, host: str | None) -> str:
-    """Put on the board what all programs need, join, probe; return this machine's address."""
-    runtime.prepare()
+    """Join, probe, put on the board what all programs need; return this machine's address."""
     own = join(runtime)
     if not host and not own:
         raise CannotTry(
@@ -260,6 +259,7 @@ def prepare(runtime: BoardRuntime, host: str | None) -> str:
         )
     host = host or address_for(own)
     probe(runtime, host, own)
+    runtime.prepare()
     return host
 
 

@@ -347,14 +347,15 @@ class BoardRuntime(Runtime):
         # Scenarios ask for "micro" in the name, where Pythons differ.
         super().__init__(f"micropython on {board}", list, "")
         self.link = link
-        self._always = {starter.name: starter.read_bytes(), **library}
-        self._starter = starter.stem
+        self._library = library
+        self._starter = starter
         self._running: Program | None = None
 
     def prepare(self) -> None:
         """Put on the board what each program needs. Raises BoardLost."""
         self.link.fresh()
-        for name, data in self._always.items():
+        self.link.put(self._starter.name, self._starter.read_bytes())
+        for name, data in self._library.items():
             self.link.put(name, data)
 
     def close(self) -> None:
@@ -370,7 +371,8 @@ class BoardRuntime(Runtime):
         Raises BoardLost, BoardError.
         """
         self.link.fresh()
-        head = f"import os\nos.chdir('{FOLDER}')\nfrom {self._starter} import *\n"
+        self.link.put(self._starter.name, self._starter.read_bytes())
+        head = f"import os\nos.chdir('{FOLDER}')\nfrom {self._starter.stem} import *\n"
         return self.link.call(f"{head}print({expression})\n").strip()
 
     def file(self, path: Path) -> str:
@@ -404,7 +406,7 @@ class BoardRuntime(Runtime):
                 self.link.put(path.name, path.read_bytes())
         call = ", ".join(map(repr, [script.name, *names]))
         source = f"{PACKED}import os\nos.chdir('{FOLDER}')\n"
-        source += f"import {self._starter} as b\nb.run({call})\n"
+        source += f"import {self._starter.stem} as b\nb.run({call})\n"
         program = self._running = Program(self.link, source)
         device = BoardDevice(self.name, program)  # type: ignore[arg-type]
         if not program.started.wait(START):

@@ -67,8 +67,8 @@ def argv(board: SerialBoard, tmp_path: Path, *args: str) -> list[str]:
 def test_scenarios_pass_and_the_board_is_as_it_was(used: SerialBoard, tool, tmp_path: Path) -> None:
     before = files(used)
     # Another address than all else here listens at: what asks for it is found out.
-    chosen = "qos2_lost and reset or test_outgoing or retained or closing or moved"
-    chosen += " or half_open and amqtt"
+    chosen = "qos2_lost and reset or test_outgoing or retained or after_disconnect or moved"
+    chosen += " or kept_while_away and amqtt"
     done = tool("hil.py", *argv(used, tmp_path, "--host", "127.0.0.2", "-k", chosen))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "brokers at 127.0.0.2" in done.stdout
@@ -78,7 +78,7 @@ def test_scenarios_pass_and_the_board_is_as_it_was(used: SerialBoard, tool, tmp_
     passed = [(scenario, broker) for scenario, broker, result, *_ in rows if result == "passed"]
     assert ("handshakes: qos2_lost_at_each_step (reset-gateway)", "peer") in passed
     assert ("brokers: retained", "mosquitto, MQTT 5") in passed
-    assert ("brokers: half_open", "amqtt") in passed
+    assert ("brokers: session_kept_while_away", "amqtt") in passed
     assert ("power: outgoing", "peer") in passed
     assert [row[0] for row in rows if row[2].startswith("left out: runs on the simulated")] == [
         "sleep: address_moved"
