@@ -111,22 +111,30 @@ class Report:
     def pytest_collection_modifyitems(self, config: Any, items: list[Any]) -> None:
         """pytest calls this with all tests that were chosen."""
         kept, left = [], []
-        out: dict[tuple[str, str], list[str]] = {}  # names, by file and reason
+        # Names of tests and their brokers, by file and reason.
+        out: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
         for item in items:
             desk = item.get_closest_marker("desk")
             if desk or not {"start", "runtime"} & set(item.fixturenames):
                 file, name = named(item)
                 why = desk.args[0] if desk else "runs nothing on a device"
-                out.setdefault((file, why), []).append(name)
+                names, others = out.setdefault((file, why), ([], []))
+                names.append(name)
+                broker = item.callspec.params.get("broker") if hasattr(item, "callspec") else ""
+                others.append(broker if isinstance(broker, str) else "")
                 left.append(item)
             else:
                 kept.append(item)
                 self.rows[item.nodeid] = described(item)
-        for (file, why), names in out.items():
+        for (file, why), (names, others) in out.items():
             different = list(dict.fromkeys(names))
             some = ", ".join(different) if len(different) < 6 else f"{len(different)} scenarios"
             self.rows[f"{file} {why}"] = Row(
-                f"{file}: {some}", "", "left out", why=why, count=len(different)
+                f"{file}: {some}",
+                ", ".join(dict.fromkeys(filter(None, others))) if len(set(others)) < 4 else "",
+                "left out",
+                why=why,
+                count=len(different),
             )
         items[:] = kept
         config.hook.pytest_deselected(items=left)
@@ -242,8 +250,7 @@ def probe(runtime: BoardRuntime, host: str, own: str) -> None:
 
 
 def prepare(runtime: BoardRuntime, host: str | None) -> str:
-    """Put on the board what all programs need, join, probe; return this machine's address."""
-    runtime.prepare()
+    """Join, probe, put on the board what all programs need; return this machine's address."""
     own = join(runtime)
     if not host and not own:
         raise CannotTry(
@@ -252,6 +259,7 @@ def prepare(runtime: BoardRuntime, host: str | None) -> str:
         )
     host = host or address_for(own)
     probe(runtime, host, own)
+    runtime.prepare()
     return host
 
 

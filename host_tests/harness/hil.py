@@ -4,7 +4,7 @@
         runtime = BoardRuntime("RPI_PICO_W", link)
         with runtime.start(Path("publish.py"), "device.json") as device:
             device.wait_line("end", timeout=5)
-            device.kill()                               # a hard reset: the broker is told nothing
+            device.kill()                               # as a power cut: the broker is told nothing
 
 mpremote's own serial transport talks to the board, in this process: the port is opened once (on
 many boards each opening is a reset), what a program prints comes while it runs, and it can be
@@ -31,13 +31,14 @@ from mpremote.transport_serial import SerialTransport
 from .runtimes import Device, Runtime
 
 FOLDER = "dormouse-hil"  # on the board, in the folder it starts in
-MARK = b"\x02"  # as in programs/on_board.py
+MARK, CUT = b"\x02", b"\x18"  # as in programs/on_board.py
 READ = 2  # s: how long one read may block
 KNOCK = 0.1  # s between two
 BACK = 15  # s for the board to be back after a reset: USB, boot.py
 START = 60  # s for a program to start, or a question to be answered: 30 are the Wi-Fi's
 AGAIN = 0.5  # s between two Ctrl-C
 INTERRUPT = 10  # s for a program to end after Ctrl-C
+DEAF = 2  # s in which a program that waits in asyncio has seen CUT
 SLOWER = 4  # the times that a scenario waits are made for a desk
 
 # Removes the folder and what is in it.
@@ -59,12 +60,21 @@ remove('%s')
 """
 
 
+# What reading and compiling leave behind must not lie between what stays: a small heap would be in
+# pieces, and have no room for a large message.
+PACKED = "import gc\ngc.threshold(2048)\n"
+
+
 class BoardLost(Exception):
     """The board does not answer any more. The text says what happened."""
 
 
 class BoardError(Exception):
     """What was run on the board raised an error: the last line of its traceback."""
+
+
+class _Reset(Exception):
+    """The board has said that it is about to reset."""
 
 
 class Link:
@@ -171,8 +181,12 @@ class Link:
         except (TransportError, OSError) as error:
             raise self.fail(error) from error
         finally:
-            self._resets = True
-            self.close()
+            self.left()
+
+    def left(self) -> None:
+        """The board resets: close the port, and wait for it when it is used again."""
+        self._resets = True
+        self.close()
 
     def __enter__(self) -> Link:
         return self
@@ -190,6 +204,7 @@ class Program:
         self.link = link
         self.returncode: int | None = None
         self.started = threading.Event()
+        self._cut = False  # the power is being cut
         self._ended = threading.Event()
         reading, self._output = os.pipe()
         self.stdout = os.fdopen(reading, "rb")
@@ -204,8 +219,13 @@ class Program:
         try:
             _, trace = self.link.serial.follow(None, self._take)
             self._write(trace)
-        except (TransportError, OSError) as error:
-            self._write(str(self.link.fail(error)).encode() + b"\n")
+        except _Reset:
+            self.returncode = -9
+        except (TransportError, OSError, TypeError) as error:  # TypeError: closed while it reads
+            if self._cut:  # its USB is gone before the line came
+                self.returncode = -9
+            else:
+                self._write(str(self.link.fail(error)).encode() + b"\n")
         finally:
             if self.returncode is None:
                 self.returncode = 1
@@ -222,6 +242,8 @@ class Program:
             self._write(line)
         elif line.startswith(MARK + b"start"):
             self.started.set()
+        elif line.startswith(MARK + b"cut"):
+            raise _Reset
         else:
             self.returncode = int(line.split()[1])
 
@@ -243,10 +265,13 @@ class Program:
     def terminate(self) -> None:
         """Press Ctrl-C."""
         if not self._ended.is_set():
-            try:
-                self.link.serial.serial.write(b"\x03")
-            except OSError as error:
-                self.link.fail(error)
+            self._type(b"\x03")
+
+    def _type(self, keys: bytes) -> None:
+        try:
+            self.link.serial.serial.write(keys)
+        except OSError as error:
+            self.link.fail(error)
 
     def stop(self) -> None:
         """Press Ctrl-C until it has ended. Raises BoardLost if it does not.
@@ -261,16 +286,22 @@ class Program:
             self._ended.wait(AGAIN)
 
     def kill(self) -> None:
-        """Stop it, and reset the chip, hard: RAM is lost, and the network ends without a word.
+        """Cut the power, as far as a program can: a hard reset where it stands. RAM is lost, and
+        the network ends without a word.
 
-        Not quite a power cut: Ctrl-C comes first, and where it meets the program's own code, and
-        not asyncio's, clean-up may run before the reset: `async with` a client says DISCONNECT.
+        A program that does not wait in asyncio is stopped by Ctrl-C first: then clean-up may run.
         """
         if self._ended.is_set():
             return
-        self.stop()
-        self.returncode = -9
-        self.link.reset()
+        self._cut = True
+        self._type(CUT)
+        if not self._ended.wait(DEAF):
+            self._cut = False
+            self.stop()
+            self.returncode = -9
+            self.link.reset()
+        elif self.returncode == -9:
+            self.link.left()
 
 
 class BoardDevice(Device):
@@ -316,14 +347,15 @@ class BoardRuntime(Runtime):
         # Scenarios ask for "micro" in the name, where Pythons differ.
         super().__init__(f"micropython on {board}", list, "")
         self.link = link
-        self._always = {starter.name: starter.read_bytes(), **library}
-        self._starter = starter.stem
+        self._library = library
+        self._starter = starter
         self._running: Program | None = None
 
     def prepare(self) -> None:
         """Put on the board what each program needs. Raises BoardLost."""
         self.link.fresh()
-        for name, data in self._always.items():
+        self.link.put(self._starter.name, self._starter.read_bytes())
+        for name, data in self._library.items():
             self.link.put(name, data)
 
     def close(self) -> None:
@@ -339,7 +371,8 @@ class BoardRuntime(Runtime):
         Raises BoardLost, BoardError.
         """
         self.link.fresh()
-        head = f"import os\nos.chdir('{FOLDER}')\nfrom {self._starter} import *\n"
+        self.link.put(self._starter.name, self._starter.read_bytes())
+        head = f"import os\nos.chdir('{FOLDER}')\nfrom {self._starter.stem} import *\n"
         return self.link.call(f"{head}print({expression})\n").strip()
 
     def file(self, path: Path) -> str:
@@ -372,7 +405,8 @@ class BoardRuntime(Runtime):
             if path.is_file():
                 self.link.put(path.name, path.read_bytes())
         call = ", ".join(map(repr, [script.name, *names]))
-        source = f"import os\nos.chdir('{FOLDER}')\nimport {self._starter} as b\nb.run({call})\n"
+        source = f"{PACKED}import os\nos.chdir('{FOLDER}')\n"
+        source += f"import {self._starter.stem} as b\nb.run({call})\n"
         program = self._running = Program(self.link, source)
         device = BoardDevice(self.name, program)  # type: ignore[arg-type]
         if not program.started.wait(START):

@@ -7,6 +7,10 @@
 The terminal's other end is held by a thread, which hands bytes to a MicroPython process
 (`boards/unix/repl.py`) and back, turns Ctrl-C into an interrupt while a program runs, and starts
 the process again when the board resets or has slept.
+
+The unix port raises KeyboardInterrupt out of its signal handler, in the middle of anything
+(MICROPY_ASYNC_KBD_INTR): in the middle of an allocation the heap stays locked for ever, which no
+chip does. So Ctrl-C waits until the process waits.
 """
 
 from __future__ import annotations
@@ -28,9 +32,14 @@ from typing import Any
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
-PENDING = 0.2  # s within which a second Ctrl-C is none
+COMPUTES = 1  # s after which Ctrl-C no longer waits for a program that does not
 ASLEEP = 0.2  # seconds, whatever the deep sleep was
 PROGRAM = ROOT / "boards" / "unix" / "repl.py"
+
+
+def waits(pid: int) -> bool:
+    """Return whether a process waits in the kernel, and is not in the middle of anything."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 class SerialBoard:
@@ -94,12 +103,20 @@ class SerialBoard:
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:
         """Hand bytes to and fro until the process ends; return the mode of the next one."""
         assert process.stdin and process.stdout
-        busy, mode, interrupted = False, "friendly", 0.0
+        busy, mode, interrupted = False, "friendly", 0.0  # since when a Ctrl-C is on its way
         output = process.stdout.fileno()
         sources = [status, output, self._master, self._stop]
         while True:
+            if interrupted:
+                if not busy:
+                    self._type(process, b"\x03")
+                    interrupted = 0
+                elif waits(process.pid) or time.monotonic() > interrupted + COMPUTES:
+                    process.send_signal(signal.SIGINT)
+                    interrupted = 0
             room = [self._master] if self._pending else []
-            ready, room, _ = select.select(sources, room, [])
+            reading = [s for s in sources if not interrupted or s != self._master]
+            ready, room, _ = select.select(reading, room, [], 0.001 if interrupted else None)
             if room:
                 del self._pending[: os.write(self._master, self._pending)]
                 continue
@@ -122,18 +139,18 @@ class SerialBoard:
                     self._changed.notify_all()
                 self._pending += data
                 del self._pending[:-UNREAD]
-            else:
+            elif self._master in ready:
                 data = os.read(self._master, 1 if busy else 256)
                 if busy and data == b"\x03":
-                    # On a chip another Ctrl-C changes nothing while one is pending; the unix port
-                    # exits at once (ports/unix/unix_mphal.c, sighandler).
-                    if time.monotonic() - interrupted > PENDING:
-                        process.send_signal(signal.SIGINT)
-                        interrupted = time.monotonic()
+                    interrupted = time.monotonic()
                 else:
-                    with contextlib.suppress(OSError):  # the process is about to be gone
-                        process.stdin.write(data)
-                        process.stdin.flush()
+                    self._type(process, data)
+
+    def _type(self, process: subprocess.Popen[bytes], data: bytes) -> None:
+        assert process.stdin
+        with contextlib.suppress(OSError):  # the process is about to be gone
+            process.stdin.write(data)
+            process.stdin.flush()
 
     def _reason(self) -> str | None:
         boots = self.folder / "boots.jsonl"

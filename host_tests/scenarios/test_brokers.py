@@ -10,10 +10,20 @@ from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
 from harness.chaos import ChaosError, ChaosProxy
 from harness.observer import Observer
 
+DESK = {
+    "wss": "certificates: they want a name, and a clock that is set",
+    "uart": "a serial line that is a pseudo-terminal of this machine",
+}
+
 
 def over(*names: str) -> pytest.MarkDecorator:
     """Run a test with all brokers over TCP, and with these."""
-    return pytest.mark.parametrize("broker", [*BROKERS, *names], indirect=True)
+    more = [
+        pytest.param(name, marks=[pytest.mark.desk(DESK[way])] if way in DESK else [])
+        for name in names
+        for way in [name.partition(" over ")[2]]
+    ]
+    return pytest.mark.parametrize("broker", [*BROKERS, *more], indirect=True)
 
 
 # WebSocket everywhere with one broker; the others where something else could go wrong.

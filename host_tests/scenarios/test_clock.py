@@ -14,6 +14,8 @@ from harness.runtimes import Runtime
 from harness.sntp import TimeServer
 from play import PROGRAMS
 
+pytestmark = pytest.mark.desk("runs on the simulated board: its clock and power cuts")
+
 Make = Callable[..., Board]
 
 

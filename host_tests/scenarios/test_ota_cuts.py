@@ -19,6 +19,8 @@ from harness.needs import missing
 from harness.runtimes import FIRMWARE
 from play import PROGRAMS
 
+pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
+
 SOURCE = (PROGRAMS / "fed.py").read_text()
 STEADY = 3  # boots that write nothing more, nor tell anything new
 MOST = 20  # boots

@@ -87,6 +87,7 @@ def test_ws_with_paho_on_the_other_side(start, mosquitto: Callable[..., Mosquitt
         observer.wait("t", text)
 
 
+@pytest.mark.desk("a serial line that is a pseudo-terminal of this machine")
 def test_uart_drops_what_is_left_of_an_old_connection(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_uart_drops_what_is_left_of_an_old_connection(
 SLEEPER = PROGRAMS / "sleeper.py"
 
 
+@pytest.mark.desk("runs on the simulated board: its deep sleep")
 @pytest.mark.parametrize("transport", ["ws", "uart"])
 def test_asleep(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, transport: str

@@ -18,6 +18,8 @@ from harness.certs import Certificates, Identity, certificates
 from harness.peer import ScriptedPeer
 from harness.runtimes import CPYTHON, ROOT, Device, Runtime
 
+pytestmark = pytest.mark.desk("certificates: they want a name, and a clock that is set")
+
 Start = Callable[..., Device]
 Mosquitto = Callable[..., MosquittoBroker]
 PSK = "00112233445566778899aabbccddeeff"

@@ -13,11 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+from conftest import PROGRAMS
 from harness import wire, wire5
 from harness.board import Board
 from harness.peer import Connection, ScriptedPeer
 from harness.runtimes import CPYTHON, ROOT, Runtime
 from play import PROGRAMS
+
+pytestmark = pytest.mark.desk("provokes messages on the simulated board and in this machine")
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
 

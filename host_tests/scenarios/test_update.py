@@ -21,6 +21,8 @@ from harness.observer import Observer
 from harness.runtimes import FIRMWARE, ROOT, Device, Runtime
 from play import PROGRAMS
 
+pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
+
 KEY = "a key of this test"
 SLEEPER = (PROGRAMS / "updated.py").read_text()
 AWAKE = (PROGRAMS / "updated_awake.py").read_text()

@@ -1,7 +1,7 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray. ``network``: with the board's, which can be slow. ``plain``: no guard.
+loop, wait, lookup, stray. ``network``: with the board's, which can be slow.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
@@ -110,23 +110,22 @@ def open_store(config):
                     f.write(bytes(1024))
             except OSError as e:
                 print("full", n, e)
-    if kind == "unwritable":
-        write = store.write
+    write = store.write
 
-        def broken(changes):
-            if 8 in changes or 9 in changes:
-                raise OSError(28)
-            write(changes)
+    def noted(changes):
+        for key in (8, 9):
+            if key in changes:
+                print("guard writes", key)
+                if kind == "unwritable":
+                    raise OSError(28)
+        write(changes)
 
-        store.write = broken
+    store.write = noted
     return store
 
 
 try:
-    if config.get("plain"):
-        asyncio.run(Device(config, open_store(config), print).run())
-    else:
-        guard.run(Device, config, open_store)
+    guard.run(Device, config, open_store)
 except KeyboardInterrupt:
     print("interrupted")
     if "repl" not in config:
