@@ -70,7 +70,7 @@ mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/m
 
 test: bootstrap-board  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
 	@$(VENV_PYTHON) tools/get.py --keep-going all
-	$(VENV_PYTHON) -m pytest host_tests -n 2 $(ARGS)
+	$(VENV_PYTHON) -m pytest host_tests -n 4 $(ARGS)
 
 prove: bootstrap  ## whole lives with a power or network cut at every byte; ARGS="--stride 20"
 	@$(VENV_PYTHON) tools/prove.py $(ARGS)

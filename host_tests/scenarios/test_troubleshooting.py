@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROGRAMS
 from harness import wire, wire5
 from harness.board import Board
 from harness.peer import Connection, ScriptedPeer
