@@ -284,7 +284,7 @@ def run(make, config: dict, store=make_store) -> None:
             try:
                 asyncio.run(_visit(g) if g.safe() else _run(make, g))
                 return
-            except Exception as e:
+            except (Exception, asyncio.CancelledError) as e:  # the latter is no Exception
                 gc.collect()  # it may have been for want of memory
                 why, text = _tell(e)
         s = g.safe_period

@@ -90,7 +90,8 @@ class Ota:
     def __init__(self, key: str | None, topic: str, keep=()) -> None:
         self.key = key
         self.topic = topic
-        self.keep = ("boot.py", "config.json", "config.new") + tuple(keep)
+        self.keep = ["boot.py", "config.json", "config.new"]
+        self.keep += [name.lstrip("./").lower() for name in keep]
         self.trial = _size(_PLAN) >= 0
         self.ready = False
         self._id = self._gap = None
@@ -108,7 +109,8 @@ class Ota:
             return self._offer(json.loads(payload)) if payload else None
         except OSError as e:
             return self._id and self._refuse(self._id, "flash: %s" % e)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except Exception:  # whatever it is, it must not come again and again
+            self._id = None  # what is on flash is looked at anew
             return None
 
     def confirm(self) -> str | None:

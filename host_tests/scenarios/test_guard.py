@@ -115,6 +115,15 @@ def test_crash(board: Callable[..., Board], broker: MosquittoBroker, chip: str) 
     assert "OSError" in end.lines[-1]
 
 
+@CHIPS
+def test_cancelled(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """A task that was cancelled and is awaited ends the program, but not at the REPL."""
+    node = board(chip, broker.port, do={"2": "cancel"})
+    run(node)
+    end = run(node)[0]
+    assert crash(end).startswith("crash 1 ") and end.sleep_ms == 10_000
+
+
 @SLOW
 def test_delay_grows_to_the_period(board: Callable[..., Board], chip: str) -> None:
     node = board(chip, 1, do={"*": "make"}, period=45, crashes=9, count=False)

@@ -1,7 +1,7 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray. ``network``: with the board's, which can be slow. ``plain``: no guard.
+loop, wait, lookup, stray, cancel. ``network``: with the board's, which can be slow. ``plain``: no guard.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
@@ -59,6 +59,10 @@ class Device:
             pieces = []
             while True:
                 pieces.append(bytearray(1000))
+        if self.do == "cancel":
+            task = asyncio.create_task(stray())
+            task.cancel()
+            await task
         if self.do == "stray":
             self.task = asyncio.create_task(stray())
             raise OSError(5)
