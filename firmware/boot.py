@@ -106,7 +106,7 @@ def _boot():
     import sys
 
     if sys.platform == "rp2":  # as in dormouse/sleep.py: RP2 has timers, ESP32 threads
-        machine.Timer(-1, mode=0, period=plan["limit"] * 1000, callback=late)
+        return machine.Timer(-1, mode=0, period=plan["limit"] * 1000, callback=late)
     else:
         import _thread
         import time
@@ -119,7 +119,6 @@ def _boot():
 
 
 try:
-    _boot()
+    _boot = _boot()  # a Timer that no name holds is stopped by the next garbage collection
 except Exception as e:  # with an error here MicroPython would not run main.py
     print("boot.py:", repr(e))
-del _boot
