@@ -105,6 +105,8 @@ class Guard:
         self.config = config
         self.store = self.led = self.watchdog = trouble = None
         limit = self.number("watchdog", 180)
+        if limit <= 0 and on_trial():
+            limit = 180  # boot.py's is running, and shorter
         if limit > 0:
             self.watchdog = Watchdog(min(limit, _DAY))
         try:
