@@ -121,7 +121,7 @@ class Guard:
         self.crashes = state[0]
         self.reason = str(state[1:], "utf-8")
         self.woken = wake_reason()
-        self.limit = self.number("crashes", 5)
+        self.limit = max(self.number("crashes", 5), 1)
         self.period = max(self.number("period", _SAFE), 1)
         self.safe_period = max(self.number("safe_period", max(self.period, _SAFE)), 1)
         try:

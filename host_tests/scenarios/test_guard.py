@@ -340,6 +340,29 @@ def test_any_settings(board: Callable[..., Board], broker: MosquittoBroker) -> N
     assert any(e.lines and e.lines[-1].startswith("safe mode: 5") for e in ends[5:])
 
 
+@SLOW
+def test_settings_that_keep_it_in_safe_mode(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """No crash is needed for safe mode by "crashes": 0, which no restart would end."""
+    node = board(chip, broker.port, crashes=0, retry=0)
+    assert run(node)[0].lines[-1] == "error None"
+
+
+def test_watchdog_shorter_than_safe_mode(
+    board: Callable[..., Board], broker: MosquittoBroker
+) -> None:
+    """Safe mode is there to be reached, in a slow network, too."""
+    wifi = {"ssid": "home", "password": "right"}
+    node = board("esp32", broker.port, watchdog=1, do={"*": "make"}, wifi=wifi, **SAFE)
+    (node.folder / "network.json").write_text(json.dumps({"join_ms": 2500, "password": "right"}))
+    with Observer(broker, ("g/safe", 1)) as observer:
+        for _ in range(4):
+            node.go_on()
+            node.wait_end(20)
+        assert json.loads(first(observer, "g/safe"))["crashes"] >= 2
+
+
 # --- power cuts
 
 
