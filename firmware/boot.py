@@ -83,8 +83,14 @@ def _boot():
         for name, kind in files:
             if kind == 1:
                 remove(name)
-            else:
+                continue
+            try:
                 copy(name + ".old", name)
+            except OSError:  # the new version has filled the flash: a rename needs no room
+                try:
+                    os.rename(name + ".old", name)
+                except OSError:
+                    pass  # done before a cut
         note("b")
         return
     # A syntax error or a loop ends nowhere; the watchdog ends it. An application that lives takes

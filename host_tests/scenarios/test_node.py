@@ -131,7 +131,7 @@ def test_update_without_a_watchdog(field: Field, runtime: Runtime, chip: str) ->
     """The settings say none, but boot.py's is there: a new version that takes its time is good."""
     node = field.node(runtime, chip, watchdog=0)
     boot(node)
-    slow = MAIN.replace(SENSOR, "        time.sleep(3)\n" + SENSOR).replace("json\n", "json, time\n", 1)
+    slow = MAIN.replace(SENSOR, "        __import__('time').sleep(3)\n" + SENSOR)
     tool = field.ota(slow, "--watchdog", "2000")
     ends = until(node, tool)
     assert tool.wait_exit(20) == 0, tool.transcript()

@@ -181,6 +181,45 @@ def test_broken_version_elsewhere(scene: Scene, runtime: Runtime) -> None:
     assert ends[-2].reason == "wdt"
 
 
+@pytest.mark.parametrize("fs", ["littlefs", "fat"])
+def test_broken_version_that_fills_the_flash(scene: Scene, fs: str) -> None:
+    """The old version comes back though there is no room for another copy of it."""
+    config = {"fs": "fat"} if fs == "fat" else {}
+    board = scene.board(runtimes.MICROPYTHON64, **config)
+    board.put("main.py", version(1) + "#" * 60000 + "\n")
+    fill = """
+try:
+    with open("log.txt", "ab") as f:
+        while True:
+            f.write(bytes(512))
+            f.flush()
+except OSError:
+    import machine
+    machine.deepsleep(1000)
+"""
+    boot(board)
+    tool = scene.tool(version(2, fill), "--tries", "2")
+    while boot(board).reason != "reset":
+        pass
+    for _ in range(2):
+        boot(board)
+    calm = board.copy(scene.folder / "calm")
+    with calm:
+        written = boot(calm).written
+    for at in range(0, written, written // 20):
+        with board.copy(scene.folder / f"cut{at}") as cut:
+            cut.flash_dies_after(at)
+            cut.go_on()
+            assert cut.wait_end(20).reason == "flash_died"
+            cut.cut_power()
+            assert ran(boot(cut)) == 1, at
+            cut.cut_power()
+            assert cut.read("main.py").startswith(version(1).encode())
+    assert ran(boot(board)) == 1
+    assert tool.wait_exit(10) == 1 and "the old version is back" in tool.lines[-1]
+    assert board.read("main.py").startswith(version(1).encode())
+
+
 def test_sent_again(scene: Scene) -> None:
     """A version that came back is another update when it is sent again: the broker was at fault."""
     board = scene.board(runtimes.MICROPYTHON64)

@@ -1,7 +1,8 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray, cancel. ``network``: with the board's, which can be slow. ``plain``: no guard.
+loop, wait, lookup, stray, cancel. ``network``: with the board's, which can be slow. ``plain``:
+no guard.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
