@@ -347,7 +347,10 @@ class Ota:
                 return "no such name: " + name
             names.append(low)
             total += n
-            for k in (-1 if sha == "-" else n, _size(name)):  # NAME.new, NAME.old
+            if sha == "-":
+                n = -1
+            old = _size(name)
+            for k in (n, old, n - max(old + 1, 0)):  # NAME.new, NAME.old, what NAME grows by
                 if k >= 0:
                     k = (k // block + 1) * block
                     room += k

@@ -56,7 +56,7 @@ class Scene:
             "main.py": version(1, program),
             "boot.py": (FIRMWARE / "boot.py").read_text(),
         }
-        made = Board(runtime, self.folder / "board", None, files, flash=262144, **board)
+        made = Board(runtime, self.folder / "board", None, files, **{"flash": 262144, **board})
         return self.stack.enter_context(made)
 
     def tool(self, main: str, *args: str, key: str = KEY) -> Device:
@@ -115,7 +115,7 @@ def boots(board: Board, tool: Device) -> list[End]:
 @pytest.mark.parametrize("chip", ["esp32", "rp2"])
 def test_update(scene: Scene, runtime: Runtime, chip: str) -> None:
     """From version 1 to 2, with a whole library; a wake without an update writes nothing."""
-    board = scene.board(runtime, type=chip)
+    board = scene.board(runtime, type=chip, flash=524288)
     assert ran(boot(board)) == 1
     boot(board)
     assert boot(board).written == 0
@@ -289,11 +289,14 @@ def test_wrong_key(scene: Scene, key: str | None, why: str) -> None:
     assert KEY not in tool.transcript()
 
 
-def test_too_large(scene: Scene) -> None:
-    (scene.folder / "big").write_bytes(bytes(300_000))
+@pytest.mark.parametrize(("count", "size"), [(1, 300_000), (3, 40_000)])
+def test_too_large(scene: Scene, count: int, size: int) -> None:
+    """A new file is there twice while it is put in place."""
+    (scene.folder / "big").write_bytes(bytes(size))
     board = scene.board(runtimes.MICROPYTHON64)
     boot(board)
-    tool = scene.tool(version(2), "--file", f"big={scene.folder / 'big'}")
+    files = [option for n in range(count) for option in ("--file", f"{n}={scene.folder / 'big'}")]
+    tool = scene.tool(version(2), *files)
     ends = boots(board, tool)
     assert tool.wait_exit(10) == 1 and "bytes, and" in tool.lines[-1] and len(ends) == 1
     assert ran(boot(board)) == 1
