@@ -83,8 +83,14 @@ def _boot():
         for name, kind in files:
             if kind == 1:
                 remove(name)
-            else:
+                continue
+            try:
                 copy(name + ".old", name)
+            except OSError:  # the new version has filled the flash: a rename needs no room
+                try:
+                    os.rename(name + ".old", name)
+                except OSError:
+                    pass  # done before a cut
         note("b")
         return
     # A syntax error or a loop ends nowhere; the watchdog ends it. An application that lives takes
@@ -106,7 +112,7 @@ def _boot():
     import sys
 
     if sys.platform == "rp2":  # as in dormouse/sleep.py: RP2 has timers, ESP32 threads
-        machine.Timer(-1, mode=0, period=plan["limit"] * 1000, callback=late)
+        return machine.Timer(-1, mode=0, period=plan["limit"] * 1000, callback=late)
     else:
         import _thread
         import time
@@ -119,7 +125,6 @@ def _boot():
 
 
 try:
-    _boot()
+    _boot = _boot()  # a Timer that no name holds is stopped by the next garbage collection
 except Exception as e:  # with an error here MicroPython would not run main.py
     print("boot.py:", repr(e))
-del _boot

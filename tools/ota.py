@@ -45,6 +45,8 @@ sys.path.insert(0, str(ROOT / "firmware"))
 CHUNK = 2048  # bytes; a packet with it is below the node's max_packet, 4,096
 WINDOW = 65536  # bytes that the broker is given before the node has answered
 LONGEST = 3600  # s between two offers
+# Of a trial: more has no end that anybody waits for, or is more than boot.py can give to the chip.
+MOST = {"tries": 100, "limit": 86400, "watchdog": 3600000}
 TIMEOUT = 10  # s for the broker to answer
 
 
@@ -395,6 +397,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if min(options.tries, options.limit, options.watchdog, options.repeat) <= 0:
         parser.error("--tries, --limit, --watchdog and --repeat: above 0")
+    for name, most in MOST.items():
+        if getattr(options, name) > most:
+            parser.error(f"--{name}: {most} at most")
     if options.window < CHUNK:
         parser.error(f"--window: {CHUNK} or more")
     if set(options.topic) & set("+# ") or options.topic.endswith("/") or not options.topic:

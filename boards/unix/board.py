@@ -84,11 +84,16 @@ def set_time():
     time.mktime = lambda t: _board.seconds(*t[:6]) - epoch
 
 
+# boot.py's names are main.py's, too (shared/runtime/pyexec.c).
+main_module = {"__name__": "__main__"}
+
+
 def run(path):
     """Run a program as the main module."""
     with open(path) as f:
         source = f.read()
-    exec(compile(source, path, "exec"), {"__name__": "__main__", "__file__": path})
+    main_module["__file__"] = path
+    exec(compile(source, path, "exec"), main_module)
 
 
 def show(options):

@@ -105,6 +105,8 @@ class Guard:
         self.config = config
         self.store = self.led = self.watchdog = trouble = None
         limit = self.number("watchdog", 180)
+        if limit <= 0 and on_trial():
+            limit = 180  # boot.py's is running, and shorter
         if limit > 0:
             self.watchdog = Watchdog(min(limit, _DAY))
         try:
@@ -119,7 +121,7 @@ class Guard:
         self.crashes = state[0]
         self.reason = str(state[1:], "utf-8")
         self.woken = wake_reason()
-        self.limit = self.number("crashes", 5)
+        self.limit = max(self.number("crashes", 5), 1)
         self.period = max(self.number("period", _SAFE), 1)
         self.safe_period = max(self.number("safe_period", max(self.period, _SAFE)), 1)
         try:
@@ -284,7 +286,7 @@ def run(make, config: dict, store=make_store) -> None:
             try:
                 asyncio.run(_visit(g) if g.safe() else _run(make, g))
                 return
-            except Exception as e:
+            except (Exception, asyncio.CancelledError) as e:  # the latter is no Exception
                 gc.collect()  # it may have been for want of memory
                 why, text = _tell(e)
         s = g.safe_period

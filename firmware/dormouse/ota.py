@@ -90,7 +90,8 @@ class Ota:
     def __init__(self, key: str | None, topic: str, keep=()) -> None:
         self.key = key
         self.topic = topic
-        self.keep = ("boot.py", "config.json", "config.new") + tuple(keep)
+        self.keep = ["boot.py", "config.json", "config.new"]
+        self.keep += [name.lstrip("./").lower() for name in keep]
         self.trial = _size(_PLAN) >= 0
         self.ready = False
         self._id = self._gap = None
@@ -108,7 +109,8 @@ class Ota:
             return self._offer(json.loads(payload)) if payload else None
         except OSError as e:
             return self._id and self._refuse(self._id, "flash: %s" % e)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        except Exception:  # whatever it is, it must not come again and again
+            self._id = None  # what is on flash is looked at anew
             return None
 
     def confirm(self) -> str | None:
@@ -345,10 +347,10 @@ class Ota:
                 return "no such name: " + name
             names.append(low)
             total += n
-            size = -1 if sha == "-" else n
-            before = _size(name)
-            # NAME.new; NAME.old, or NAME, as far as it is not there yet
-            for k in (size, max(size, before)):
+            if sha == "-":
+                n = -1
+            old = _size(name)
+            for k in (n, old, n - max(old + 1, 0)):  # NAME.new, NAME.old, what NAME grows by
                 if k >= 0:
                     k = (k // block + 1) * block
                     room += k

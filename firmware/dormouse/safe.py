@@ -14,12 +14,13 @@ import json
 from micropython import const
 
 from .config import make_client, make_ota, make_wifi
-from .guard import on_trial
+from .guard import Watchdog, on_trial
 from .sleep import Node
 from .store import Store
 
 _CRASHES = const(8)  # key in the store
 _BUDGET = const(20000)  # ms awake
+_WATCHDOG = const(40)  # s, at least
 _SOON = const(100)  # ms
 _BYTES = const(131072)  # of an update in one wake
 _LONGEST = const(3400)  # s that RP2 can sleep, with what Node adds
@@ -30,6 +31,8 @@ async def visit(guard) -> None:
     and what their parts raise."""
     import machine
 
+    if guard.watchdog and guard.watchdog.limit < _WATCHDOG * 1000:
+        guard.watchdog = Watchdog(_WATCHDOG)  # of a node that it resets in each wake, say
     log = guard.log
     config = guard.config
     topic = config["topic"]

@@ -117,6 +117,15 @@ def test_crash(board: Callable[..., Board], broker: MosquittoBroker, chip: str) 
     assert "OSError" in end.lines[-1]
 
 
+@CHIPS
+def test_cancelled(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """A task that was cancelled and is awaited ends the program, but not at the REPL."""
+    node = board(chip, broker.port, do={"2": "cancel"})
+    run(node)
+    end = run(node)[0]
+    assert crash(end).startswith("crash 1 ") and end.sleep_ms == 10_000
+
+
 @SLOW
 def test_delay_grows_to_the_period(board: Callable[..., Board], chip: str) -> None:
     node = board(chip, 1, do={"*": "make"}, period=45, crashes=9, count=False)
@@ -134,7 +143,7 @@ def test_a_normal_wake_writes_nothing(
     board: Callable[..., Board], broker: MosquittoBroker, chip: str
 ) -> None:
     """Nothing of guard's: a crash does, and the wake that ends the crashes."""
-    node = board(chip, broker.port, do={"5": "raise"})
+    node = board(chip, broker.port, do={"5": "raise"}, writes=True)
     wrote = [[line for line in e.lines if line.startswith("guard writes")] for e in run(node, 7)]
     both = ["guard writes 8", "guard writes 9"]
     assert wrote == [[], [], [], [], both, both, []]
@@ -331,6 +340,29 @@ def test_any_settings(board: Callable[..., Board], broker: MosquittoBroker) -> N
     assert [bool(crash(e)) for e in ends[:5]] == [True] * 5
     assert any(line.startswith("trouble: KeyError") for line in ends[0].lines)
     assert any(e.lines and e.lines[-1].startswith("safe mode: 5") for e in ends[5:])
+
+
+@SLOW
+def test_settings_that_keep_it_in_safe_mode(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """No crash is needed for safe mode by "crashes": 0, which no restart would end."""
+    node = board(chip, broker.port, crashes=0, retry=0)
+    assert run(node)[0].lines[-1] == "error None"
+
+
+def test_watchdog_shorter_than_safe_mode(
+    board: Callable[..., Board], broker: MosquittoBroker
+) -> None:
+    """Safe mode is there to be reached, in a slow network, too."""
+    wifi = {"ssid": "home", "password": "right"}
+    node = board("esp32", broker.port, watchdog=1, do={"*": "make"}, wifi=wifi, **SAFE)
+    (node.folder / "network.json").write_text(json.dumps({"join_ms": 2500, "password": "right"}))
+    with Observer(broker, ("g/safe", 1)) as observer:
+        for _ in range(4):
+            node.go_on()
+            node.wait_end(20)
+        assert json.loads(first(observer, "g/safe"))["crashes"] >= 2
 
 
 # --- power cuts

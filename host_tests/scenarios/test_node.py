@@ -51,12 +51,13 @@ class Field:
         board = Board(runtime, self.folder / "board", None, files, flash=262144, type=chip)
         return self.stack.enter_context(board)
 
-    def ota(self, main: str) -> Device:
+    def ota(self, main: str, *args: str) -> Device:
         """Start the tool behind `make ota` with a main.py."""
         path = self.folder / "new.py"
         path.write_text(main)
         argv = [sys.executable, str(ROOT / "tools" / "ota.py"), "--host", "127.0.0.1"]
         argv += ["--port", str(self.broker.port), "--topic", self.topic, "--main", str(path)]
+        argv += args
         process = subprocess.Popen(
             argv,
             env={**os.environ, "DORMOUSE_UPDATE_KEY": KEY, "PYTHONUNBUFFERED": "1"},
@@ -123,6 +124,18 @@ def test_update(field: Field, runtime: Runtime, chip: str) -> None:
     assert has(end, "new wake") and not has(end, "error")
     observed = field.meter()
     assert sorted(observed) == list(range(1, len(observed) + 1)) and len(observed) == len(ends) + 2
+
+
+@BOTH
+def test_update_without_a_watchdog(field: Field, runtime: Runtime, chip: str) -> None:
+    """The settings say none, but boot.py's is there: a new version that takes its time is good."""
+    node = field.node(runtime, chip, watchdog=0)
+    boot(node)
+    slow = MAIN.replace(SENSOR, "        __import__('time').sleep(3)\n" + SENSOR)
+    tool = field.ota(slow, "--watchdog", "2000")
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 0, tool.transcript()
+    assert not any(has(end, "crash ") for end in ends)
 
 
 @BOTH

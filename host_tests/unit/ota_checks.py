@@ -272,6 +272,11 @@ def check_names():
         assert report and report["state"] == "refused", name
         assert report["why"] in ("no such name: " + name, "not to be updated: " + name), report
         nothing_left(True)
+    for kept in ("Certs/CA.der", "/certs/ca.der", "./certs/ca.der"):  # as the settings may name it
+        ota = node(keep=(kept,))
+        u = Update(files=(("certs/ca.der", b"bad"),))
+        u.offer(ota)
+        refused(u.chunk(ota, 0, u.head), "not to be updated: certs/ca.der")
     ota = node()
     u = Update(files=(("x", b"x"), ("X", b"y")))
     u.offer(ota)
@@ -318,6 +323,14 @@ def check_what_is_malformed_is_ignored():
     u.offer(ota)
     for name in ("update/", "update/5", "update/x/0", "update/5/x", "update/5/-1/", "update//"):
         ota.take(name, b"")
+    for n in (10**10, 10**20, 10**400):  # beyond a machine's word, on 32 and on 64 bits
+        ota.take("update/5/-%d" % n, b"")
+        ota.take("update/%d/0" % n, b"")
+    # Nested deeper than json goes down. Whoever may read the offer has its hmac.
+    for n in (100, 1000, 20000):
+        ask = "[" * n + "]" * n
+        text = '{"offer":"%s","hmac":"%s","ask":%s}' % (u.text, u.code, ask)
+        ota.take("update", text.encode())
     same(u.chunks(ota)["state"], "trial")
 
 

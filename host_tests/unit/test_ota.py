@@ -32,3 +32,11 @@ def test_sender_makes_what_is_documented() -> None:
     assert bundle.content == update.data
     assert bundle.text(5) == update.text
     assert f'"hmac": "{update.code}"' in bundle.offer(5, ota_checks.TOPIC, ota_checks.KEY, 1)
+
+
+@pytest.mark.parametrize("option", ["--watchdog=3000000000", "--limit=10000000", "--tries=1000"])
+def test_trial_that_would_not_end(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """boot.py could not give such a time to the chip, or nobody lives to see its end."""
+    with pytest.raises(SystemExit):
+        ota.parse(["--host", "h", "--topic", "t", option])
+    assert "at most" in capsys.readouterr().err

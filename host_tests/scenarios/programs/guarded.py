@@ -1,7 +1,8 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray. ``network``: with the board's, which can be slow.
+loop, wait, lookup, stray, cancel. ``network``: with the board's, which can be slow. ``writes``:
+print guard's.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
@@ -59,6 +60,10 @@ class Device:
             pieces = []
             while True:
                 pieces.append(bytearray(1000))
+        if self.do == "cancel":
+            task = asyncio.create_task(stray())
+            task.cancel()
+            await task
         if self.do == "stray":
             self.task = asyncio.create_task(stray())
             raise OSError(5)
@@ -115,7 +120,8 @@ def open_store(config):
     def noted(changes):
         for key in (8, 9):
             if key in changes:
-                print("guard writes", key)
+                if config.get("writes"):
+                    print("guard writes", key)
                 if kind == "unwritable":
                     raise OSError(28)
         write(changes)
