@@ -46,6 +46,15 @@ def on_board(board: SerialBoard) -> dict:
     return json.loads(board.mpremote("fs", "cat", ":config.json"))
 
 
+def test_a_board_that_does_not_answer(
+    board: SerialBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took the command, and then fell asleep: mpremote alone would wait for ever."""
+    monkeypatch.setattr(device, "ANSWER", 3, raising=False)
+    with pytest.raises(device.DeviceError, match="no answer from MicroPython for 3 s\nWhat to do"):
+        device.Device(board.port).ask("while True: pass")
+
+
 def test_deployed_and_provisioned_node_wakes(board: SerialBoard, tool) -> None:
     """make deploy, make provision: firmware/main.py measures, sends, and sleeps."""
     done = tool("deploy.py", "--board", "unix", "--port", board.port)
