@@ -17,7 +17,8 @@ import asyncio
 import json
 import sys
 
-from dormouse import Client, OutboxFull, Will
+from dormouse import OutboxFull, Will
+from dormouse.config import make_client
 from dormouse.router import Router
 
 
@@ -54,15 +55,10 @@ class Node:
         self.dropped = 0  # readings for which the outbox had no room
         self.waiting: list = []  # (name, number, Message) of what is not acknowledged yet
         state = self.topic + "/state"
-        self.client = Client(
-            config["host"],
-            config.get("port", 0),
-            client_id=config.get("client_id"),
+        self.client = make_client(
+            config,
             clean=False,
-            keepalive=config.get("keepalive", 60),
             will=Will(state, b"offline", 1, True),
-            username=config.get("username"),
-            password=config.get("password"),
             outbox=config.get("outbox", 32),
             backoff=tuple(config.get("backoff", (1, 60))),
         )
@@ -152,6 +148,10 @@ async def main() -> None:
     config = load_config()
     if "wifi" in config:
         await join_wifi(config["wifi"]["ssid"], config["wifi"]["password"])
+    if "ca" in (config.get("tls") or {}):
+        from dormouse.clock import Clock
+
+        await Clock(None, config.get("ntp") or "pool.ntp.org").join()
     await Node(config).run()
 
 
