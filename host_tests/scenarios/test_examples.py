@@ -111,9 +111,7 @@ def test_light_without_tls_and_when_the_network_is_lost(
         **{"ntp": "127.0.0.1", "ntp_port": 9},
     }
     network = tmp_path / "network.json"
-    with Board(
-        chip, tmp_path, EXAMPLES / "light.py", {"config.json": config}, type="rp2"
-    ) as board:
+    with Board(chip, tmp_path, EXAMPLES / "light.py", {"config.json": config}, type="rp2") as board:
         network.write_text("{}")
         board.power_on()
         with Observer(broker, ("g/#", 1)) as observer:

@@ -67,9 +67,7 @@ def test_host_without_port(host: str, good: bool) -> None:
             collect({}, given, False)
 
 
-def test_a_board_that_does_not_answer(
-    board: SerialBoard, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_board_that_does_not_answer(board: SerialBoard, monkeypatch: pytest.MonkeyPatch) -> None:
     """It took the command, and then fell asleep: mpremote alone would wait for ever."""
     monkeypatch.setattr(device, "ANSWER", 3, raising=False)
     with pytest.raises(device.DeviceError, match="no answer from MicroPython for 3 s\nWhat to do"):
