@@ -168,7 +168,7 @@ def test_messages_are_those_of_the_tools() -> None:
     source += (ROOT / "host_tests" / "harness" / "hil.py").read_text()
     source += (ROOT / "firmware" / "dormouse" / "clock.py").read_text()  # "from the board"
     source = source.replace("{kind}", "esp32").replace("{TAKES}", "RSA")
-    # OpenSSL's words, which provision passes on (test_provision_tls.py has met them).
+    # OpenSSL's words, which provision passes on.
     messages.remove("unable to get local issuer certificate")
     for part in (part.strip() for text in messages for part in text.split("...")):
         assert part in source, part
