@@ -31,7 +31,8 @@ def make_network(config: dict):
     if "wifi" in config:
         import network
 
-        getattr(wifi, "wifi", wifi).pm = network.WLAN.PM_POWERSAVE  # of a Wifi behind a Clock
+        radio = getattr(wifi, "wifi", wifi)  # it may stand behind a Clock
+        radio.pm = network.WLAN.PM_POWERSAVE  # type: ignore[union-attr]
     return wifi
 
 
