@@ -101,13 +101,33 @@ class Node:
             if task.done():
                 await task
 
+    async def join(self) -> None:
+        """Join the network, and set the clock if certificates need it. (RP2 does not join one that
+        was lost by itself, ESP32 does.)"""
+        while self.wifi:
+            try:
+                return await self.wifi.join()
+            except OSError as e:
+                self.log("no network:", repr(e))
+            guard.feed()  # an attempt that ended is progress
+            await asyncio.sleep(5)
+
+    async def reach(self) -> None:
+        """Return when the broker is reached. Raises what ended the client."""
+        while True:
+            await self.join()
+            try:
+                return await asyncio.wait_for(self.client.wait_connected(), 10)
+            except asyncio.TimeoutError:
+                pass
+
     async def watch(self) -> None:
         """Say online after each connect, for the broker may have published the will; subscribe
         once, for the library repeats that where a broker forgot."""
         client = self.client
         subscribed = False
         while True:
-            await client.wait_connected()
+            await self.reach()
             print("connected")
             await client.publish(self.topic + "/state", b"online", 1, True)
             if not subscribed:
@@ -119,13 +139,10 @@ class Node:
 
     async def run(self) -> None:
         """Connect, and work until the readings asked for are out. Raises what ended the client."""
-        guard.feed()
-        if self.wifi:
-            await self.wifi.join()
-            guard.feed()
         router = Router()
         router.on(self.topic + "/set/+", self.obey)
         router.on(self.topic + "/do/+", self.obey)
+        await self.join()
         self.client.start()
         todo = router.run(self.client), self.watch(), guard.watch(self.client)
         self.tasks = [asyncio.create_task(c) for c in todo]

@@ -8,7 +8,7 @@ Between readings it does as little as the chip can without losing the connection
 Pings join readings that are planned anyway, as long as the keep-alive allows it. docs/tls.md tells
 when this draws less than a deep sleep with a handshake in each wake.
 
-Reads ``config.json`` as firmware/main.py does: wifi, host, port, tls, client_id, topic, period (s).
+Reads ``config.json`` as firmware/main.py does; period (s) is the one of readings.
 """
 
 import asyncio
@@ -16,32 +16,35 @@ import json
 from time import ticks_add, ticks_diff, ticks_ms
 
 import machine
-from dormouse import Client, ConnectionLost
+from dormouse import ConnectionLost
+from dormouse.config import load, make_client, make_wifi
 from dormouse.sleep import sleep_budget
 
 # RTC memory is what an ESP32 has, and an RP2 has not.
 LIGHT = not hasattr(machine.RTC, "memory")
 
 
-def load_config() -> dict:
-    """Return the settings. Raises OSError without the file, ValueError if it is not JSON."""
-    with open("config.json") as f:
-        return json.load(f)
-
-
-async def join(config: dict) -> None:
-    """Join the Wi-Fi, with its radio listening as seldom as may be, and set the clock."""
-    from dormouse.clock import Clock
-
-    wifi = None
+def make_network(config: dict):
+    """Return what joins the Wi-Fi, its radio listening as seldom as may be, and if certificates are
+    to be verified sets the clock; None if there is nothing to do."""
+    wifi = make_wifi(config)
     if "wifi" in config:
         import network
-        from dormouse.wifi import Wifi
 
-        login = config["wifi"]
-        wifi = Wifi(login["ssid"], login["password"], pm=network.WLAN.PM_POWERSAVE)
-    ntp = config.get("ntp", "pool.ntp.org"), config.get("ntp_port", 123)
-    await Clock(wifi, ntp[0], port=ntp[1]).join()
+        radio = getattr(wifi, "wifi", wifi)  # it may stand behind a Clock
+        radio.pm = network.WLAN.PM_POWERSAVE  # type: ignore[union-attr]
+    return wifi
+
+
+async def stay(client, wifi) -> None:
+    """Join anew when the network is lost: RP2 does not by itself."""
+    while True:
+        await client.wait_connected(False)
+        try:
+            await wifi.join()  # at once if it was only the broker
+        except (OSError, RuntimeError) as e:
+            print("error", repr(e))
+        await asyncio.sleep(1)
 
 
 async def doze(client, until: int) -> None:
@@ -73,33 +76,23 @@ async def obey(client) -> None:
 
 
 async def main() -> None:
-    config = load_config()
-    await join(config)
-    tls = None
-    if "tls" in config:
-        from dormouse.tls import context
-
-        tls = context(**config["tls"])
+    config = load()
+    wifi = make_network(config)
+    if wifi:
+        await wifi.join()
     topic = config["topic"]
-    client = Client(
-        config["host"],
-        config.get("port", 0),
-        tls,
-        config.get("client_id"),
-        config.get("timeout", 10),
-        clean=False,
-        keepalive=config.get("keepalive", 600),
-        username=config.get("username"),
-        password=config.get("password"),
-    )
+    client = make_client(config, clean=False, keepalive=config.get("keepalive", 600))
     async with client:
         await client.subscribe((topic + "/do/+", 1))
-        commands = asyncio.create_task(obey(client))
+        tasks = [asyncio.create_task(obey(client))]
+        if wifi:
+            tasks.append(asyncio.create_task(stay(client, wifi)))
         for n in range(config.get("readings", 1000000000)):
             # Put your own sensors here.
             await client.publish(topic + "/temperature", json.dumps({"n": n}), 1)
             await doze(client, ticks_add(ticks_ms(), int(config.get("period", 60) * 1000)))
-        commands.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 if __name__ == "__main__":

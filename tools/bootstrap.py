@@ -136,6 +136,11 @@ def make_venv() -> None:
     stamp = VENV / ".made"
     if is_fresh(stamp, []) and VENV_PYTHON.exists():
         return
+    if VENV.is_symlink():
+        raise CannotSetUp(
+            f"{VENV} is a symbolic link to {os.readlink(VENV)}, which was made for another folder "
+            f"or another Python, and is not ours to remove\nWhat to do: rm {VENV}"
+        )
     if VENV.exists():
         shutil.rmtree(VENV)
     say("making .venv ...")

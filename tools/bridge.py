@@ -173,7 +173,11 @@ class Bridge:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         say(f"connected to {self.host}:{self.port}")
         with self._lock:
-            self.line.reset_output_buffer()  # what is left there was for the connection before
+            try:
+                self.line.reset_output_buffer()  # what is left there was for the connection before
+            except Exception as error:  # termios.error, which is no OSError: the line is gone
+                connection.close()
+                raise OSError(str(error)) from error
             self._connection = connection
         threading.Thread(target=self._down, args=(connection,), daemon=True).start()
 

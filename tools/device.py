@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import ports
 
-TIMEOUT = 120  # seconds for one mpremote: a file system full of files over 115,200 baud
+TIMEOUT = 300  # seconds for one mpremote: a file system full of files over 115,200 baud
+ANSWER = 30  # seconds for one that only asks; mpremote itself waits for ever if the board resets
 MARK = "dormouse-answer:"  # before what the board prints for us, among what else it prints
 
 SILENT = (
@@ -59,7 +62,9 @@ class Device:
         """Return the command line of mpremote for this board."""
         return [sys.executable, "-m", "mpremote", "connect", self.port, *commands]
 
-    def run(self, *commands: str, each: Callable[[str], None] | None = None) -> str:
+    def run(
+        self, *commands: str, each: Callable[[str], None] | None = None, timeout: float = TIMEOUT
+    ) -> str:
         """Run mpremote; return its output. `each` gets every line as it comes.
 
         Raises DeviceError. Prints the command, and returns "", on a dry run.
@@ -78,17 +83,23 @@ class Device:
         )
         assert process.stdout
         lines = []
+        alarm = threading.Timer(timeout, process.kill)
+        alarm.daemon = True
+        alarm.start()
         try:
             for line in process.stdout:
                 lines.append(line)
                 if each:
                     each(line.rstrip())
-            process.wait(TIMEOUT)
+            process.wait()
         finally:
+            alarm.cancel()
             process.kill()
             process.wait()
             process.stdout.close()
         said = "".join(lines)
+        if process.returncode == -signal.SIGKILL:
+            raise DeviceError(f"no answer from MicroPython for {timeout} s\n{SILENT}")
         if process.returncode:
             raise DeviceError(explain(said))
         return said
@@ -99,7 +110,7 @@ class Device:
         Raises DeviceError. None on a dry run.
         """
         head = f"def answer(x):\n import json\n print('{MARK}'+json.dumps(x))\n"
-        said = self.run("exec", head + program)
+        said = self.run("exec", head + program, timeout=ANSWER)
         if self.dry_run:
             return None
         for line in said.splitlines():

@@ -38,7 +38,8 @@ def _wifi_password(text: str) -> str:
 
 
 def _host(text: str) -> str:
-    if not text or "://" in text or "/" in text or len(text.split()) != 1:
+    # Two colons and more are an IPv6 address.
+    if not text or "/" in text or text.count(":") == 1 or len(text.split()) != 1:
         raise ValueError("a name or an address, without mqtt:// and without a port")
     return text
 
@@ -363,6 +364,9 @@ def ask(setting: Setting, before: str) -> str:
 def _follow(key: str, found: Settings, old: Settings) -> None:
     """After an answer, forget what the board has and what does not go with it."""
     if key == "tls" and found["tls"] != flat(old)["tls"] and found.get("port") in (1883, 8883):
+        found["port"] = None
+    # A broker has one port for each: WebSocket's is none that could be guessed.
+    if key == "transport" and found[key] != old.get(key):
         found["port"] = None
     if key == "tls.cert" and found[key] != UNCHANGED:
         found["tls.key"] = None

@@ -75,7 +75,10 @@ class Clock:
         )
         if good and not ask:
             return
-        from machine import PWRON_RESET, RTC, reset_cause
+        try:
+            from machine import PWRON_RESET, RTC, reset_cause
+        except ImportError:  # not on a chip: it is for the system to set the clock
+            return
 
         # After a loss of power nobody knows how long it was.
         if known and not ask and reset_cause() != PWRON_RESET:

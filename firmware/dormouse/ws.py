@@ -118,6 +118,9 @@ class WebSocket:
             self._open = first < 0x80
             if n > 125:
                 n = int.from_bytes(await _exactly(stream, 2 if n == 126 else 8), "big")
+                if n >> 30:  # section 5.2 forbids the first bit; no chip could slice by so much
+                    self._why = 1009
+                    raise FrameError(first)
             self._left = n
         n = await below.read(stream, buf[: self._left])
         self._left -= n

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from harness.board import Board
 from harness.brokers import MosquittoBroker
+from harness.certs import certificates
 from harness.observer import Observer
 from harness.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
 
@@ -20,10 +21,11 @@ class WLAN:
 """
 
 
-def start(runtime: Runtime, folder: Path, **config) -> Device:
+def start(runtime: Runtime, folder: Path, **more: object) -> Device:
     """Start the node in a folder with its config.json, as a device starts in its root."""
     example = json.loads((ROOT / "examples" / "awake.example.json").read_text())
-    config = {**example, "host": "127.0.0.1", "period": 0.02, "backoff": [0.02, 0.1], **config}
+    config = {**example, "period": 0.02, "backoff": [0.02, 0.1]}
+    config |= {"host": "127.0.0.1", **more}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "network.py").write_text(NETWORK)
     environment = runtime.environment(folder)
@@ -59,6 +61,18 @@ def test_node_says_why_it_ends(
     with start(runtime, tmp_path, port=broker.port, username="u", password="wrong") as device:
         assert device.wait_exit(10) != 0
         assert any("Refused" in line and "authorized" in line for line in device.lines)
+
+
+def test_node_over_tls(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """No password goes out in plain text where the settings say TLS."""
+    certs = certificates()
+    broker = mosquitto(tls=certs, username="u", password="right", allow_anonymous=False)
+    (tmp_path / "ca.der").write_bytes(certs.ca_der)
+    tls = {"host": "localhost", "port": broker.tls_port, "tls": {"ca": "ca.der"}, "readings": 3}
+    with start(runtime, tmp_path, username="u", password="right", **tls) as device:
+        device.wait_line("end 3 dropped 0", 20)
 
 
 def test_node_without_config(runtime: Runtime, tmp_path: Path) -> None:

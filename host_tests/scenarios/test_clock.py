@@ -178,3 +178,14 @@ def test_node(
         node.put("store", b"")
         node.run()
         assert any("ClockError" in line and "is not set" in line for line in node.lines), node.lines
+
+
+def test_a_desk_sets_its_own_clock(runtime: Runtime, tmp_path: Path) -> None:
+    """There is no machine.RTC: nothing to set, whenever it would ask."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import asyncio\nfrom dormouse.clock import Clock\n"
+        "asyncio.run(Clock(host='127.0.0.1', port=9, renew=1).join())\nprint('joined')\n"
+    )
+    with runtime.start(program) as device:
+        device.wait_line("joined", 10)

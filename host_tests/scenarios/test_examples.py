@@ -98,6 +98,35 @@ def test_light(
             assert slept > 0.6 if kind == "rp2" else slept == 0
 
 
+@pytest.mark.parametrize("chip", [MICROPYTHON64, MICROPYTHON32], ids=lambda r: r.name)
+def test_light_without_tls_and_when_the_network_is_lost(
+    chip: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """Over a WebSocket, where there is no time server; an RP2 does not join again by itself."""
+    needed(lambda: chip.argv)
+    broker = mosquitto(websocket=True)
+    config = {
+        **{"host": "127.0.0.1", "port": broker.ws_port, "transport": "ws", "client_id": "l"},
+        **{"topic": "g", "period": 0.2, "wifi": {"ssid": "home", "password": "right"}},
+        **{"ntp": "127.0.0.1", "ntp_port": 9},
+    }
+    network = tmp_path / "network.json"
+    with Board(chip, tmp_path, EXAMPLES / "light.py", {"config.json": config}, type="rp2") as board:
+        network.write_text("{}")
+        board.power_on()
+        with Observer(broker, ("g/#", 1)) as observer:
+            observer.publish("g/do/x", "before", 1, True)
+            board.wait_line("command g/do/x before", 10)
+        network.write_text('{"down": true}')
+        broker.kill()
+        board.wait_line("error WifiError", 20)
+        network.write_text("{}")
+        broker.start()
+        with Observer(broker, ("g/#", 1)) as observer:
+            observer.publish("g/do/x", "after", 1, True)
+            board.wait_line("command g/do/x after", 20)
+
+
 @pytest.mark.parametrize("wired", ["lan", "ppp"])
 def test_wired(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, wired: str

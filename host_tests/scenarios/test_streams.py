@@ -2,13 +2,14 @@
 test_handshakes.py, which run over them too."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from harness import wire
 from harness.board import Board
-from harness.brokers import MosquittoBroker
+from harness.brokers import Broker, MosquittoBroker
 from harness.gateway import Gateway
 from harness.line import BridgedLine
 from harness.observer import Observer
@@ -104,6 +105,30 @@ def test_uart_drops_what_is_left_of_an_old_connection(
             assert device.wait_exit(5) == 0
             line.wait_said("closed by the broker", 5)
             assert sum("connected to" in text for text in line.bridge.lines) == 1
+
+
+def test_uart_ends_what_never_is_quiet(start, broker: Broker) -> None:
+    """A device that was reset, while the broker sends and sends to who it was before."""
+    uart = {"transport": "uart", "username": broker.username, "password": broker.password}
+    stop = threading.Event()
+
+    def talk() -> None:
+        while not stop.wait(0.03):
+            observer.publish("u", "x", 0)
+
+    with Observer(broker) as observer:
+        device = start("receive", broker.port, uart, filters=[["u", 0]])
+        device.wait_line("granted 0", 10)
+        thread = threading.Thread(target=talk)
+        thread.start()
+        try:
+            device.wait_line("got u x", 5)
+            device.kill()
+            device = start("receive", broker.port, uart, filters=[["u", 0]])
+            device.wait_line("got u x", 5)
+        finally:
+            stop.set()
+            thread.join()
 
 
 SLEEPER = PROGRAMS / "sleeper.py"

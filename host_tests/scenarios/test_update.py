@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -105,8 +106,10 @@ def ran(end: End) -> int:
 def boots(board: Board, tool: Device) -> list[End]:
     """Let the node boot until the tool has ended."""
     ends: list[End] = []
+    began = time.monotonic()
     while tool.process.poll() is None:
-        assert len(ends) < WAKES, tool.transcript()
+        # A wake is over in no time, and the tool may have to connect anew meanwhile.
+        assert len(ends) < WAKES or time.monotonic() < began + 20, tool.transcript()
         ends.append(boot(board))
         # What it said is on its way to the tool, and may be its last word.
         if any('"done"' in line or '"back"' in line or '"ref' in line for line in ends[-1].lines):

@@ -1,5 +1,7 @@
 """tools/bridge.py between a line of two terminals and a broker that the test plays."""
 
+import os
+import pty
 import signal
 import time
 from collections.abc import Iterator
@@ -146,6 +148,16 @@ def test_the_line_goes_away(peer: ScriptedPeer, tmp_path: Path) -> None:
             bridged.wait_said("is back", 5)
             second.send(CONNECT)
             peer.accept().expect(CONNECT)
+
+
+def test_the_line_goes_away_while_it_connects(peer: ScriptedPeer) -> None:
+    """pyserial lets termios.error through, which is no OSError."""
+    master, slave = pty.openpty()
+    line = bridge.connect(os.ttyname(slave), 115200, False)
+    os.close(slave)
+    os.close(master)
+    with line, pytest.raises(OSError):
+        bridge.Bridge(line, "127.0.0.1", peer.port)._begin()
 
 
 def test_no_port(capsys: pytest.CaptureFixture[str]) -> None:

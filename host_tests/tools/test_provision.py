@@ -46,6 +46,34 @@ def on_board(board: SerialBoard) -> dict:
     return json.loads(board.mpremote("fs", "cat", ":config.json"))
 
 
+def test_a_port_that_does_not_go_with_the_transport() -> None:
+    old = {"host": "h", "client_id": "c", "topic": "t"}
+    ws = {"DORMOUSE_TRANSPORT": "ws"}
+    with pytest.raises(CannotProvision, match="DORMOUSE_PORT="):
+        collect({**old, "port": 1883}, ws, False)
+    old_ws = {**old, "port": 9001, "transport": "ws"}
+    assert collect(old_ws, ws, False)["port"] == 9001
+    assert collect(old_ws, {"DORMOUSE_TRANSPORT": "tcp"}, False)["port"] == 1883
+    assert collect({**old, "port": 1884}, {}, False)["port"] == 1884
+
+
+@pytest.mark.parametrize(("host", "good"), [("h:1883", False), ("h", True), ("fe80::1", True)])
+def test_host_without_port(host: str, good: bool) -> None:
+    given = {"DORMOUSE_HOST": host, "DORMOUSE_CLIENT_ID": "c", "DORMOUSE_TOPIC": "t"}
+    if good:
+        assert collect({}, given, False)["host"] == host
+    else:
+        with pytest.raises(CannotProvision, match="without a port"):
+            collect({}, given, False)
+
+
+def test_a_board_that_does_not_answer(board: SerialBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It took the command, and then fell asleep: mpremote alone would wait for ever."""
+    monkeypatch.setattr(device, "ANSWER", 3, raising=False)
+    with pytest.raises(device.DeviceError, match="no answer from MicroPython for 3 s\nWhat to do"):
+        device.Device(board.port).ask("while True: pass")
+
+
 def test_deployed_and_provisioned_node_wakes(board: SerialBoard, tool) -> None:
     """make deploy, make provision: firmware/main.py measures, sends, and sleeps."""
     done = tool("deploy.py", "--board", "unix", "--port", board.port)

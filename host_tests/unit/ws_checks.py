@@ -277,6 +277,8 @@ def check_frames_that_are_forbidden():
         (b"\x08\x00", 1002),
         (b"\x89\x7e\x00\x7e" + bytes(126), 1002),  # too long
         (b"\x88\x7e\x00\x7e" + bytes(126), 1002),
+        (b"\x82\x7f\xff" + bytes(7) + b"x", 1009),  # a negative length
+        (b"\x82\x7f\0\0\0\0\x80\0\0\0x", 1009),  # more than a chip's integer can say
     ):
         w, b, close = opened(data)
         e = fails_to_read(ws.FrameError, w, b)
