@@ -103,3 +103,25 @@ def test_node_on_a_board(
         end = board.wait_end(30)
         assert end.reason == "exit" and "end 9 dropped 0" in end.lines
         assert "well again" in end.lines
+
+
+@pytest.mark.parametrize("runtime", [MICROPYTHON32], indirect=True, ids=["rp2"])
+def test_node_joins_a_lost_network_again(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """An RP2 does not do it by itself."""
+    broker = mosquitto()
+    config = {"host": "127.0.0.1", "port": broker.port, "client_id": "g", "topic": "g"}
+    config |= {"wifi": {"ssid": "home", "password": "right"}, "backoff": [0.05, 0.2]}
+    network = tmp_path / "network.json"
+    main = ROOT / "examples" / "awake.py"
+    with Board(runtime, tmp_path, main, {"config.json": config}, type="rp2") as board:
+        network.write_text("{}")
+        board.power_on()
+        board.wait_line("subscribed", 10)
+        network.write_text('{"down": true}')
+        broker.kill()
+        board.wait_line("no network: WifiError", 30)
+        network.write_text("{}")
+        broker.start()
+        board.wait_line("connected", 30)
