@@ -200,15 +200,24 @@ def test_ctrl_c(board: Callable[..., Board], runtime: Runtime, chip: str, do: st
     }[do]
     limit = 6 if do == "crash" else 1
     repl = limit + (9.5 if chip == "rp2" else 1)  # s after which the watchdog would have ended it
-    node = board(chip, 1, do={"*": todo}, watchdog=limit, repl=repl, budget=500, guard=do == "wait")
-    device = node.power_on()
-    node.wait_line(line, 10)
-    os.kill(device.pid, signal.SIGINT)
-    if runtime is CPYTHON and do == "loop":
-        time.sleep(0.2)
-        os.kill(device.pid, signal.SIGINT)  # its asyncio takes the first for a cancellation
-    began = time.monotonic()
-    end = node.wait_end(30)
+    options = {"do": {"*": todo}, "watchdog": limit, "repl": repl, "budget": 500}
+    for n in range(4):
+        node = board(chip, 1, name=f"board{n}", guard=do == "wait", **options)
+        device = node.power_on()
+        node.wait_line(line, 10)
+        os.kill(device.pid, signal.SIGINT)
+        if runtime is CPYTHON and do == "loop":
+            time.sleep(0.2)
+            os.kill(device.pid, signal.SIGINT)  # its asyncio takes the first for a cancellation
+        began = time.monotonic()
+        # MicroPython's unix port raises out of its signal handler, also while another thread (here
+        # the board's watchdog) has the interpreter, and may crash by that. No chip does so.
+        try:
+            end = node.wait_end(30)
+            break
+        except AssertionError:
+            if device.process.returncode != -signal.SIGSEGV or n == 3:
+                raise
     assert time.monotonic() - began > repl
     assert end.reason == "exit" and end.lines[-2:] == ["interrupted", "still here"]
     assert bool(crash(end)) == (do == "crash")
