@@ -5,8 +5,9 @@
     make deploy BOARD=RPI_PICO_W PORT=/dev/ttyACM0 MAIN=examples/relay.py
     make deploy BOARD=ESP32_GENERIC DRY_RUN=1           # only print the commands
 
-What the board keeps: config.json, and all files that are not dormouse's. It is reset at the end,
-and runs. Where dormouse is frozen into the firmware only boot.py and the main program are copied.
+What the board keeps: config.json, a boot.py of your own, and all files that are not dormouse's. It
+is reset at the end, and runs. Where dormouse is frozen into the firmware only boot.py and the main
+program are copied.
 
 Exit status: 0; 1 it cannot be done, with what to plug, press or install; 130 interrupted.
 """
@@ -38,7 +39,8 @@ MPY_VERSION = 6  # of what mpy-cross 1.25 writes; bytecode does not depend on th
 PLATFORMS = {"unix": "linux"}
 
 # What the board is asked before anything is copied. A frozen module has a __file__ that is no file;
-# a folder without __init__ has none, and what was half copied may raise anything.
+# a folder without __init__ has none, and what was half copied may raise anything. A boot.py is the
+# user's own if it is not dormouse's (nor only comments, as ESP32's is at first).
 QUESTION = """\
 import sys, os
 from hashlib import sha256
@@ -63,6 +65,14 @@ for folder in ('', '%s/'):
     found[name] = digest(name) if folder or name in ('main.py', 'boot.py') else ''
  except OSError:
   pass
+own = False
+try:
+ with open('boot.py') as f:
+  text = f.read(512)
+ if 'Puts an update in place' not in text:
+  own = any(line.strip()[:1] not in ('', '#') for line in text.split(chr(10)))
+except OSError:
+ pass
 frozen = False
 try:
  import dormouse
@@ -77,7 +87,8 @@ except OSError:
 s = os.statvfs(os.getcwd())
 i = sys.implementation
 answer({'platform': sys.platform, 'version': i.version[:3], 'mpy': getattr(i, '_mpy', 0) & 0xff,
- 'machine': getattr(i, '_machine', ''), 'free': s[0] * s[3], 'found': found, 'frozen': frozen})
+ 'machine': getattr(i, '_machine', ''), 'free': s[0] * s[3], 'found': found, 'frozen': frozen,
+ 'own': own})
 """
 
 
@@ -216,6 +227,9 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
     else:
         check(board, answer)
     wanted = {"boot.py": BOOT, "main.py": main}
+    if answer.get("own"):
+        del wanted["boot.py"]
+        print("its boot.py is not dormouse's, and stays: no updates over the air (docs/ota.md)")
     sources = library()
     if answer["frozen"]:
         print("dormouse is frozen into this firmware: only boot.py and the main program are copied")

@@ -92,7 +92,8 @@ def test_another_chip_than_named(board: SerialBoard, tool) -> None:
 
 
 def test_frozen_library_is_not_copied(board: SerialBoard, tool, tmp_path: Path) -> None:
-    """As the board itself tells: a module whose file is no file."""
+    """As the board itself tells: a module whose file is no file. And a boot.py of one's own stays,
+    but not one that has only comments, as a new ESP32's."""
     (tmp_path / "boot.py").write_text(
         "import sys\n"
         "class Frozen: __file__ = 'dormouse/__init__.py'\n"
@@ -100,7 +101,13 @@ def test_frozen_library_is_not_copied(board: SerialBoard, tool, tmp_path: Path) 
     )
     board.mpremote("cp", str(tmp_path / "boot.py"), ":boot.py")
     said = deployed(tool, board, program(tmp_path, b"4"))
-    assert "frozen" in said and "2 copied, 0 the same, 0 removed" in said
+    assert "frozen" in said and "1 copied, 0 the same, 0 removed" in said
+    assert "its boot.py is not dormouse's, and stays" in said
+    (tmp_path / "boot.py").write_text("# executed on every boot\n\n#import esp\n")
+    board.mpremote("cp", str(tmp_path / "boot.py"), ":boot.py")
+    assert "stays" not in deployed(tool, board, program(tmp_path, b"5"))
+    assert "stays" not in deployed(tool, board, program(tmp_path, b"6"))
+    assert "Puts an update in place" in board.mpremote("cat", ":boot.py")
 
 
 @pytest.mark.parametrize(
