@@ -70,6 +70,13 @@ class Observer:
             assert message
             return message
 
+    def wait_count(self, topic: str, count: int, timeout: float = 10) -> list[str]:
+        """Wait until so many messages came at a topic; return their payloads."""
+        with self._changed:
+            found = self._changed.wait_for(lambda: len(self.payloads(topic)) >= count, timeout)
+            assert found, f"{len(self.payloads(topic))} of {count} at {topic}"
+        return self.payloads(topic)
+
     def publish(self, topic: str, payload: str, qos: int = 0, retain: bool = False) -> None:
         """Publish, and wait until the broker acknowledged it."""
         info = self._client.publish(topic, payload, qos, retain)

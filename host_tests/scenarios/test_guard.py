@@ -79,11 +79,7 @@ def run(board: Board, wakes: int = 1) -> list[End]:
 
 def first(observer: Observer, topic: str) -> str:
     """Wait for a message at a topic; return the payload of the first one there."""
-    deadline = time.monotonic() + 10
-    while not observer.payloads(topic):
-        assert time.monotonic() < deadline, observer.messages
-        time.sleep(0.01)
-    return observer.payloads(topic)[0]
+    return observer.wait_count(topic, 1)[0]
 
 
 def kept_log(end: End) -> str:
@@ -287,10 +283,10 @@ def test_a_try_by_chance(board: Callable[..., Board], broker: MosquittoBroker, c
         assert end.lines[-1] == "well again"
         run(node)
         observer.wait("g/safe", "")
-    change(node, retry=8, do={"*": "raise"})
+    change(node, retry=3, do={"*": "raise"})
     ends = run(node, 40)
     tries = [bool(crash(e)) for e in ends[2:]]
-    assert 0 < sum(tries) < 20
+    assert 0 < sum(tries) < 30  # of 38, a third by chance: outside once in ten million runs
     assert all(e.sleep_ms == PERIOD * 1000 for e in ends[2:] if crash(e))
 
 

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,14 +67,6 @@ class Field:
         tool = self.stack.enter_context(Device("ota.py", process))
         tool.wait_line("waiting for the node", 20)
         return tool
-
-    def first(self, name: str) -> str:
-        """Wait for a message under the node's topic; return its payload."""
-        deadline = time.monotonic() + 10
-        while not (seen := self.observer.payloads(f"{self.topic}/{name}")):
-            assert time.monotonic() < deadline, self.observer.messages
-            time.sleep(0.01)
-        return seen[0]
 
     def meter(self) -> list[int]:
         """Return the readings that must arrive once."""
@@ -175,7 +166,7 @@ def test_log_is_read_over_mqtt(field: Field, runtime: Runtime, chip: str) -> Non
     node.put("main.py", MAIN)
     field.observer.publish(field.topic + "/do/log", "", 2)
     boot(node)
-    log = field.first("log")
+    log = field.observer.wait_count(field.topic + "/log", 1)[0]
     assert "crash 1" in log and "OSError" in log and KEY not in log
 
 
