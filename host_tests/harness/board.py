@@ -111,6 +111,14 @@ class Board:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data.encode() if isinstance(data, str) else data)
 
+    def set_network(self, **script: Any) -> None:
+        """Say what the board's network does (boards/unix/network.py), at once: also to one that
+        runs, which must not meet half of it."""
+        path = self.folder / "network.json"
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(script))
+        new.replace(path)
+
     def files(self) -> dict[str, bytes]:
         """Return all files on the flash, by name. The board must not be running."""
         lines = (line.partition(" ") for line in self._look("--list"))

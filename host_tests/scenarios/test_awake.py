@@ -115,15 +115,14 @@ def test_node_joins_a_lost_network_again(
     broker = mosquitto()
     config = {"host": "127.0.0.1", "port": broker.port, "client_id": "g", "topic": "g"}
     config |= {"wifi": {"ssid": "home", "password": "right"}, "backoff": [0.05, 0.2]}
-    network = tmp_path / "network.json"
     main = ROOT / "examples" / "awake.py"
     with Board(runtime, tmp_path, main, {"config.json": config}, type="rp2") as board:
-        network.write_text("{}")
+        board.set_network()
         board.power_on()
         board.wait_line("subscribed", 10)
-        network.write_text('{"down": true}')
+        board.set_network(down=True)
         broker.kill()
         board.wait_line("no network: WifiError", 30)
-        network.write_text("{}")
+        board.set_network()
         broker.start()
         board.wait_line("connected", 30)

@@ -110,17 +110,16 @@ def test_light_without_tls_and_when_the_network_is_lost(
         **{"topic": "g", "period": 0.2, "wifi": {"ssid": "home", "password": "right"}},
         **{"ntp": "127.0.0.1", "ntp_port": 9},
     }
-    network = tmp_path / "network.json"
     with Board(chip, tmp_path, EXAMPLES / "light.py", {"config.json": config}, type="rp2") as board:
-        network.write_text("{}")
+        board.set_network()
         board.power_on()
         with Observer(broker, ("g/#", 1)) as observer:
             observer.publish("g/do/x", "before", 1, True)
             board.wait_line("command g/do/x before", 10)
-        network.write_text('{"down": true}')
+        board.set_network(down=True)
         broker.kill()
         board.wait_line("error WifiError", 20)
-        network.write_text("{}")
+        board.set_network()
         broker.start()
         with Observer(broker, ("g/#", 1)) as observer:
             observer.publish("g/do/x", "after", 1, True)
