@@ -120,6 +120,18 @@ def test_update(field: Field, runtime: Runtime, chip: str) -> None:
 
 
 @BOTH
+def test_update_without_a_watchdog(field: Field, runtime: Runtime, chip: str) -> None:
+    """The settings say none, but boot.py's is there: a new version that takes its time is good."""
+    node = field.node(runtime, chip, watchdog=0)
+    boot(node)
+    slow = MAIN.replace(SENSOR, "        __import__('time').sleep(3)\n" + SENSOR)
+    tool = field.ota(slow, "--watchdog", "2000")
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 0, tool.transcript()
+    assert not any(has(end, "crash ") for end in ends)
+
+
+@BOTH
 def test_broken_update(field: Field, runtime: Runtime, chip: str) -> None:
     """The old version is back, says so, and counts on from where it was."""
     node = field.node(runtime, chip, crashes=5)
