@@ -44,11 +44,15 @@ def _host(text: str) -> str:
     return text
 
 
-def _port(text: str) -> int:
+def _whole(text: str, most: int, what: str) -> int:
     number = int(text) if text.isdecimal() else 0
-    if not 1 <= number <= 65535:
-        raise ValueError("a number from 1 to 65535")
+    if not 1 <= number <= most:
+        raise ValueError(f"{what} from 1 to {most}")
     return number
+
+
+def _port(text: str) -> int:
+    return _whole(text, 65535, "a number")
 
 
 def _optional(text: str) -> str | None:
@@ -68,10 +72,7 @@ def _topic(text: str) -> str:
 
 
 def _period(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if not 1 <= number <= 2147483:
-        raise ValueError("whole seconds, from 1 to 2147483")
-    return number
+    return _whole(text, 2147483, "whole seconds,")
 
 
 def _store(text: str) -> str:

@@ -14,7 +14,7 @@ import json
 from micropython import const
 
 from .config import make_client, make_ota, make_wifi
-from .guard import Watchdog, on_trial
+from .guard import Watchdog, feed, on_trial
 from .sleep import Node
 from .store import Store
 
@@ -61,8 +61,7 @@ async def visit(guard) -> None:
         ota.tell(ota.confirm(), node.publish)  # how the last update ended, before another one
     restart = False
     async for message in node.wake():
-        if guard.watchdog:
-            guard.watchdog.feed()
+        feed()
         if ota and ota.handle(message, node.publish):
             continue
         if message.payload == b"log":

@@ -1,9 +1,14 @@
 """Pieces of a conversation that several tests play as the broker, towards a device of conftest."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from harness import wire
+from harness.brokers import Broker
 from harness.peer import Connection, ScriptedPeer
+from harness.runtimes import ROOT, Device
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -26,3 +31,19 @@ def acknowledge(conn: Connection, **fields) -> None:
     """Take the device's next PUBLISH, at QoS 1."""
     packet = conn.expect_packet(type=wire.PUBLISH, qos=1, **fields)
     conn.send(wire.puback(packet.packet_id or 0))
+
+
+def start_ota(broker: Broker, topic: str, folder: Path, main: str, *args: str, key: str) -> Device:
+    """Start the tool behind `make ota` with a new main.py, for the node at a topic."""
+    path = folder / "new.py"
+    path.write_text(main)
+    argv = [sys.executable, str(ROOT / "tools" / "ota.py"), "--host", "127.0.0.1"]
+    argv += ["--port", str(broker.port), "--topic", topic, "--main", str(path), *args]
+    process = subprocess.Popen(
+        argv,
+        env={**os.environ, "DORMOUSE_UPDATE_KEY": key, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return Device("ota.py", process)

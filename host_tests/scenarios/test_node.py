@@ -3,8 +3,6 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +13,9 @@ from harness.board import Board, End
 from harness.brokers import MosquittoBroker
 from harness.certs import certificates
 from harness.observer import Observer
-from harness.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
+from harness.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, Device, Runtime
 from harness.sntp import TimeServer
+from play import start_ota
 
 pytestmark = pytest.mark.desk("runs on the simulated board, for it sleeps deeply")
 
@@ -52,19 +51,8 @@ class Field:
 
     def ota(self, main: str, *args: str) -> Device:
         """Start the tool behind `make ota` with a main.py."""
-        path = self.folder / "new.py"
-        path.write_text(main)
-        argv = [sys.executable, str(ROOT / "tools" / "ota.py"), "--host", "127.0.0.1"]
-        argv += ["--port", str(self.broker.port), "--topic", self.topic, "--main", str(path)]
-        argv += args
-        process = subprocess.Popen(
-            argv,
-            env={**os.environ, "DORMOUSE_UPDATE_KEY": KEY, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        tool = self.stack.enter_context(Device("ota.py", process))
+        started = start_ota(self.broker, self.topic, self.folder, main, *args, key=KEY)
+        tool = self.stack.enter_context(started)
         tool.wait_line("waiting for the node", 20)
         return tool
 

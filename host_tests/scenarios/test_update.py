@@ -4,8 +4,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -19,8 +17,8 @@ from harness.board import Board, End
 from harness.brokers import MosquittoBroker
 from harness.needs import missing
 from harness.observer import Observer
-from harness.runtimes import FIRMWARE, ROOT, Device, Runtime
-from play import PROGRAMS
+from harness.runtimes import FIRMWARE, Device, Runtime
+from play import PROGRAMS, start_ota
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
 
@@ -64,19 +62,9 @@ class Scene:
 
     def tool(self, main: str, *args: str, key: str = KEY) -> Device:
         """Start the tool with a new main.py; it has sent what it sends at first."""
-        path = self.folder / "new.py"
-        path.write_text(main)
-        argv = [sys.executable, str(ROOT / "tools" / "ota.py"), "--host", "127.0.0.1"]
-        argv += ["--port", str(self.broker.port), "--topic", self.topic, "--main", str(path)]
-        argv += ["--limit", "30", "--watchdog", "3000", *args]
-        process = subprocess.Popen(
-            argv,
-            env={**os.environ, "DORMOUSE_UPDATE_KEY": key, "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        device = self.stack.enter_context(Device("ota.py", process))
+        args = ("--limit", "30", "--watchdog", "3000", *args)
+        started = start_ota(self.broker, self.topic, self.folder, main, *args, key=key)
+        device = self.stack.enter_context(started)
         device.wait_line("waiting for the node", 20)
         return device
 
