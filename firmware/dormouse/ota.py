@@ -257,6 +257,7 @@ class Ota:
         self._sha = words[3]
         self._plan = words[4:]
         self._have = _size(_PART) - self._skip
+        self._good = False
         self._id = int(words[0])
         if self._have >= self._head:
             if self._wrong():  # the power was cut before that was found out
@@ -271,10 +272,12 @@ class Ota:
 
     def _files(self):
         # SHA-256, length and name of each, when the whole head is there and is the sender's.
-        if _size(_PART) - self._skip < self._head:
-            return
-        if _read(_PART, self._skip, self._head) != self._sha:
-            return
+        if not self._good:
+            if _size(_PART) - self._skip < self._head:
+                return
+            if _read(_PART, self._skip, self._head) != self._sha:
+                return
+            self._good = True  # once, not for each chunk: nobody writes there any more
         with open(_PART) as f:
             f.seek(self._skip)
             for line in f:
