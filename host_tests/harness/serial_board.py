@@ -7,10 +7,7 @@
 The terminal's other end is held by a thread, which hands bytes to a MicroPython process
 (`boards/unix/repl.py`) and back, turns Ctrl-C into an interrupt while a program runs, and starts
 the process again when the board resets or has slept.
-
-The unix port raises KeyboardInterrupt out of its signal handler, in the middle of anything
-(MICROPY_ASYNC_KBD_INTR): in the middle of an allocation the heap stays locked for ever, which no
-chip does. So Ctrl-C waits until the process waits.
+Ctrl-C waits until the process can take it (`harness/interrupt.py`).
 """
 
 from __future__ import annotations
@@ -29,17 +26,12 @@ import tty
 from pathlib import Path
 from typing import Any
 
+from harness.interrupt import COMPUTES, interrupt_if_waiting
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
-COMPUTES = 1  # s after which Ctrl-C no longer waits for a program that does not
 ASLEEP = 0.2  # seconds, whatever the deep sleep was
 PROGRAM = ROOT / "boards" / "unix" / "repl.py"
-
-
-def waits(pid: int) -> bool:
-    """Return whether a process waits in the kernel, and is not in the middle of anything."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
 class SerialBoard:
@@ -111,8 +103,10 @@ class SerialBoard:
                 if not busy:
                     self._type(process, b"\x03")
                     interrupted = 0
-                elif waits(process.pid) or time.monotonic() > interrupted + COMPUTES:
+                elif time.monotonic() > interrupted + COMPUTES:
                     process.send_signal(signal.SIGINT)
+                    interrupted = 0
+                elif interrupt_if_waiting(process.pid):
                     interrupted = 0
             room = [self._master] if self._pending else []
             reading = [s for s in sources if not interrupted or s != self._master]

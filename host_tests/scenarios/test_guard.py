@@ -2,8 +2,6 @@
 
 import ast
 import json
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +13,7 @@ import pytest
 from harness.board import Board, End
 from harness.brokers import AmqttBroker, MosquittoBroker
 from harness.chaos import ChaosProxy
+from harness.interrupt import interrupt
 from harness.observer import Observer
 from harness.peer import ScriptedPeer
 from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
@@ -197,23 +196,15 @@ def test_ctrl_c(board: Callable[..., Board], runtime: Runtime, chip: str, do: st
     limit = 6 if do == "crash" else 1
     repl = limit + (9.5 if chip == "rp2" else 1)  # s after which the watchdog would have ended it
     options = {"do": {"*": todo}, "watchdog": limit, "repl": repl, "budget": 500}
-    for n in range(4):
-        node = board(chip, 1, name=f"board{n}", guard=do == "wait", **options)
-        device = node.power_on()
-        node.wait_line(line, 10)
-        os.kill(device.pid, signal.SIGINT)
-        if runtime is CPYTHON and do == "loop":
-            time.sleep(0.2)
-            os.kill(device.pid, signal.SIGINT)  # its asyncio takes the first for a cancellation
-        began = time.monotonic()
-        # MicroPython's unix port raises out of its signal handler, also while another thread (here
-        # the board's watchdog) has the interpreter, and may crash by that. No chip does so.
-        try:
-            end = node.wait_end(30)
-            break
-        except AssertionError:
-            if device.process.returncode != -signal.SIGSEGV or n == 3:
-                raise
+    node = board(chip, 1, guard=do == "wait", **options)
+    device = node.power_on()
+    node.wait_line(line, 10)
+    interrupt(device.pid)
+    if runtime is CPYTHON and do == "loop":
+        time.sleep(0.2)
+        interrupt(device.pid)  # its asyncio takes the first for a cancellation
+    began = time.monotonic()
+    end = node.wait_end(30)
     assert time.monotonic() - began > repl
     assert end.reason == "exit" and end.lines[-2:] == ["interrupted", "still here"]
     assert bool(crash(end)) == (do == "crash")

@@ -305,7 +305,7 @@ while n < 40:
     try:
         print('at', n)
         while True:
-            for i in range(500):
+            for i in range(4000):
                 x = bytearray(90)
             time.sleep_ms(1)
     except KeyboardInterrupt:

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import signal
 import socket
 import time
 
 import pytest
 from harness import runtimes
 from harness.board import RUNNER, Board
+from harness.interrupt import interrupt
 
 HOUR = 3_600_000  # ms
 
@@ -619,7 +619,7 @@ def test_by_hand_ctrl_c_is_clean(runtime, tmp_path, program):
         name = "boot.json" if "machine" in program else "boots"
         while not (tmp_path / "b" / name).exists():
             time.sleep(0.001)
-        device.process.send_signal(signal.SIGINT)
+        interrupt(device.pid)
         assert device.wait_exit(5) == 130
         assert device.lines == ["cause 1"]
 

@@ -70,7 +70,7 @@ class Device:
         if self.do == "loop":
             print("looping")
             while True:
-                pass
+                time.sleep(0.001)  # asyncio does not run
         if self.do == "wait":
             print("waiting")
             while True:
