@@ -331,8 +331,8 @@ def test_a_program_that_does_not_end(
 ) -> None:
     """It is told, and does not make the next scenarios look as if they wanted two devices."""
     monkeypatch.setattr(hil, "INTERRUPT", 0.5)
-    deaf = "import time\nprint('on')\n"
-    deaf += "while True:\n try:\n  time.sleep(1)\n except KeyboardInterrupt:\n  pass\n"
+    deaf = "import time\nwhile True:\n try:\n  print('on')\n  time.sleep(1)\n"
+    deaf += " except KeyboardInterrupt:\n  pass\n"
     path = program(tmp_path, deaf)
     with pytest.raises(BoardLost, match="does not end at Ctrl-C"), runtime.start(path) as device:
         device.wait_line("on", 5)
