@@ -9,10 +9,8 @@ record, the command comes again and meets the old position; cut after it, it doe
 """
 
 import asyncio
-import json
 
-from dormouse import Client
-from dormouse.journal import Journal
+from dormouse.config import load, make_client, make_store, make_wifi
 from dormouse.sleep import Node
 from machine import Pin
 
@@ -20,16 +18,12 @@ RELAY = Pin(2, Pin.OUT)
 
 
 async def main():
-    with open("config.json") as f:
-        config = json.load(f)
-    client = Client(
-        config["host"],
-        config.get("port", 0),
-        client_id=config["client_id"],
-        clean=False,
-        store=Journal("relay.journal"),
-    )
-    node = Node(client, config.get("period", 60), subscribe=((config["topic"] + "/toggle", 2),))
+    config = load()
+    store = make_store(config)
+    client = make_client(config, clean=False, store=store)
+    filters = ((config["topic"] + "/toggle", 2),)
+    wifi = make_wifi(config, store)
+    node = Node(client, config.get("period", 60), subscribe=filters, wifi=wifi)
     on = client.session.committed == b"on"
     RELAY.value(on)
     print("the relay is", "on" if on else "off")

@@ -2,17 +2,14 @@
 
 Nothing of Wi-Fi is loaded. What ``Node`` takes as ``wifi`` is anything with ``async join(ms)`` and
 ``off()``; here it is a ``Wired``. Without a network at all, MQTT goes over a serial line as it is:
-see docs/streams.md. Reads ``config.json``: host, client_id, topic, "wired" ("lan" or "ppp"), and
-port, period and budget if they are not 1883, 60 s and 10,000 ms.
+see docs/streams.md. Reads ``config.json`` (docs/install.md), and in it "wired": "lan" or "ppp".
 """
 
 import asyncio
-import json
 import time
 
 import network
-from dormouse import Client
-from dormouse.journal import Journal
+from dormouse.config import load, make_client, make_store, make_wifi
 from dormouse.sleep import Node
 
 
@@ -54,15 +51,9 @@ def ppp() -> Wired:
 
 
 async def main() -> None:
-    with open("config.json") as f:
-        config = json.load(f)
-    client = Client(
-        config["host"],
-        config.get("port", 0),
-        client_id=config["client_id"],
-        clean=False,
-        store=Journal("wired.journal"),
-    )
+    config = load()
+    store = make_store(config)
+    client = make_client(config, clean=False, store=store)
     wired = {"lan": lan, "ppp": ppp}[config["wired"]]()
     topic = config["topic"]
     node = Node(
@@ -70,7 +61,7 @@ async def main() -> None:
         config.get("period", 60),
         config.get("budget", 10000),
         subscribe=((topic + "/cmd", 2),),
-        wifi=wired,
+        wifi=make_wifi(config, store, wired),
     )
     node.publish(topic + "/boot", node.reason, 2)
     async for command in node.wake():

@@ -138,6 +138,7 @@ class Wire:
 
 def parts(client: Client) -> None:
     Node(client, 60, wifi=Wire(), jitter=5.5)
+    Node(client, 60, wifi=make_wifi({}, client.session.store, Wire()))
     for store in (NVSStore("name", size=2000), RTCStore(1024), FRAM()):
         store.save({16: b""})
     session: Session = durable(expiring())(print, "id", True)

@@ -55,12 +55,12 @@ def make_client(config: dict, **options) -> Client:
     return Client(config["host"], config.get("port") or 0, **options)
 
 
-def make_wifi(config: dict, store=None):
+def make_wifi(config: dict, store=None, network=None):
     """Return what joins the network for a Node, or None if there is nothing to do: the Wi-Fi, which
-    remembers in ``store``; where certificates are to be verified, behind it the clock."""
-    network = None
+    remembers in ``store``, or a ``network`` of yours (examples/wired.py); where certificates are to
+    be verified, behind it the clock."""
     wifi = config.get("wifi")
-    if wifi:
+    if wifi and not network:
         from .wifi import Wifi
 
         network = Wifi(wifi["ssid"], wifi["password"], store)

@@ -24,9 +24,10 @@ EXAMPLES = ROOT / "examples"
 
 def test_relay(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> None:
     """The power is cut at many places of the wakes that toggle: once for each command."""
-    config = {"host": "127.0.0.1", "client_id": "relay", "topic": "g", "period": 60}
-    broker = mosquitto()
-    config["port"] = broker.port
+    user = {"username": "relay", "password": "secret"}
+    broker = mosquitto(allow_anonymous=False, **user)
+    config = {"host": "127.0.0.1", "port": broker.port, "client_id": "relay", "topic": "g"}
+    config |= {"period": 60, **user}
     with (
         Observer(broker) as observer,
         Board(runtime, tmp_path, EXAMPLES / "relay.py", {"config.json": config}) as board,
@@ -130,9 +131,11 @@ def test_light_without_tls_and_when_the_network_is_lost(
 def test_wired(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, wired: str
 ) -> None:
-    """A cable that takes its time, a cable that is not there, and no part of Wi-Fi."""
-    broker = mosquitto()
-    config = {"host": "broker.local", "port": broker.port, "client_id": "w", "topic": "w"}
+    """A cable that takes its time, a cable that is not there, and no part of Wi-Fi; a broker that
+    wants a password."""
+    user = {"username": "w", "password": "secret"}
+    broker = mosquitto(allow_anonymous=False, **user)
+    config = {"host": "broker.local", "port": broker.port, "client_id": "w", "topic": "w", **user}
     config |= {"wired": wired, "period": 60, "budget": 6000}
     network = tmp_path / "network.json"
     network.write_text(json.dumps({"cable_ms": 300}))

@@ -24,8 +24,12 @@ print(client.address, client.timeout, client.session.keepalive, type(client.sess
 client = config.make_client({"host": "h", "tls": None})
 print(client.address, client.timeout, config.make_wifi({}))
 loaded = sorted(n for n in sys.modules if n not in before and n[:9] == "dormouse.")
-print(config.make_wifi(c).login)
+wifi = config.make_wifi(c)
+cable = object()
+print(wifi.login, config.make_wifi(c, None, cable) is cable)
 print(*loaded)
+c["tls"] = {"ca": "ca.der"}
+print(config.make_wifi(c).wifi.login, config.make_wifi(c, None, cable).wifi is cable)
 with open("config.json", "w") as f:
     f.write('{"topic": "t"}')
 why(None)
@@ -44,10 +48,11 @@ def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
     files = {"main.py": PROGRAM, "good.json": json.dumps(good)}
     with Board(runtime, tmp_path / "board", files=files) as board:
         end = board.run()[0]
-    first, plain, wifi, loaded, *errors = end.lines
+    first, plain, wifi, loaded, clock, *errors = end.lines
     assert first == "('h', 1, None) 5 6125 Journal"
     assert plain == "('h', 1883, None) 5 None"
-    assert wifi == "('s', 'w')"
+    assert wifi == "('s', 'w') True"
+    assert clock == "('s', 'w') True"
     assert {"dormouse.journal", "dormouse.durable"} <= set(loaded.split())
     assert not {"dormouse.wifi", "dormouse.tls", "dormouse.ws"} & set(loaded.split())
     assert errors == [
