@@ -3,6 +3,7 @@
 What cannot be had on this machine is skipped with the reason; in CI (CI=true) it is a failure.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -18,6 +19,12 @@ from harness.peer import ScriptedPeer
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Take an option for the tests that try only some bytes."""
     parser.addoption("--every-byte", action="store_true", help="cut an update at every byte")
+
+
+def pytest_configure() -> None:
+    """Let programs under test see Ctrl-C: `make test &` in a script starts all that ignore it."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=list(runtimes.RUNTIMES.values()), ids=lambda r: r.name)

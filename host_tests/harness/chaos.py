@@ -150,7 +150,13 @@ class ProxiedConnection:
         client, server = self._client, self._server
         pipes = [self._pipe(client, server, "up"), self._pipe(server, client, "down")]
         self._tasks = [asyncio.create_task(pipe) for pipe in pipes]
-        await asyncio.wait(self._tasks)
+        try:
+            await asyncio.wait(self._tasks)
+        finally:  # the proxy may be closed while this connects: nobody else knows of them then
+            for task in self._tasks:
+                task.cancel()
+            if self.closed:
+                server.close()
         if not self._silent and not self.cut:
             await self._finish("close")
 
