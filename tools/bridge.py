@@ -240,10 +240,10 @@ def _close(connection: socket.socket) -> None:
 
 
 def connect(port: str, baud: int, rtscts: bool) -> Any:
-    """Open a port without resetting a board at it. Raises OSError."""
+    """Open a port, for nobody else, without resetting a board at it. Raises OSError."""
     import serial
 
-    line = serial.Serial()
+    line = serial.Serial(exclusive=True)  # of two that read, each would get a part
     line.port, line.baudrate, line.timeout, line.rtscts = port, baud, GAP, rtscts
     line.write_timeout = PATIENCE
     line.dtr = False
@@ -300,7 +300,9 @@ def main(argv: list[str] | None = None) -> int:
         follow(options)
     except ports.NoPort as error:
         print(f"bridge: {error}", file=sys.stderr)
-    except (OSError, ValueError) as error:
+    except OSError:
+        print(f"bridge: {options.port}: {ports.BUSY}", file=sys.stderr)
+    except ValueError as error:
         print(f"bridge: {options.port}: {error}", file=sys.stderr)
     return 1
 

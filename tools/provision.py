@@ -250,11 +250,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--board", default="", help="a folder of boards/")
     parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--no-test", action="store_true", help="do not try the broker from here")
+    parser.add_argument("--wait", action="store_true", help="until the port is there")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)
     try:
         board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run)
+        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         provision(board, port, not options.no_test, options.dry_run)
     except (boards.BadBoard, ports.NoPort, CannotProvision, DeviceError) as error:
         print(f"provision: {error}", file=sys.stderr)
