@@ -159,11 +159,15 @@ def test_a_port_is_waited_for(board: SerialBoard, tmp_path: Path) -> None:
     waiting = subprocess.Popen(
         [*argv, "--port", str(port), "--main", str(main)], stderr=subprocess.PIPE, text=True
     )
-    assert waiting.stderr
-    with waiting.stderr:
-        assert "No such file" in waiting.stderr.readline()
-        port.symlink_to(board.port)
-        assert waiting.wait(60) == 0
+    try:
+        assert waiting.stderr
+        with waiting.stderr:
+            assert "No such file" in waiting.stderr.readline()
+            port.symlink_to(board.port)
+            assert waiting.wait(60) == 0
+    finally:
+        waiting.kill()
+        waiting.wait()
     assert "main.py" in board.mpremote("fs", "ls", ":")
 
 

@@ -7,6 +7,8 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import device
@@ -345,40 +347,41 @@ def test_logs_leave_the_program_alone(board: SerialBoard, tmp_path: Path) -> Non
     board.wait_output("woken by 4", 10)
 
 
+@contextmanager
+def listening(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """Start logs; at the end it is stopped by Ctrl-C."""
+    argv = [sys.executable, str(ROOT / "tools" / "console.py"), "--logs", *args]
+    logs = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    try:
+        assert logs.stderr
+        with logs.stderr:
+            yield logs
+            logs.send_signal(signal.SIGINT)
+            assert logs.wait(10) == 130
+    finally:
+        logs.kill()
+        logs.wait()
+
+
 def test_logs_have_the_port_for_themselves(board: SerialBoard, tool) -> None:
     """Of two programs that read each would get a part, and neither would know why."""
-    logs = subprocess.Popen(
-        tool_argv("console.py", board, "--logs"), stderr=subprocess.PIPE, text=True
-    )
-    assert logs.stderr
-    with logs.stderr:
-        assert "listening at" in logs.stderr.readline()
-        for name, args in (
-            ("deploy.py", ()),
-            ("console.py", ("--logs",)),
-            ("bridge.py", ("--host", "127.0.0.1")),
+    with listening("--board", "unix", "--port", board.port) as logs:
+        assert logs.stderr and "listening at" in logs.stderr.readline()
+        for name, *args in (
+            ("deploy.py", "--board", "unix"),
+            ("console.py", "--logs"),
+            ("bridge.py", "--host", "127.0.0.1"),
         ):
-            which = () if name == "bridge.py" else ("--board", "unix")
-            done = tool(name, *which, "--port", board.port, *args, timeout=10)
+            done = tool(name, *args, "--port", board.port, timeout=10)
             assert done.returncode == 1
             assert "the port is in use" in done.stderr and "What to do:" in done.stderr
-        logs.send_signal(signal.SIGINT)
-        assert logs.wait(10) == 130
 
 
 def test_logs_of_a_port_that_is_not_there_yet(board: SerialBoard, tmp_path: Path) -> None:
     """As of a chip with USB of its own that sleeps deeply. A port that is named needs no BOARD."""
     port = tmp_path / "port"
-    logs = subprocess.Popen(
-        [sys.executable, str(ROOT / "tools" / "console.py"), "--logs", "--port", str(port)],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert logs.stderr
-    with logs.stderr:
-        assert "No such file" in logs.stderr.readline()
+    with listening("--port", str(port)) as logs:
+        assert logs.stderr and "No such file" in logs.stderr.readline()
         port.symlink_to(board.port)
         while "listening at" not in logs.stderr.readline():
             assert logs.poll() is None
-        logs.send_signal(signal.SIGINT)
-        assert logs.wait(10) == 130
