@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker_check import reason
 from deploy import PACKAGE, CannotDeploy, compiled, library
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -320,9 +321,9 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
             f"{where}: {error.args[0]}\nWhat to do: check DORMOUSE_USERNAME and DORMOUSE_PASSWORD"
         ) from error
     except (OSError, TimeoutError, MQTTError) as error:
-        why = getattr(error, "strerror", None) or str(error) or "no answer"
         raise CannotUpdate(
-            f"no connection to {where}: {why}\nWhat to do: check HOST, and that the broker runs"
+            f"no connection to {where}: {reason(error)}\n"
+            "What to do: check HOST, and that the broker runs"
         ) from error
     try:
         yield client

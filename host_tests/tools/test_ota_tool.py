@@ -49,6 +49,7 @@ def test_what_is_missing(tool, tmp_path: Path) -> None:
         assert done.returncode == 1 and "none.pem: No such file" in done.stderr
     done = run(tool, "--host", "127.0.0.1", "--port", str(free_port()), "--topic", TOPIC)
     assert done.returncode == 1 and "What to do: check HOST" in done.stderr
+    assert "Connection refused" in done.stderr  # asyncio keeps it for itself
     assert "Traceback" not in done.stderr
 
 

@@ -119,6 +119,7 @@ def test_refused_and_unreachable_change_nothing(board: SerialBoard, tool) -> Non
         assert SECRETS[1] not in done.stdout + done.stderr
     done = run(tool, board, wrong)  # the broker is gone
     assert done.returncode == 1 and "NO_TEST=1" in done.stderr, done.stderr
+    assert "Connection refused" in done.stderr  # asyncio keeps it for itself
     assert "Traceback" not in done.stderr
     assert "config" not in board.mpremote("fs", "ls", ":")
     done = run(tool, board, wrong, "--no-test")
@@ -223,6 +224,14 @@ def test_update_key_is_made(board: SerialBoard, tool, tmp_path: Path) -> None:
     assert key not in done.stdout + done.stderr and str(path) in done.stdout
 
 
+def test_another_chip_than_named(board: SerialBoard, tool) -> None:
+    """It may have no such store, and would say so in the field only."""
+    args = ("--board", "ESP32_GENERIC_S3", "--port", board.port, "--no-test")
+    done = tool("provision.py", *args, env=os.environ | {"DORMOUSE_HOST": "h"}, stdin=-3)
+    assert done.returncode == 1 and "this is no ESP32_GENERIC_S3" in done.stderr
+    assert "config" not in board.mpremote("fs", "ls", ":")
+
+
 def test_what_the_chip_has_not(tool) -> None:
     environment = {
         **os.environ,
@@ -231,7 +240,11 @@ def test_what_the_chip_has_not(tool) -> None:
         "DORMOUSE_CLIENT_ID": "n",
         "DORMOUSE_TOPIC": "t",
     }
-    for more, why in (({"DORMOUSE_STORE": "rtc"}, "no rtc"), ({"DORMOUSE_PERIOD": "9000"}, "4294")):
+    for more, why in (
+        ({"DORMOUSE_STORE": "rtc"}, "no rtc"),
+        ({"DORMOUSE_PERIOD": "9000"}, "4294"),
+        ({"DORMOUSE_PERIOD": "11"}, "12 s between wakes"),
+    ):
         args = ("--board", "RPI_PICO_W", "--dry-run")
         done = tool("provision.py", *args, env={**environment, **more}, stdin=subprocess.DEVNULL)
         assert done.returncode == 1 and why in done.stderr
@@ -295,6 +308,37 @@ def test_a_person_is_asked(board: SerialBoard) -> None:
     assert config["password"] == SECRETS[1] and config["host"] == "broker.local"
     assert (config["transport"], config["path"], config["port"]) == ("ws", "/mqtt", 9001)
     assert config["led"] == {"pin": 2, "invert": True} and config["update_key"] == SECRETS[2]
+
+
+def test_a_person_is_asked_again(board: SerialBoard) -> None:
+    """When the broker refuses: with the answers as they were, passwords too."""
+    with AmqttBroker() as broker:
+        given = settings(broker, DORMOUSE_TLS="no", DORMOUSE_TRANSPORT="tcp", DORMOUSE_STORE="rtc")
+        del given["DORMOUSE_PASSWORD"], given["DORMOUSE_CLIENT_ID"]
+        pid, terminal = in_terminal(tool_argv("provision.py", board), given)
+        said = ""
+        for question, answer in (
+            ("password there (empty: none)", SECRETS[1]),
+            ("client identifier: ", "n7"),
+            ("[300]", "60"),
+            ("status LED", "2"),
+            ("updates over MQTT", SECRETS[2]),
+            ("password there [unchanged]", broker.password or ""),
+            ("client identifier [n7]", ""),
+            ("[60]", ""),
+            ("status LED (-: none) [2]", "-"),
+            ("updates over MQTT (new: make one; none) [unchanged]", ""),
+        ):
+            said += read_until(terminal, question)
+            os.write(terminal, answer.encode() + b"\n")
+        assert "trying the broker" in said and "check user name and password" in said
+        said += read_until(terminal, '"update_key": "(not shown)"')
+        os.waitpid(pid, 0)
+        os.close(terminal)
+    config = on_board(board)
+    assert config["password"] == broker.password and config["update_key"] == SECRETS[2]
+    assert (config["client_id"], config["period"], config.get("led")) == ("n7", 60, None)
+    assert not [secret for secret in (*SECRETS, broker.password or "") if secret in said]
 
 
 def test_interrupted(board: SerialBoard) -> None:
