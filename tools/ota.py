@@ -49,6 +49,10 @@ LONGEST = 3600  # s between two offers
 # Of a trial: more has no end that anybody waits for, or is more than boot.py can give to the chip.
 MOST = {"tries": 100, "limit": 86400, "watchdog": 3600000}
 TIMEOUT = 10  # s for the broker to answer
+UNHEARD = (
+    "no word from the node yet. Is its period longer than this? Is TOPIC its own, and does its\n"
+    "    config.json have an update_key? (Ctrl-C ends this)"
+)
 
 
 class CannotUpdate(Exception):
@@ -237,26 +241,31 @@ class Sending:
         if not self.number.resumed:  # what the node has of one begun before, it will tell
             await self.send(0)
         self.say("waiting for the node's next wake, up to its period")
-        wait, lost = self.repeat, False
+        wait, heard = self.repeat, False
+        lost = 0.0  # when the window goes again: a node may say each second that it has nothing
         while True:
+            patience = max(lost - time.monotonic(), 0) if lost else wait
             try:
-                name, report = await asyncio.wait_for(news.get(), self.patience if lost else wait)
+                name, report = await asyncio.wait_for(news.get(), patience)
             except TimeoutError:
                 if lost:  # it answered the offer, and then nothing: the broker had no window for it
-                    lost = False
+                    lost = 0
                     await self.send(self.base)
                 else:
+                    if not heard:
+                        self.say(UNHEARD)
                     wait = min(2 * wait, LONGEST)
                     await self.offer()
                 continue
+            heard = True
             if name == "state":
                 self._tell_state(report)
             elif report.get("id") == self.number.value:
-                wait, lost = self.repeat, False
+                wait = self.repeat
                 state, why = report.get("state"), report.get("why")
-                if state == "have":
-                    lost = await self._have(int(report["have"]), report.get("ask"))
-                elif state == "trial":
+                waits = state == "have" and await self._have(int(report["have"]), report.get("ask"))
+                lost = (lost or time.monotonic() + self.patience) if waits else 0
+                if state == "trial":
                     self.progress.update(self.task, completed=len(self.content))
                     self.say("verified; the node restarts with it")
                 elif state == "done":
