@@ -288,13 +288,15 @@ def address(text: str) -> tuple[str, int]:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, bridge, and return the exit status."""
     parser = argparse.ArgumentParser(description="Join a serial line to a broker.")
-    parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0")
+    parser.add_argument("--port", help="serial port, such as /dev/ttyUSB0")
     parser.add_argument(
-        "--host", required=True, type=address, help="the broker: HOST, HOST:PORT or [ADDRESS]:PORT"
+        "--host", type=address, help="the broker: HOST, HOST:PORT or [ADDRESS]:PORT"
     )
     parser.add_argument("--baud", type=int, default=115200, help="as at the device (115200)")
     parser.add_argument("--rtscts", action="store_true", help="flow control by RTS and CTS")
     options = parser.parse_args(argv)
+    if not options.port or not options.host:
+        parser.error("say PORT=/dev/ttyUSB0 HOST=the broker (--port, --host)")
     try:
         ports.check(options.port)
         follow(options)

@@ -382,12 +382,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "make ota HOST=... TOPIC=... MAIN=... FILES=... DRY_RUN=1 says the same.",
     )
     add = parser.add_argument
-    add("--host", required=True, help="the broker")
+    add("--host", help="the broker")
     add("--port", type=int, default=0, help="1883; 8883 with TLS")
     add("--tls", action="store_true", help="TLS, verified by this machine's certificates")
     add("--ca", metavar="FILE", help="TLS, verified by this CA (PEM)")
     add("--username", default=os.environ.get("DORMOUSE_USERNAME"), help="at the broker")
-    add("--topic", required=True, help="the node's, as in its config.json")
+    add("--topic", help="the node's, as in its config.json")
     add(
         "--main",
         type=Path,
@@ -405,6 +405,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--unchecked", action="store_true", help="send what MicroPython cannot compile, too")
     add("--dry-run", action="store_true", help="only tell what would be sent")
     options = parser.parse_args(argv)
+    if not options.host or not options.topic:
+        parser.error("which node? HOST=its broker TOPIC=its topic in config.json (--host, --topic)")
     if min(options.tries, options.limit, options.watchdog, options.repeat) <= 0:
         parser.error("--tries, --limit, --watchdog and --repeat: above 0")
     for name, most in MOST.items():
@@ -412,7 +414,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name}: {most} at most")
     if options.window < CHUNK:
         parser.error(f"--window: {CHUNK} or more")
-    if set(options.topic) & set("+# ") or options.topic.endswith("/") or not options.topic:
+    if set(options.topic) & set("+# ") or options.topic.endswith("/"):
         parser.error("--topic: the node's own, such as greenhouse/7")
     if not (options.main or options.file or options.library):
         options.main = ROOT / "firmware" / "main.py"

@@ -60,6 +60,7 @@ def test_options_that_cannot_be(tool, args: tuple[str, ...]) -> None:
     topic = () if "--topic" in args or not args else ("--topic", "a")
     done = run(tool, "--host", "h", *topic, *args)
     assert done.returncode == 2 and "error:" in done.stderr
+    assert topic or "TOPIC=" in done.stderr or args == ("--topic", "a/#")  # as make has it
 
 
 def test_dry_run(tool, tmp_path: Path) -> None:
