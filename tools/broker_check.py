@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -60,9 +61,12 @@ async def _connect(config: Settings, context: ssl.SSLContext | None) -> None:
 
 def reason(error: Exception) -> str:
     """Return why a connection failed: asyncio's own words leave out what the system says."""
-    number = getattr(error, "errno", None) or 0
-    said = os.strerror(number) if number > 0 else getattr(error, "strerror", None)
-    return said or str(error) or "no answer"
+    number = getattr(error, "errno", None)
+    if number and not isinstance(error, ssl.SSLError | socket.gaierror):  # theirs are others
+        return os.strerror(number)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return getattr(error, "strerror", None) or str(error) or "no answer"
 
 
 def test_connect(config: Settings, folder: Path) -> None:

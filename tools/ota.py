@@ -307,10 +307,15 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
     """Give a client. Raises CannotUpdate if it cannot connect."""
     from dormouse import Client, MQTTError, Refused  # type: ignore[import-not-found]
 
+    tls, name = None, options.ca
     try:
-        tls = ssl.create_default_context(cafile=options.ca) if options.tls or options.ca else None
+        if options.tls or options.ca or options.cert:
+            tls = ssl.create_default_context(cafile=options.ca)
+        if tls and options.cert:
+            name = options.cert
+            tls.load_cert_chain(options.cert, options.cert_key)
     except OSError as error:  # SSLError too
-        raise CannotUpdate(f"{options.ca}: {error.strerror or error}") from error
+        raise CannotUpdate(f"{name}: {error.strerror or error}") from error
     where = f"{options.host}, port {options.port or (8883 if tls else 1883)}"
     client = Client(
         options.host,
@@ -330,9 +335,15 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
             f"{where}: {error.args[0]}\nWhat to do: check DORMOUSE_USERNAME and DORMOUSE_PASSWORD"
         ) from error
     except (OSError, TimeoutError, MQTTError) as error:
+        do = "check HOST and PORT, and that the broker runs"
+        if isinstance(error, ssl.SSLError):
+            do = "--ca FILE of who signed its certificate (ARGS=...); a HOST that is in it"
+        elif tls:
+            do += ". Does that port speak TLS? Does it want --cert and --cert-key?"
+        else:
+            do += ". Does that port want TLS: --tls, or --ca FILE (ARGS=...)"
         raise CannotUpdate(
-            f"no connection to {where}: {reason(error)}\n"
-            "What to do: check HOST, and that the broker runs"
+            f"no connection to {where}: {reason(error)}\nWhat to do: {do}"
         ) from error
     try:
         yield client
@@ -386,6 +397,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--port", type=int, default=0, help="1883; 8883 with TLS")
     add("--tls", action="store_true", help="TLS, verified by this machine's certificates")
     add("--ca", metavar="FILE", help="TLS, verified by this CA (PEM)")
+    add("--cert", metavar="FILE", help="TLS, with this client certificate (PEM)")
+    add("--cert-key", metavar="FILE", help="... its private key, if it is not in that file")
     add("--username", default=os.environ.get("DORMOUSE_USERNAME"), help="at the broker")
     add("--topic", help="the node's, as in its config.json")
     add(
@@ -407,6 +420,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if not options.host or not options.topic:
         parser.error("which node? HOST=its broker TOPIC=its topic in config.json (--host, --topic)")
+    if options.host.count(":") == 1:
+        parser.error("--host: the port goes into PORT= (--port)")
     if min(options.tries, options.limit, options.watchdog, options.repeat) <= 0:
         parser.error("--tries, --limit, --watchdog and --repeat: above 0")
     for name, most in MOST.items():
