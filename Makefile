@@ -36,7 +36,7 @@ flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE=
 	@$(VENV_PYTHON) tools/flash.py $(call given,board,BOARD) $(port) \
 		$(call given,firmware,FIRMWARE) $(call given,drive,DRIVE) $(dry_run) $(ARGS)
 
-deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= DRY_RUN=1
+deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= WAIT=1 DRY_RUN=1
 	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(wait) $(call given,main,MAIN) \
 		$(dry_run) $(ARGS)
 
@@ -49,10 +49,10 @@ ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_R
 		$(call said,topic,TOPIC) \
 		$(call given,main,MAIN) $(foreach file,$(FILES),--file '$(file)') $(dry_run) $(ARGS)
 
-console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
+console: bootstrap-board  ## the REPL of a board: PORT=, or BOARD=; Ctrl-] ends it
 	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
 
-logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PORT=
+logs: bootstrap-board  ## what a board prints, its program left alone: PORT=, or BOARD=
 	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
 
 bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
