@@ -152,6 +152,14 @@ def test_full_flash(tool, tmp_path: Path) -> None:
     assert "the board's file system is full" in done.stderr and "What to do:" in done.stderr
 
 
+def test_a_program_with_a_syntax_error_can_be_replaced(board: SerialBoard, tmp_path: Path) -> None:
+    """The board is at its REPL then, as a chip is."""
+    (tmp_path / "main.py").write_text("x = (\n")
+    board.mpremote("cp", str(tmp_path / "main.py"), ":main.py", "+", "reset")
+    board.wait_output("SyntaxError", 10)
+    assert board.mpremote("exec", "print(6 * 7)").strip() == "42"
+
+
 def test_a_port_is_waited_for(board: SerialBoard, tmp_path: Path) -> None:
     """A chip with USB of its own has a port while it is awake only."""
     port, main = tmp_path / "port", program(tmp_path, b"7")
