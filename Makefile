@@ -14,6 +14,7 @@ said = $(if $(filter command,$(origin $(2))),--$(1) '$($(2))')  # shells may hav
 port = $(if $(filter command,$(origin PORT))$(findstring /,$(PORT))$(filter COM%,$(PORT)),\
 	--port '$(PORT)')
 dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
+wait = $(if $(filter-out 0,$(WAIT)),--wait)  # for a board that sleeps, and has no port then
 
 .DEFAULT_GOAL := help
 .PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy hil \
@@ -35,12 +36,12 @@ flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE=
 	@$(VENV_PYTHON) tools/flash.py $(call given,board,BOARD) $(port) \
 		$(call given,firmware,FIRMWARE) $(call given,drive,DRIVE) $(dry_run) $(ARGS)
 
-deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= DRY_RUN=1
-	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(call given,main,MAIN) \
+deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= WAIT=1 DRY_RUN=1
+	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(wait) $(call given,main,MAIN) \
 		$(dry_run) $(ARGS)
 
 provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BOARD= PORT= NO_TEST=1
-	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) \
+	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) $(wait) \
 		$(if $(filter-out 0,$(NO_TEST)),--no-test) $(dry_run) $(ARGS)
 
 ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_RUN=1
@@ -48,17 +49,18 @@ ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_R
 		$(call said,topic,TOPIC) \
 		$(call given,main,MAIN) $(foreach file,$(FILES),--file '$(file)') $(dry_run) $(ARGS)
 
-console: bootstrap-board  ## the REPL of a board: BOARD= PORT=; Ctrl-] ends it
-	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+console: bootstrap-board  ## the REPL of a board: PORT=, or BOARD=; Ctrl-] ends it
+	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
 
-logs: bootstrap-board  ## what a board prints, its program left alone: BOARD= PORT=
-	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(dry_run) $(ARGS)
+logs: bootstrap-board  ## what a board prints, its program left alone: PORT=, or BOARD=
+	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
 
 bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
 	@$(VENV_PYTHON) tools/bridge.py $(port) $(call said,host,HOST) $(ARGS)
 
 hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."
-	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(call said,host,HOST) $(dry_run) $(ARGS)
+	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(wait) $(call said,host,HOST) \
+		$(dry_run) $(ARGS)
 
 plan: bootstrap  ## how long a battery lasts: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
 	@$(VENV_PYTHON) tools/plan.py $(call given,board,BOARD) $(call given,battery,BATTERY) \

@@ -240,10 +240,10 @@ def _close(connection: socket.socket) -> None:
 
 
 def connect(port: str, baud: int, rtscts: bool) -> Any:
-    """Open a port without resetting a board at it. Raises OSError."""
+    """Open a port, for nobody else, without resetting a board at it. Raises OSError."""
     import serial
 
-    line = serial.Serial()
+    line = serial.Serial(exclusive=True)  # of two that read, each would get a part
     line.port, line.baudrate, line.timeout, line.rtscts = port, baud, GAP, rtscts
     line.write_timeout = PATIENCE
     line.dtr = False
@@ -288,19 +288,23 @@ def address(text: str) -> tuple[str, int]:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, bridge, and return the exit status."""
     parser = argparse.ArgumentParser(description="Join a serial line to a broker.")
-    parser.add_argument("--port", required=True, help="serial port, such as /dev/ttyUSB0")
+    parser.add_argument("--port", help="serial port, such as /dev/ttyUSB0")
     parser.add_argument(
-        "--host", required=True, type=address, help="the broker: HOST, HOST:PORT or [ADDRESS]:PORT"
+        "--host", type=address, help="the broker: HOST, HOST:PORT or [ADDRESS]:PORT"
     )
     parser.add_argument("--baud", type=int, default=115200, help="as at the device (115200)")
     parser.add_argument("--rtscts", action="store_true", help="flow control by RTS and CTS")
     options = parser.parse_args(argv)
+    if not options.port or not options.host:
+        parser.error("say PORT=/dev/ttyUSB0 HOST=the broker (--port, --host)")
     try:
         ports.check(options.port)
         follow(options)
     except ports.NoPort as error:
         print(f"bridge: {error}", file=sys.stderr)
-    except (OSError, ValueError) as error:
+    except OSError:
+        print(f"bridge: {options.port}: {ports.BUSY}", file=sys.stderr)
+    except ValueError as error:
         print(f"bridge: {options.port}: {error}", file=sys.stderr)
     return 1
 

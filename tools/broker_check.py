@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import socket
 import ssl
 import sys
 from pathlib import Path
@@ -57,6 +59,16 @@ async def _connect(config: Settings, context: ssl.SSLContext | None) -> None:
         pass
 
 
+def reason(error: Exception) -> str:
+    """Return why a connection failed: asyncio's own words leave out what the system says."""
+    number = getattr(error, "errno", None)
+    if number and not isinstance(error, ssl.SSLError | socket.gaierror):  # theirs are others
+        return os.strerror(number)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return error.verify_message
+    return getattr(error, "strerror", None) or str(error) or "no answer"
+
+
 def test_connect(config: Settings, folder: Path) -> None:
     """Connect to the broker from this machine. Raises CannotProvision.
 
@@ -82,7 +94,7 @@ def test_connect(config: Settings, folder: Path) -> None:
     except ValueError as error:  # a file that was on the board
         raise CannotProvision(f"{error}\nWhat to do: name the files anew") from error
     except (OSError, TimeoutError) as error:
-        why = getattr(error, "strerror", None) or str(error) or "no answer"
+        why = reason(error)
         hint = "\nDoes that port want TLS?"
         if tls:  # a broker that misses a certificate may close before its alert is read
             hint = "\nDoes that port speak TLS? Does the broker want a client certificate?"

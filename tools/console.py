@@ -3,8 +3,10 @@
 
     make console BOARD=ESP32_GENERIC        # the REPL, by mpremote; Ctrl-] ends it
     make logs BOARD=ESP32_GENERIC           # only listen, and leave the program alone; Ctrl-C ends
+    make logs PORT=/dev/ttyUSB0             # BOARD only serves to find the port
 
-`logs` puts the time before each line, and waits for a port that goes away while the chip sleeps.
+`logs` puts the time before each line, and waits for a port that is named and not there while the
+chip sleeps. No other tool can use the port meanwhile.
 
 Exit status: 0; 1 there is no such port, with what to do; 130 logs ended by Ctrl-C.
 """
@@ -27,10 +29,10 @@ AGAIN = 0.2  # seconds between looks for a port that went away
 
 
 def connect(port: str) -> Any:
-    """Open a port without resetting the board. Raises OSError."""
+    """Open a port, for nobody else meanwhile, without resetting the board. Raises OSError."""
     import serial
 
-    line = serial.Serial()
+    line = serial.Serial(exclusive=True)  # of two that read, each would get a part
     line.port, line.baudrate, line.timeout = port, 115200, 0.2
     # On boards with a USB chip these two lines press EN and BOOT when they differ: a reset.
     line.dtr = line.rts = False
@@ -41,6 +43,8 @@ def connect(port: str) -> Any:
 def follow(port: str) -> None:
     """Print what the board prints, for ever. Raises OSError if the port is not there at first."""
     line, rest = connect(port), b""
+    head = f"-- listening at {port}; Ctrl-C ends it. Silence? It sleeps: or press its reset button"
+    print(head, file=sys.stderr, flush=True)
     while True:
         try:
             data = line.read(max(1, line.in_waiting))
@@ -68,14 +72,17 @@ def reopen(port: str) -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, show, and return the exit status."""
     parser = argparse.ArgumentParser(description="The console of a board, or what it prints.")
-    parser.add_argument("--board", default="", help="a folder of boards/")
+    parser.add_argument("--board", default="", help="a folder of boards/; not needed with --port")
     parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--logs", action="store_true", help="only listen, with the time")
+    parser.add_argument("--wait", action="store_true", help="until the port is there")
     parser.add_argument("--dry-run", action="store_true", help="only print the command")
     options = parser.parse_args(argv)
     try:
-        board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run)
+        named = options.board or not options.port
+        kind = boards.named(options.board).port if named else ""
+        wait = options.wait or bool(options.logs and options.port)
+        port = ports.ready(options.port, kind, options.dry_run, wait)
     except (boards.BadBoard, ports.NoPort) as error:
         print(f"console: {error}", file=sys.stderr)
         return 1
@@ -87,8 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         os.execv(command[0], command)
     try:
         follow(port)
-    except OSError as error:
-        print(f"console: {port}: {error}\n{ports.PLUG}", file=sys.stderr)
+    except OSError:
+        print(f"console: {port}: {ports.BUSY}", file=sys.stderr)
         return 1
     return 0
 

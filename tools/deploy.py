@@ -258,11 +258,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--board", default="", help="a folder of boards/")
     parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--main", type=Path, default=ROOT / "firmware" / "main.py", metavar="FILE")
+    parser.add_argument("--wait", action="store_true", help="until the port is there")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)
     try:
         board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run)
+        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         print(deploy(board, port, options.main, options.dry_run))
     except (boards.BadBoard, ports.NoPort, CannotDeploy, DeviceError) as error:
         print(f"deploy: {error}", file=sys.stderr)

@@ -19,18 +19,21 @@ MARK = "dormouse-answer:"  # before what the board prints for us, among what els
 
 SILENT = (
     "What to do: press the board's reset button (EN, RUN) and try again at once, it may be\n"
-    "    asleep. If it never answers it has no MicroPython: make flash"
+    "    asleep. If it never answers it has no MicroPython, or a program that Ctrl-C does not\n"
+    "    stop: make flash"
+)
+FULL = (
+    "the board's file system is full\n"
+    "What to do: make console, and remove what is not needed: import os; os.remove('NAME')"
 )
 # What mpremote or the board says -> what it means, and what to do.
 HINTS = {
-    "failed to access": "the port is in use, or went away\n"
-    "What to do: close other programs that use it (a console, an editor), unplug and plug again",
+    "failed to access": ports.BUSY,
     "no device found": ports.PLUG,
     "could not enter raw repl": f"no answer from MicroPython\n{SILENT}",
-    "ENOSPC": "the board's file system is full\n"
-    "What to do: make console, and remove what is not needed: import os; os.remove('NAME')",
-    "OSError: 28": "the board's file system is full\n"
-    "What to do: make console, and remove what is not needed: import os; os.remove('NAME')",
+    "ENOSPC": FULL,
+    "OSError: 28": FULL,
+    "No space left on device": FULL,
     "device disconnected": f"the board went away\n{SILENT}",
 }
 

@@ -256,5 +256,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("interrupted: the board has no whole firmware now; flash it again", file=sys.stderr)
+        print("interrupted: the board may have no whole firmware; flash it again", file=sys.stderr)
         sys.exit(130)

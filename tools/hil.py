@@ -373,11 +373,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--host", help="this machine's address for the board; found by the route")
     parser.add_argument("--report", type=Path, metavar="FILE", help="not build/hil/BOARD.md")
+    parser.add_argument("--wait", action="store_true", help="until the port is there")
     parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     options, rest = parser.parse_known_args(argv)
     try:
         board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run)
+        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         if options.dry_run:
             return listed(board, port, options.host, rest)
         return tried(board, port, options.host, rest, options.report)

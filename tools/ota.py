@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker_check import reason
 from deploy import PACKAGE, CannotDeploy, compiled, library
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,6 +49,10 @@ LONGEST = 3600  # s between two offers
 # Of a trial: more has no end that anybody waits for, or is more than boot.py can give to the chip.
 MOST = {"tries": 100, "limit": 86400, "watchdog": 3600000}
 TIMEOUT = 10  # s for the broker to answer
+UNHEARD = (
+    "no word from the node yet. Is its period longer than this? Is TOPIC its own, and does its\n"
+    "    config.json have an update_key? (Ctrl-C ends this)"
+)
 
 
 class CannotUpdate(Exception):
@@ -236,26 +241,31 @@ class Sending:
         if not self.number.resumed:  # what the node has of one begun before, it will tell
             await self.send(0)
         self.say("waiting for the node's next wake, up to its period")
-        wait, lost = self.repeat, False
+        wait, heard = self.repeat, False
+        lost = 0.0  # when the window goes again: a node may say each second that it has nothing
         while True:
+            patience = max(lost - time.monotonic(), 0) if lost else wait
             try:
-                name, report = await asyncio.wait_for(news.get(), self.patience if lost else wait)
+                name, report = await asyncio.wait_for(news.get(), patience)
             except TimeoutError:
                 if lost:  # it answered the offer, and then nothing: the broker had no window for it
-                    lost = False
+                    lost = 0
                     await self.send(self.base)
                 else:
+                    if not heard:
+                        self.say(UNHEARD)
                     wait = min(2 * wait, LONGEST)
                     await self.offer()
                 continue
+            heard = True
             if name == "state":
                 self._tell_state(report)
             elif report.get("id") == self.number.value:
-                wait, lost = self.repeat, False
+                wait = self.repeat
                 state, why = report.get("state"), report.get("why")
-                if state == "have":
-                    lost = await self._have(int(report["have"]), report.get("ask"))
-                elif state == "trial":
+                waits = state == "have" and await self._have(int(report["have"]), report.get("ask"))
+                lost = (lost or time.monotonic() + self.patience) if waits else 0
+                if state == "trial":
                     self.progress.update(self.task, completed=len(self.content))
                     self.say("verified; the node restarts with it")
                 elif state == "done":
@@ -297,10 +307,15 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
     """Give a client. Raises CannotUpdate if it cannot connect."""
     from dormouse import Client, MQTTError, Refused  # type: ignore[import-not-found]
 
+    tls, name = None, options.ca
     try:
-        tls = ssl.create_default_context(cafile=options.ca) if options.tls or options.ca else None
+        if options.tls or options.ca or options.cert:
+            tls = ssl.create_default_context(cafile=options.ca)
+        if tls and options.cert:
+            name = options.cert
+            tls.load_cert_chain(options.cert, options.cert_key)
     except OSError as error:  # SSLError too
-        raise CannotUpdate(f"{options.ca}: {error.strerror or error}") from error
+        raise CannotUpdate(f"{name}: {error.strerror or error}") from error
     where = f"{options.host}, port {options.port or (8883 if tls else 1883)}"
     client = Client(
         options.host,
@@ -320,9 +335,15 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
             f"{where}: {error.args[0]}\nWhat to do: check DORMOUSE_USERNAME and DORMOUSE_PASSWORD"
         ) from error
     except (OSError, TimeoutError, MQTTError) as error:
-        why = getattr(error, "strerror", None) or str(error) or "no answer"
+        do = "check HOST and PORT, and that the broker runs"
+        if isinstance(error, ssl.SSLError):
+            do = "--ca FILE of who signed its certificate (ARGS=...); a HOST that is in it"
+        elif tls:
+            do += ". Does that port speak TLS? Does it want --cert and --cert-key?"
+        else:
+            do += ". Does that port want TLS: --tls, or --ca FILE (ARGS=...)"
         raise CannotUpdate(
-            f"no connection to {where}: {why}\nWhat to do: check HOST, and that the broker runs"
+            f"no connection to {where}: {reason(error)}\nWhat to do: {do}"
         ) from error
     try:
         yield client
@@ -372,12 +393,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "make ota HOST=... TOPIC=... MAIN=... FILES=... DRY_RUN=1 says the same.",
     )
     add = parser.add_argument
-    add("--host", required=True, help="the broker")
+    add("--host", help="the broker")
     add("--port", type=int, default=0, help="1883; 8883 with TLS")
     add("--tls", action="store_true", help="TLS, verified by this machine's certificates")
     add("--ca", metavar="FILE", help="TLS, verified by this CA (PEM)")
+    add("--cert", metavar="FILE", help="TLS, with this client certificate (PEM)")
+    add("--cert-key", metavar="FILE", help="... its private key, if it is not in that file")
     add("--username", default=os.environ.get("DORMOUSE_USERNAME"), help="at the broker")
-    add("--topic", required=True, help="the node's, as in its config.json")
+    add("--topic", help="the node's, as in its config.json")
     add(
         "--main",
         type=Path,
@@ -395,6 +418,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--unchecked", action="store_true", help="send what MicroPython cannot compile, too")
     add("--dry-run", action="store_true", help="only tell what would be sent")
     options = parser.parse_args(argv)
+    if not options.host or not options.topic:
+        parser.error("which node? HOST=its broker TOPIC=its topic in config.json (--host, --topic)")
+    if options.host.count(":") == 1:
+        parser.error("--host: the port goes into PORT= (--port)")
     if min(options.tries, options.limit, options.watchdog, options.repeat) <= 0:
         parser.error("--tries, --limit, --watchdog and --repeat: above 0")
     for name, most in MOST.items():
@@ -402,7 +429,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             parser.error(f"--{name}: {most} at most")
     if options.window < CHUNK:
         parser.error(f"--window: {CHUNK} or more")
-    if set(options.topic) & set("+# ") or options.topic.endswith("/") or not options.topic:
+    if set(options.topic) & set("+# ") or options.topic.endswith("/"):
         parser.error("--topic: the node's own, such as greenhouse/7")
     if not (options.main or options.file or options.library):
         options.main = ROOT / "firmware" / "main.py"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,8 +19,15 @@ VENDORS = {
 PLUG = (
     "What to do: plug the board in, with a USB cable that carries data (many only charge);\n"
     "    on Linux `sudo dmesg | tail` tells what came. A board that sleeps deeply may have no\n"
-    "    port: press its reset button and try again at once. Or name the port: PORT=/dev/ttyUSB0"
+    "    port: press its reset button and try again at once; deploy, provision, logs, console and\n"
+    "    hil wait for it with WAIT=1. Or name the port: PORT=/dev/ttyUSB0"
 )
+BUSY = (
+    "the port is in use, or went away\n"
+    "What to do: close other programs that use it (make logs, a console, an editor), unplug and\n"
+    "    plug again"
+)
+AGAIN = 0.1  # seconds between looks for a port that is waited for
 
 
 class NoPort(Exception):
@@ -49,16 +58,26 @@ def choose(port: str | None, kind: str, found: Iterable[Any] | None = None) -> s
     return str(candidates[0].device)
 
 
-def ready(port: str | None, kind: str, dry_run: bool = False) -> str:
+def ready(port: str | None, kind: str, dry_run: bool = False, wait: bool = False) -> str:
     """Return the port to use, which is there and may be used; in a dry run any will do.
 
-    Raises NoPort.
+    wait: until it is; what is missing is told. Else raises NoPort.
     """
     if dry_run:
         return port or "PORT"
-    port = choose(port, kind)
-    check(port)
-    return port
+    said = ""
+    while True:
+        try:
+            chosen = choose(port, kind)
+            check(chosen)
+            return chosen
+        except NoPort as error:
+            if not wait:
+                raise
+            if str(error) != said:
+                said = str(error)
+                print(f"{said}\n-- waiting for it; Ctrl-C ends this", file=sys.stderr, flush=True)
+            time.sleep(AGAIN)
 
 
 def check(port: str) -> None:

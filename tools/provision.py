@@ -32,6 +32,7 @@ from typing import Any
 import certificates
 import ports
 from broker_check import test_connect
+from deploy import CannotDeploy, check
 from device import Device, DeviceError
 from settings import (
     FILES,
@@ -63,7 +64,18 @@ HAS_PSK = (
     "try:\n import tls\nexcept ImportError:\n import ssl as tls\n"
     "answer(hasattr(tls.SSLContext(tls.PROTOCOL_TLS_CLIENT), 'psk_key'))\n"
 )
-READ = "try:\n with open('config.json') as f:\n  answer(f.read())\nexcept OSError:\n answer('')\n"
+READ = """\
+import sys
+try:
+ with open('config.json') as f:
+  text = f.read()
+except OSError:
+ text = ''
+i = sys.implementation
+answer({'platform': sys.platform, 'version': i.version[:3], 'machine': getattr(i, '_machine', ''),
+ 'config': text})
+"""
+MOST_AWAKE = 10000  # ms: firmware/main.py's "budget" where config.json has none
 
 
 # --- Certificates ---------------------------------------------------------------------------------
@@ -135,9 +147,12 @@ def _read_files(found: Settings) -> dict[str, bytes]:
 # --- The board ------------------------------------------------------------------------------------
 
 
-def read_old(device: Device) -> dict[str, Any]:
-    """Return the board's config.json, {} if it has none. Raises DeviceError, CannotProvision."""
-    text = device.ask(READ)
+def read_old(device: Device, board: boards.Board) -> dict[str, Any]:
+    """Return the board's config.json, {} if it has none. Raises DeviceError; CannotDeploy for
+    another board than was named, which may have no such store."""
+    answer = device.ask(READ)
+    check(board, answer)
+    text = answer["config"]
     if not text:
         return {}
     try:
@@ -195,6 +210,29 @@ def check_board(board: boards.Board, found: Settings) -> None:
         raise CannotProvision(
             f"{board.name} sleeps {longest // 1000} s at most\nWhat to do: a shorter period"
         )
+    budget = found.get("budget", MOST_AWAKE)
+    if isinstance(budget, int) and budget // 1000 + 2 > found["period"]:  # as Node has it
+        raise CannotProvision(
+            f"a wake may take {budget // 1000} s (budget), which does not fit into the period\n"
+            f"What to do: {budget // 1000 + 2} s between wakes, or more"
+        )
+
+
+def try_out(device: Device, board: boards.Board, config: Settings, tls: TLS, test: bool) -> None:
+    """Check what only the board and the broker know. Raises CannotProvision, DeviceError."""
+    if "psk" in tls.config and not device.ask(HAS_PSK):
+        raise CannotProvision(
+            f"the MicroPython on this {board.name} has no pre-shared keys\n"
+            "What to do: MicroPython 1.29 or later (make flash), or DORMOUSE_TLS=yes"
+        )
+    if not test:
+        return
+    print(f"trying the broker at {config['host']} from here ...", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, data in tls.files.items():
+            put(Path(folder) / name, data)
+        fetch(device, tls.kept(), Path(folder))
+        test_connect(config, Path(folder))
 
 
 def new_update_key(client_id: str) -> tuple[str, Path]:
@@ -211,23 +249,22 @@ def new_update_key(client_id: str) -> tuple[str, Path]:
 def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None:
     """Do all of it. Raises CannotProvision, DeviceError."""
     device = Device(port, dry_run)
-    before = {} if dry_run else read_old(device)
+    before = {} if dry_run else read_old(device, board)
     old = before.get("tls") or {}
-    found = collect(before, os.environ, sys.stdin.isatty())
-    check_board(board, found)
-    tls = make_tls(found, old)
-    if "psk" in tls.config and not dry_run and not device.ask(HAS_PSK):
-        raise CannotProvision(
-            f"the MicroPython on this {board.name} has no pre-shared keys\n"
-            "What to do: MicroPython 1.29 or later (make flash), or DORMOUSE_TLS=yes"
-        )
-    config = nested(found, tls.config)
-    if test and not dry_run:
-        with tempfile.TemporaryDirectory() as folder:
-            for name, data in tls.files.items():
-                put(Path(folder) / name, data)
-            fetch(device, tls.kept(), Path(folder))
-            test_connect(config, Path(folder))
+    answers: dict[str, str | None] = {}
+    while True:
+        found = collect(before, os.environ, sys.stdin.isatty(), answers)
+        try:
+            check_board(board, found)
+            tls = make_tls(found, old)
+            config = nested(found, tls.config)
+            if not dry_run:
+                try_out(device, board, config, tls, test)
+            break
+        except CannotProvision as error:
+            if not answers:  # nobody was asked
+                raise
+            print(f"provision: {error}\n\nOnce more; Ctrl-C ends this.", file=sys.stderr)
     path = None
     if config.get("update_key") == "new" and not dry_run:
         config["update_key"], path = new_update_key(config["client_id"])
@@ -250,13 +287,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--board", default="", help="a folder of boards/")
     parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--no-test", action="store_true", help="do not try the broker from here")
+    parser.add_argument("--wait", action="store_true", help="until the port is there")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)
     try:
         board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run)
+        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         provision(board, port, not options.no_test, options.dry_run)
-    except (boards.BadBoard, ports.NoPort, CannotProvision, DeviceError) as error:
+    except (*(boards.BadBoard, ports.NoPort, CannotProvision, CannotDeploy, DeviceError),) as error:
         print(f"provision: {error}", file=sys.stderr)
         return 1
     return 0

@@ -354,12 +354,15 @@ def masked(config: Settings) -> str:
 
 
 def ask(setting: Setting, before: str) -> str:
-    """Ask on the terminal; an empty answer is `before`."""
+    """Ask on the terminal; an empty answer is `before`, and - is none where that may be."""
     if setting.secret:
         hint = " [unchanged]" if before else " (empty: none)"
         return getpass.getpass(f"{setting.question}{hint}: ") or before
-    hint = f" [{before}]" if before else ""
-    return input(f"{setting.question}{hint}: ").strip() or before
+    if not before:
+        return input(f"{setting.question}: ").strip()
+    question = setting.question.replace("(empty:", "(-:")
+    text = input(f"{question} [{before}]: ").strip()
+    return "" if text == "-" and question != setting.question else text or before
 
 
 def _follow(key: str, found: Settings, old: Settings) -> None:
@@ -373,12 +376,19 @@ def _follow(key: str, found: Settings, old: Settings) -> None:
         found["tls.key"] = None
 
 
-def collect(old: Settings, environment: Mapping[str, str], interactive: bool) -> Settings:
+def collect(
+    old: Settings,
+    environment: Mapping[str, str],
+    interactive: bool,
+    answers: dict[str, str | None] | None = None,
+) -> Settings:
     """Return all settings, checked, by the keys of SETTINGS, and what else `old` holds.
 
-    Raises CannotProvision for what is missing or wrong.
+    answers: what a person has answered before, which is offered now; None: what was offered. What
+    is answered is put there. Raises CannotProvision for what is missing or wrong.
     """
     found = flat(old)
+    answers = {} if answers is None else answers
     for setting in SETTINGS:
         if not setting.needed(found):
             found[setting.key] = None
@@ -387,7 +397,8 @@ def collect(old: Settings, environment: Mapping[str, str], interactive: bool) ->
         default = setting.default
         if callable(default):
             default = default(found)
-        before = default if value is None else str(value)
+        said = answers.get(setting.key)
+        before = said if said is not None else default if value is None else str(value)
         while True:
             given = environment.get(setting.variable)
             text = before if given is None else given
@@ -396,6 +407,9 @@ def collect(old: Settings, environment: Mapping[str, str], interactive: bool) ->
             try:
                 found[setting.key] = setting.check(text)
                 _follow(setting.key, found, old)
+                if given is None and interactive:
+                    # What was only taken over may change with another answer: the port with TLS.
+                    answers[setting.key] = said if text == before else text
                 break
             except ValueError as error:  # its text is ours, and does not repeat a secret
                 why = f"{setting.question}: {error}"

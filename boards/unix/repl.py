@@ -51,7 +51,7 @@ def run_file(name):
             source = f.read()
     except OSError:
         return
-    error = busy(exec, compile(source, name, "exec"), names)
+    error = busy(lambda: exec(compile(source, name, "exec"), names))  # a SyntaxError, too
     if error:
         stdout.write(error.encode())
 

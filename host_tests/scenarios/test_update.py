@@ -321,6 +321,27 @@ def test_node_that_was_not_subscribed(scene: Scene) -> None:
     assert tool.wait_exit(10) == 0 and ran(ends[-1]) == 2
 
 
+def test_node_that_wakes_often(scene: Scene) -> None:
+    """As one in safe mode, played by hand: in each wake it is offered the update anew, and says
+    that it has nothing, again and again before the tool's patience is over."""
+    node = scene.stack.enter_context(Observer(scene.broker, (scene.topic + "/update/#", 1)))
+    scene.tool(version(2), "--patience", "1")
+    update = json.loads(node.wait_count(scene.topic + "/update", 1)[0])["offer"].split()[0]
+    window = f"{scene.topic}/update/{update}/0/ask"
+    node.wait_count(window, 1)
+    report = json.dumps({"id": int(update), "state": "have", "have": 0, "ask": 1})
+    deadline = time.monotonic() + 10
+    while len(node.payloads(window)) < 2 and time.monotonic() < deadline:
+        node.publish(scene.topic + "/updated", report, 1)
+    assert len(node.payloads(window)) == 2
+
+
+def test_nobody_there(scene: Scene) -> None:
+    """A wrong topic, or a node without a key: that would be waited for without a word."""
+    tool = scene.tool(version(2), "--repeat", "0.2")
+    tool.wait_line("no word from the node yet", 10)
+
+
 def test_broker_that_lost_its_queue(scene: Scene) -> None:
     """The tool offers again, and the node says where it is."""
     board = scene.board(runtimes.MICROPYTHON64)

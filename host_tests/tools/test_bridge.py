@@ -160,6 +160,12 @@ def test_the_line_goes_away_while_it_connects(peer: ScriptedPeer) -> None:
         bridge.Bridge(line, "127.0.0.1", peer.port)._begin()
 
 
+def test_what_is_missing_is_named_as_make_has_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bridge.main(["--host", "h"])
+    assert "PORT=/dev/ttyUSB0 HOST=" in capsys.readouterr().err
+
+
 def test_no_port(capsys: pytest.CaptureFixture[str]) -> None:
     assert bridge.main(["--port", "/dev/nothing", "--host", "h"]) == 1
     assert "What to do: plug the board in" in capsys.readouterr().err

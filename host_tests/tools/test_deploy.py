@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -142,6 +143,40 @@ def test_error_on_the_board_is_shown(board: SerialBoard) -> None:
         device.Device(board.port).ask("1/0")
     with pytest.raises(device.DeviceError, match="file system is full"):
         device.Device(board.port).ask("raise OSError(28)")
+
+
+def test_full_flash(tool, tmp_path: Path) -> None:
+    with SerialBoard(tmp_path / "board", config={"flash": 65536}) as small:
+        done = tool("deploy.py", "--board", "unix", "--port", small.port)
+    assert done.returncode == 1
+    assert "the board's file system is full" in done.stderr and "What to do:" in done.stderr
+
+
+def test_a_program_with_a_syntax_error_can_be_replaced(board: SerialBoard, tmp_path: Path) -> None:
+    """The board is at its REPL then, as a chip is."""
+    (tmp_path / "main.py").write_text("x = (\n")
+    board.mpremote("cp", str(tmp_path / "main.py"), ":main.py", "+", "reset")
+    board.wait_output("SyntaxError", 10)
+    assert board.mpremote("exec", "print(6 * 7)").strip() == "42"
+
+
+def test_a_port_is_waited_for(board: SerialBoard, tmp_path: Path) -> None:
+    """A chip with USB of its own has a port while it is awake only."""
+    port, main = tmp_path / "port", program(tmp_path, b"7")
+    argv = [sys.executable, str(ROOT / "tools" / "deploy.py"), "--wait", "--board", "unix"]
+    waiting = subprocess.Popen(
+        [*argv, "--port", str(port), "--main", str(main)], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert waiting.stderr
+        with waiting.stderr:
+            assert "No such file" in waiting.stderr.readline()
+            port.symlink_to(board.port)
+            assert waiting.wait(60) == 0
+    finally:
+        waiting.kill()
+        waiting.wait()
+    assert "main.py" in board.mpremote("fs", "ls", ":")
 
 
 def found(*vids: int) -> list[SimpleNamespace]:

@@ -150,6 +150,14 @@ def test_every_make_line_is_a_target() -> None:
     assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index", "hil"}
 
 
+def test_a_board_is_waited_for() -> None:
+    for target in ("deploy", "provision", "console", "logs", "hil"):
+        for wait in ("1", "0"):
+            argv = ["make", "-n", target, "BOARD=unix", f"WAIT={wait}"]
+            done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
+            assert (" --wait " in done.stdout) == (wait == "1"), target
+
+
 def test_table_of_packages_is_true() -> None:
     import mip_index
 

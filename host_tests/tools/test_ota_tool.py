@@ -1,11 +1,17 @@
 """make ota: what it says when it cannot be done; what it sends to a node is in test_update.py."""
 
 import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import ota
 import pytest
-from harness.brokers import AmqttBroker, free_port
+from harness.brokers import AmqttBroker, MosquittoBroker, free_port
+from harness.certs import certificates
+from harness.runtimes import ROOT, Device
 
 TOPIC = f"test/{os.getpid()}/tool"
 
@@ -49,16 +55,54 @@ def test_what_is_missing(tool, tmp_path: Path) -> None:
         assert done.returncode == 1 and "none.pem: No such file" in done.stderr
     done = run(tool, "--host", "127.0.0.1", "--port", str(free_port()), "--topic", TOPIC)
     assert done.returncode == 1 and "What to do: check HOST" in done.stderr
+    assert "Connection refused" in done.stderr  # asyncio keeps it for itself
     assert "Traceback" not in done.stderr
 
 
+def test_tls(tool, mosquitto: Callable[..., MosquittoBroker]) -> None:
+    """What is wrong with it is said; with the right files the tool is in, and offers the update."""
+    certs = certificates()
+    broker = mosquitto(tls=certs, require_client_certificate=True)
+    where = ("--host", "127.0.0.1", "--port", str(broker.tls_port), "--topic", TOPIC)
+    client = ("--cert", str(certs.client.certificate_file))
+    for args, why, do in (
+        ((), "reset", "--tls"),
+        (("--ca", str(certs.foreign_ca_file)), "self-signed", "--ca FILE of who signed"),
+        (("--ca", str(certs.ca_file)), "", "--cert-key"),
+        (("--ca", str(certs.ca_file), *client), "client.pem", ""),
+    ):
+        done = run(tool, *where, *args)
+        assert done.returncode == 1 and "Operation not permitted" not in done.stderr
+        assert why in done.stderr and do in done.stderr and "Traceback" not in done.stderr
+    argv = [sys.executable, str(ROOT / "tools" / "ota.py"), *where, "--ca", str(certs.ca_file)]
+    process = subprocess.Popen(
+        [*argv, *client, "--cert-key", str(certs.client.key_file)],
+        env=os.environ | {"DORMOUSE_UPDATE_KEY": "k"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    with Device("ota.py", process) as sender:
+        sender.wait_line("waiting for the node", 10)
+        process.send_signal(signal.SIGINT)
+        assert sender.wait_exit(10) == 130
+
+
 @pytest.mark.parametrize(
-    "args", [("--topic", "a/#"), ("--topic", ""), ("--tries", "0"), ("--window", "100"), ()]
+    "args",
+    [
+        ("--topic", "a/#"),
+        ("--topic", ""),
+        ("--tries", "0"),
+        ("--window", "100"),
+        ("--host", "h:1"),
+        (),
+    ],
 )
 def test_options_that_cannot_be(tool, args: tuple[str, ...]) -> None:
     topic = () if "--topic" in args or not args else ("--topic", "a")
     done = run(tool, "--host", "h", *topic, *args)
     assert done.returncode == 2 and "error:" in done.stderr
+    assert topic or "TOPIC=" in done.stderr or args == ("--topic", "a/#")  # as make has it
 
 
 def test_dry_run(tool, tmp_path: Path) -> None:

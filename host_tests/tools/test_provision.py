@@ -7,6 +7,8 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import device
@@ -117,6 +119,7 @@ def test_refused_and_unreachable_change_nothing(board: SerialBoard, tool) -> Non
         assert SECRETS[1] not in done.stdout + done.stderr
     done = run(tool, board, wrong)  # the broker is gone
     assert done.returncode == 1 and "NO_TEST=1" in done.stderr, done.stderr
+    assert "Connection refused" in done.stderr  # asyncio keeps it for itself
     assert "Traceback" not in done.stderr
     assert "config" not in board.mpremote("fs", "ls", ":")
     done = run(tool, board, wrong, "--no-test")
@@ -221,6 +224,14 @@ def test_update_key_is_made(board: SerialBoard, tool, tmp_path: Path) -> None:
     assert key not in done.stdout + done.stderr and str(path) in done.stdout
 
 
+def test_another_chip_than_named(board: SerialBoard, tool) -> None:
+    """It may have no such store, and would say so in the field only."""
+    args = ("--board", "ESP32_GENERIC_S3", "--port", board.port, "--no-test")
+    done = tool("provision.py", *args, env=os.environ | {"DORMOUSE_HOST": "h"}, stdin=-3)
+    assert done.returncode == 1 and "this is no ESP32_GENERIC_S3" in done.stderr
+    assert "config" not in board.mpremote("fs", "ls", ":")
+
+
 def test_what_the_chip_has_not(tool) -> None:
     environment = {
         **os.environ,
@@ -229,7 +240,11 @@ def test_what_the_chip_has_not(tool) -> None:
         "DORMOUSE_CLIENT_ID": "n",
         "DORMOUSE_TOPIC": "t",
     }
-    for more, why in (({"DORMOUSE_STORE": "rtc"}, "no rtc"), ({"DORMOUSE_PERIOD": "9000"}, "4294")):
+    for more, why in (
+        ({"DORMOUSE_STORE": "rtc"}, "no rtc"),
+        ({"DORMOUSE_PERIOD": "9000"}, "4294"),
+        ({"DORMOUSE_PERIOD": "11"}, "12 s between wakes"),
+    ):
         args = ("--board", "RPI_PICO_W", "--dry-run")
         done = tool("provision.py", *args, env={**environment, **more}, stdin=subprocess.DEVNULL)
         assert done.returncode == 1 and why in done.stderr
@@ -295,6 +310,37 @@ def test_a_person_is_asked(board: SerialBoard) -> None:
     assert config["led"] == {"pin": 2, "invert": True} and config["update_key"] == SECRETS[2]
 
 
+def test_a_person_is_asked_again(board: SerialBoard) -> None:
+    """When the broker refuses: with the answers as they were, passwords too."""
+    with AmqttBroker() as broker:
+        given = settings(broker, DORMOUSE_TLS="no", DORMOUSE_TRANSPORT="tcp", DORMOUSE_STORE="rtc")
+        del given["DORMOUSE_PASSWORD"], given["DORMOUSE_CLIENT_ID"]
+        pid, terminal = in_terminal(tool_argv("provision.py", board), given)
+        said = ""
+        for question, answer in (
+            ("password there (empty: none)", SECRETS[1]),
+            ("client identifier: ", "n7"),
+            ("[300]", "60"),
+            ("status LED", "2"),
+            ("updates over MQTT", SECRETS[2]),
+            ("password there [unchanged]", broker.password or ""),
+            ("client identifier [n7]", ""),
+            ("[60]", ""),
+            ("status LED (-: none) [2]", "-"),
+            ("updates over MQTT (new: make one; none) [unchanged]", ""),
+        ):
+            said += read_until(terminal, question)
+            os.write(terminal, answer.encode() + b"\n")
+        assert "trying the broker" in said and "check user name and password" in said
+        said += read_until(terminal, '"update_key": "(not shown)"')
+        os.waitpid(pid, 0)
+        os.close(terminal)
+    config = on_board(board)
+    assert config["password"] == broker.password and config["update_key"] == SECRETS[2]
+    assert (config["client_id"], config["period"], config.get("led")) == ("n7", 60, None)
+    assert not [secret for secret in (*SECRETS, broker.password or "") if secret in said]
+
+
 def test_interrupted(board: SerialBoard) -> None:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("DORMOUSE_")}
     pid, terminal = in_terminal(tool_argv("provision.py", board), environment)
@@ -343,3 +389,43 @@ def test_logs_leave_the_program_alone(board: SerialBoard, tmp_path: Path) -> Non
     assert all(stamp.count(":") == 2 for stamp, _ in seen)
     board.output.clear()
     board.wait_output("woken by 4", 10)
+
+
+@contextmanager
+def listening(*args: str) -> Iterator[subprocess.Popen[str]]:
+    """Start logs; at the end it is stopped by Ctrl-C."""
+    argv = [sys.executable, str(ROOT / "tools" / "console.py"), "--logs", *args]
+    logs = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    try:
+        assert logs.stderr
+        with logs.stderr:
+            yield logs
+            logs.send_signal(signal.SIGINT)
+            assert logs.wait(10) == 130
+    finally:
+        logs.kill()
+        logs.wait()
+
+
+def test_logs_have_the_port_for_themselves(board: SerialBoard, tool) -> None:
+    """Of two programs that read each would get a part, and neither would know why."""
+    with listening("--board", "unix", "--port", board.port) as logs:
+        assert logs.stderr and "listening at" in logs.stderr.readline()
+        for name, *args in (
+            ("deploy.py", "--board", "unix"),
+            ("console.py", "--logs"),
+            ("bridge.py", "--host", "127.0.0.1"),
+        ):
+            done = tool(name, *args, "--port", board.port, timeout=10)
+            assert done.returncode == 1
+            assert "the port is in use" in done.stderr and "What to do:" in done.stderr
+
+
+def test_logs_of_a_port_that_is_not_there_yet(board: SerialBoard, tmp_path: Path) -> None:
+    """As of a chip with USB of its own that sleeps deeply. A port that is named needs no BOARD."""
+    port = tmp_path / "port"
+    with listening("--port", str(port)) as logs:
+        assert logs.stderr and "No such file" in logs.stderr.readline()
+        port.symlink_to(board.port)
+        while "listening at" not in logs.stderr.readline():
+            assert logs.poll() is None

@@ -6,6 +6,7 @@ import sys
 
 import machine
 from dormouse import Client
+from dormouse.config import load
 from dormouse.expiry import expiring
 from dormouse.journal import Journal
 from dormouse.nvs import NVSStore
@@ -116,6 +117,8 @@ def plans():
 
 
 def arguments():
+    raises("no config", load, "nothing.json")
+    raises("no host", load)
     raises("id", Client, "h", client_id="", clean=False)
     raises("clean", Client, "h", client_id="n", store=Store())
     raises("full", Client, "h", client_id="n", clean=False, store=Store(), full="newest")
