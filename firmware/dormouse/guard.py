@@ -9,8 +9,8 @@ some crashes in a row the application gives way to ``safe``. A Ctrl-C is never a
 
 Settings in ``config``, all of them optional: ``crashes`` (5), in a row, until safe mode;
 ``safe_period`` (300 s, or ``period`` if that is longer): from one safe wake to the next; ``retry``
-(8): one in so many safe wakes, by chance, tries the application; 0: none; ``watchdog`` (180 s, 0:
-none); ``led`` (see ``led.LED``).
+(8): one in so many safe wakes, by chance, tries the application; 0: only a start by a person does;
+``watchdog`` (180 s, 0: none); ``led`` (see ``led.LED``).
 """
 
 import asyncio
@@ -100,6 +100,8 @@ class Guard:
     """What ``run`` knows of this boot."""
 
     def __init__(self, config, store):
+        import machine
+
         global _this
         _this = self
         self.config = config
@@ -121,6 +123,10 @@ class Guard:
         self.crashes = state[0]
         self.reason = str(state[1:], "utf-8")
         self.woken = wake_reason()
+        # Somebody may be there. On RP2 a reset may be the end of a sleep, with nobody there.
+        self.person = self.woken == "power" or (
+            self.woken == "reset" and hasattr(machine, "DEEPSLEEP_RESET")
+        )
         self.limit = max(self.number("crashes", 5), 1)
         self.period = max(self.number("period", _SAFE), 1)
         self.safe_period = max(self.number("safe_period", max(self.period, _SAFE)), 1)
@@ -144,10 +150,14 @@ class Guard:
     def safe(self):
         """Return whether this wake is not the application's."""
         retry = self.number("retry", 8)
-        # By chance and not by count: a count would have to be stored. An update on trial has to
-        # show what it can: boot.py sees to its end.
+        # 1. It may have been mended over the cable: who did it starts it to see that it works.
+        # 2. By chance and not by count: a count would have to be stored. 3. An update on trial has
+        # to show what it can: boot.py sees to its end.
         return not (
-            self.crashes < self.limit or (retry and urandom(1)[0] % retry == 0) or on_trial()
+            self.crashes < self.limit
+            or self.person
+            or (retry and urandom(1)[0] % retry == 0)
+            or on_trial()
         )
 
     def crash(self, reason, text):
@@ -172,12 +182,9 @@ class Guard:
 
     def leave(self):
         """After a crash, or in safe mode: before the sleep, let a person who is there stop it."""
-        import machine
-
         feed()
         self.show(5)
-        # On RP2 a reset may be the end of a sleep, with nobody there.
-        if self.woken == "power" or (self.woken == "reset" and hasattr(machine, "SOFT_RESET")):
+        if self.person:
             print("asleep in", _PERSON, "s; Ctrl-C stops it")
             sleep(_PERSON)
 

@@ -281,6 +281,26 @@ def test_a_try_by_chance(board: Callable[..., Board], broker: MosquittoBroker, c
     assert all(e.sleep_ms == PERIOD * 1000 for e in ends[2:] if crash(e))
 
 
+@CHIPS
+def test_mended_over_the_cable(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """Who starts a node in safe mode sees whether its program works now."""
+    node = board(chip, broker.port, do={"*": "raise"}, **SAFE)
+    ends = run(node, 3)
+    assert [bool(crash(end)) for end in ends] == [True, True, False]
+    node.cut_power()
+    end = run(node)[0]
+    assert crash(end).startswith("crash 3") and end.sleep_ms == PERIOD * 1000, "once, not for ever"
+    assert not crash(run(node)[0])
+    node.cut_power()
+    change(node, do={})
+    with Observer(broker, ("g/safe", 1)) as observer:
+        assert run(node)[0].lines[-1] == "well again"
+        run(node)
+        observer.wait("g/safe", "")
+
+
 @SLOW
 @pytest.mark.parametrize("kind", ["unopened", "unwritable", "full", "corrupt"])
 def test_any_store(
