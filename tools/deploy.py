@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import ports
-from device import Device, DeviceError
+from device import FULL, Device, DeviceError
 
 import boards
 
@@ -57,12 +57,14 @@ def digest(path):
    s.update(m[:n])
  return hexlify(s.digest()).decode()
 found = {}
+sizes = {}
 for folder in ('', '%s/'):
  try:
   for entry in os.ilistdir(folder[:-1]):
    name = folder + entry[0]
    if entry[1] & 0x8000:
     found[name] = digest(name) if folder or name in ('main.py', 'boot.py') else ''
+    sizes[name] = os.stat(name)[6]
  except OSError:
   pass
 own = False
@@ -87,8 +89,8 @@ except OSError:
 s = os.statvfs(os.getcwd())
 i = sys.implementation
 answer({'platform': sys.platform, 'version': i.version[:3], 'mpy': getattr(i, '_mpy', 0) & 0xff,
- 'machine': getattr(i, '_machine', ''), 'free': s[0] * s[3], 'found': found, 'frozen': frozen,
- 'own': own})
+ 'machine': getattr(i, '_machine', ''), 'free': s[0] * s[3], 'block': s[0], 'sizes': sizes,
+ 'found': found, 'frozen': frozen, 'own': own})
 """
 
 
@@ -169,6 +171,16 @@ def check(board: boards.Board, answer: dict[str, Any]) -> None:
         raise CannotDeploy(f"MicroPython {version}: 1.22 or later is needed\nDo: make flash")
 
 
+def check_room(todo: Plan, answer: dict[str, Any]) -> None:
+    """Raise CannotDeploy if the files will not fit for certain: half of it would be a mixture."""
+    block, sizes = answer["block"], answer["sizes"]
+    needed = sum(path.stat().st_size for path in todo.copy.values())
+    gone = [sizes.get(name, 0) for name in (*todo.copy, *todo.remove)]
+    room = answer["free"] + sum(-(-size // block) * block for size in gone)
+    if needed > room:
+        raise CannotDeploy(f"{needed:,} bytes, and there is room for {room:,} at most: {FULL}")
+
+
 def mkdir_program(folders: list[str]) -> str:
     """Return a program that makes folders on the board, where they are not there."""
     return (
@@ -242,6 +254,7 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
         carry_out(device, Plan(["lib", PACKAGE], wanted, [], 0), "main.py")
         return "nothing was done: these are the commands for an empty board"
     todo = plan(wanted, answer)
+    check_room(todo, answer)
     carry_out(device, todo, "main.py")
     done = f"{len(todo.copy)} copied, {todo.same} the same, {len(todo.remove)} removed"
     if "config.json" not in answer["found"]:

@@ -75,6 +75,7 @@ i = sys.implementation
 answer({'platform': sys.platform, 'version': i.version[:3], 'machine': getattr(i, '_machine', ''),
  'config': text})
 """
+FAULTS = (boards.BadBoard, ports.NoPort, CannotProvision, CannotDeploy, DeviceError)
 MOST_AWAKE = 10000  # ms: firmware/main.py's "budget" where config.json has none
 
 
@@ -294,7 +295,7 @@ def main(argv: list[str] | None = None) -> int:
         board = boards.named(options.board)
         port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         provision(board, port, not options.no_test, options.dry_run)
-    except (*(boards.BadBoard, ports.NoPort, CannotProvision, CannotDeploy, DeviceError),) as error:
+    except FAULTS as error:
         print(f"provision: {error}", file=sys.stderr)
         return 1
     return 0

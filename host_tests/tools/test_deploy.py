@@ -146,10 +146,17 @@ def test_error_on_the_board_is_shown(board: SerialBoard) -> None:
 
 
 def test_full_flash(tool, tmp_path: Path) -> None:
-    with SerialBoard(tmp_path / "board", config={"flash": 65536}) as small:
-        done = tool("deploy.py", "--board", "unix", "--port", small.port)
-    assert done.returncode == 1
-    assert "the board's file system is full" in done.stderr and "What to do:" in done.stderr
+    """Nothing is copied where it cannot fit. What may fit, and does not, is told as well: here
+    littlefs takes more than the bytes."""
+    for size, half in ((65536, False), (131072, True)):
+        folder = tmp_path / str(size)
+        with SerialBoard(folder, config={"flash": size}) as small:
+            done = tool("deploy.py", "--board", "unix", "--port", small.port)
+            assert done.returncode == 1
+            assert "the board's file system is full" in done.stderr
+            assert "What to do:" in done.stderr
+            assert ("room for" in done.stderr) != half
+            assert ("lib/" in small.mpremote("fs", "ls", ":")) == half
 
 
 def test_a_program_with_a_syntax_error_can_be_replaced(board: SerialBoard, tmp_path: Path) -> None:
