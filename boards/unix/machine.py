@@ -45,10 +45,13 @@ def deepsleep(*ms):
     """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return.
 
     On RP2 a Timer that runs ends it early: it is lightsleep(), and then reset(); the timer's clock
-    goes on, and __wfi() ends with any interrupt (ports/rp2/modmachine.c).
+    goes on, and __wfi() ends with any interrupt (ports/rp2/modmachine.c). On a Pico W with
+    MicroPython 1.24 or 1.25 lwIP's, every 64 ms, does too (issue 16181), unless it is turned off.
     """
     ms = _sleep_ms(ms)
     if not _ESP32:
+        if state.config["lwip_timer"] and not _masked:
+            ms = min(state.config["lwip_timer"], 4294967 if ms is None else ms)
         for timer in list(_running):
             left = max(ticks_diff(timer.due, ticks_ms()), 0)
             ms = left if ms is None else min(ms, left)
@@ -364,6 +367,7 @@ else:
 
 
 _running = []  # Timers
+_masked = []  # interrupts that are off
 
 
 class Timer:
@@ -450,7 +454,7 @@ def _watch(run):
 
 class _Mem32:
     """Of RP2040's registers the watchdog's, base 0x40058000: src/rp2040/hardware_regs/include/
-    hardware/regs/addressmap.h and watchdog.h in the pico-sdk."""
+    hardware/regs/addressmap.h and watchdog.h in the pico-sdk; and NVIC_ICER, m0plus.h."""
 
     def __getitem__(self, address):
         if not _ESP32 and address == 0x40058008:  # REASON: bit 0 TIMER, bit 1 FORCE
@@ -460,6 +464,9 @@ class _Mem32:
         raise NotImplementedError("the simulated board has no register at 0x%x" % address)
 
     def __setitem__(self, address, value):
+        if not _ESP32 and address == 0xE000E180 and value == 4:  # TIMER_IRQ_2: soft timers, lwIP
+            _masked.append(value)
+            return
         # CTRL + 0x3000 clears bits (hw_clear_bits); bit 30 is ENABLE, as in watchdog_disable().
         if _ESP32 or address != 0x4005B000 or value != 1 << 30:
             raise NotImplementedError("the simulated board has no register at 0x%x" % address)

@@ -13,6 +13,8 @@ from micropython import const
 _REASON = const(0x08)  # RP2's watchdog: offset of a register
 _LONGEST = const(0x7FFFFFFF)  # ms that ESP32's machine.deepsleep takes: a C int
 _RP2 = const(4294966)  # ms that RP2's takes
+_ICER = const(0xE000E180)  # ARM's interrupt controller: a 1 turns an interrupt off
+_TIMER2 = const(4)  # TIMER_IRQ_2 in it, on RP2040 and RP2350 (pico-sdk, intctrl.h)
 
 # What is called, without arguments, before the chip sleeps or a person takes over: it stops what
 # would go on without the program, or wake the chip again. A Timer's interrupt ends RP2's sleep.
@@ -56,4 +58,12 @@ def deepsleep(ms: int) -> None:
     import machine
 
     release()
-    machine.deepsleep(min(ms, _LONGEST if hasattr(machine, "DEEPSLEEP_RESET") else _RP2))
+    if hasattr(machine, "DEEPSLEEP_RESET"):
+        ms = min(ms, _LONGEST)
+    else:
+        # MicroPython 1.24 and 1.25 keep a timer for lwIP that would end the sleep after 64 ms at
+        # most (issue 16181). With it off a sleep of 1 ms, which is a wait, would have no end.
+        ms = max(2, min(ms, _RP2))
+        if "RISCV" not in getattr(sys.implementation, "_machine", ""):
+            machine.mem32[_ICER] = _TIMER2
+    machine.deepsleep(ms)

@@ -198,6 +198,18 @@ machine.deepsleep(3600000)
         assert 1609459200_000 <= end.clock_ms < 1609459200_000 + 5000
 
 
+def test_lwip_ends_the_deep_sleep_of_a_pico_w(make):
+    """MicroPython issue 16181: in 1.24 and 1.25 after 64 ms, unless its timer is off."""
+    program = "machine.deepsleep(3600000)\n"
+    assert make(program, type="rp2").run()[0].sleep_ms == 64
+    assert make("machine.mem32[0xE000E180] = 4\n" + program, type="rp2").run()[0].sleep_ms == HOUR
+    assert make(program, type="rp2", lwip_timer=0).run()[0].sleep_ms == HOUR
+    # What would be a wait for that timer, were it shorter (mp_machine_lightsleep).
+    program = "import dormouse.chip\ndormouse.chip.deepsleep(1)\n"
+    assert make(program, type="rp2").run()[0].sleep_ms == 2
+    assert make(program).run()[0].sleep_ms == 1
+
+
 def test_the_clock_of_a_chip(make):
     board = make(
         """
