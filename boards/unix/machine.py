@@ -44,14 +44,18 @@ if _ESP32:
 def deepsleep(*ms):
     """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return.
 
-    On RP2 a Timer that runs ends it early: it is lightsleep(), and then reset(); the timer's clock
-    goes on, and __wfi() ends with any interrupt (ports/rp2/modmachine.c).
+    On RP2 it is lightsleep(), and then reset(): __wfi() ends with any interrupt, so with any alarm
+    of the timer that is armed (ports/rp2/modmachine.c). Armed are those of Timers, also of stopped
+    ones (pico-sdk, pico_time/time.c, in MicroPython 1.26 and later), and lwIP's, every 64 ms (issue
+    16181, in 1.24 and 1.25); here both.
     """
     ms = _sleep_ms(ms)
-    if not _ESP32:
-        for timer in list(_running):
-            left = max(ticks_diff(timer.due, ticks_ms()), 0)
+    for due in _armed:
+        left = ticks_diff(due, ticks_ms())
+        if left > 0:
             ms = left if ms is None else min(ms, left)
+    if not _ESP32 and not _disarmed and state.config["lwip_timer"]:
+        ms = min(state.config["lwip_timer"], 4294967 if ms is None else ms)
     _board.end("deepsleep", ms)
 
 
@@ -363,7 +367,8 @@ else:
     signal.signal(signal.SIGUSR1, _run_due)
 
 
-_running = []  # Timers
+_armed = []  # ticks at which RP2's alarms are due
+_disarmed = []  # not empty: lwIP's too
 
 
 class Timer:
@@ -386,15 +391,16 @@ class Timer:
             raise ValueError("hard Timers are not implemented")
         us = 1000000 / freq if freq is not None else period * 1000000 // tick_hz
         self.due = ticks_ms() + int(us / 1000)
-        if self not in _running:
-            _running.append(self)
+        self._arm()
         self._run = run = [callback]  # a new object: the thread of an earlier init sees it and ends
         _thread.start_new_thread(self._wait, (run, us / 1000, mode))
 
     def deinit(self):
         self._run = None
-        if self in _running:
-            _running.remove(self)
+
+    def _arm(self):
+        if not _ESP32:
+            _armed[:] = [due for due in _armed if ticks_diff(due, ticks_ms()) > 0] + [self.due]
 
     def _wait(self, run, period, mode):
         began = ticks_ms()
@@ -407,7 +413,9 @@ class Timer:
                 return
             if mode == self.ONE_SHOT:
                 self.deinit()
-            self.due += int(period)
+            else:
+                self.due += int(period)
+                self._arm()
             if run[0]:
                 _Call(run[0], self).in_thread()
             if mode == self.ONE_SHOT:
@@ -450,7 +458,8 @@ def _watch(run):
 
 class _Mem32:
     """Of RP2040's registers the watchdog's, base 0x40058000: src/rp2040/hardware_regs/include/
-    hardware/regs/addressmap.h and watchdog.h in the pico-sdk."""
+    hardware/regs/addressmap.h and watchdog.h in the pico-sdk. And ARMED of the timer, base
+    0x40054000: timer.h."""
 
     def __getitem__(self, address):
         if not _ESP32 and address == 0x40058008:  # REASON: bit 0 TIMER, bit 1 FORCE
@@ -460,6 +469,10 @@ class _Mem32:
         raise NotImplementedError("the simulated board has no register at 0x%x" % address)
 
     def __setitem__(self, address, value):
+        if not _ESP32 and address == 0x40054020 and value == 15:
+            _armed.clear()
+            _disarmed.append(True)
+            return
         # CTRL + 0x3000 clears bits (hw_clear_bits); bit 30 is ENABLE, as in watchdog_disable().
         if _ESP32 or address != 0x4005B000 or value != 1 << 30:
             raise NotImplementedError("the simulated board has no register at 0x%x" % address)

@@ -13,17 +13,17 @@ from micropython import const
 _REASON = const(0x08)  # RP2's watchdog: offset of a register
 _LONGEST = const(0x7FFFFFFF)  # ms that ESP32's machine.deepsleep takes: a C int
 _RP2 = const(4294966)  # ms that RP2's takes
+_ARMED = const(0x20)  # RP2's timer: each 1 that is written disarms one of its four alarms
 
 # What is called, without arguments, before the chip sleeps or a person takes over: it stops what
 # would go on without the program, or wake the chip again. A Timer's interrupt ends RP2's sleep.
 before = []
 
 
-def register(offset: int) -> int:
-    """Return the address of a register of RP2's watchdog (addressmap.h of pico-sdk)."""
-    # RP2350's base, or RP2040's.
-    two = "RP2350" in getattr(sys.implementation, "_machine", "")
-    return (0x400D8000 if two else 0x40058000) + offset
+def register(offset: int, rp2040: int = 0x40058000, rp2350: int = 0x400D8000) -> int:
+    """Return the address of a register of RP2's watchdog, or of what has these bases (addressmap.h
+    of pico-sdk)."""
+    return (rp2350 if "RP2350" in getattr(sys.implementation, "_machine", "") else rp2040) + offset
 
 
 def wake_reason() -> str:
@@ -56,4 +56,12 @@ def deepsleep(ms: int) -> None:
     import machine
 
     release()
-    machine.deepsleep(min(ms, _LONGEST if hasattr(machine, "DEEPSLEEP_RESET") else _RP2))
+    if hasattr(machine, "DEEPSLEEP_RESET"):
+        ms = min(ms, _LONGEST)
+    else:
+        ms = min(ms, _RP2)
+        # RP2 sleeps until any alarm, and sets its own then. MicroPython 1.24 and 1.25 have one for
+        # lwIP every 64 ms (issue 16181). From 1.26 on those of Timers that were stopped, and of
+        # waits cut short, are still set (pico-sdk, pico_time/time.c: a cancel disarms none).
+        machine.mem32[register(_ARMED, 0x40054000, 0x400B0000)] = 15
+    machine.deepsleep(ms)

@@ -9,10 +9,13 @@ from .client import Client
 
 
 def load(name: str = "config.json") -> dict:
-    """Return the settings in file ``name``. Raises OSError without it, ValueError for what is not
-    JSON or has no host or topic."""
-    with open(name) as f:
-        config = json.load(f)
+    """Return the settings in file ``name``. Raises ValueError without it, for what is not JSON, and
+    for what has no host or topic."""
+    try:
+        with open(name) as f:
+            config = json.load(f)
+    except OSError:  # MicroPython's does not name the file
+        raise ValueError(name + ": no file: make provision")
     for key in ("host", "topic"):
         if not isinstance(config, dict) or not config.get(key):
             raise ValueError("%s: no %s: make provision" % (name, key))

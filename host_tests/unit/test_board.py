@@ -198,6 +198,27 @@ machine.deepsleep(3600000)
         assert 1609459200_000 <= end.clock_ms < 1609459200_000 + 5000
 
 
+@pytest.mark.parametrize(
+    ("before", "lwip_timer", "short"),
+    [
+        ("", 64, 64),  # MicroPython 1.24 and 1.25: issue 16181
+        ("machine.Timer(-1, period=5000, callback=print).deinit()", 0, 5000),  # 1.26 and later
+        ("timer = machine.Timer(-1, mode=0, period=5000, callback=print)", 0, 5000),
+    ],
+    ids=["lwip", "stopped", "running"],
+)
+def test_an_alarm_ends_the_deep_sleep_of_rp2(make, before, lwip_timer, short):
+    """As a build of MicroPython 1.25 and one of 1.28 for RPI_PICO_W did in an emulator."""
+    program = before + "\nmachine.deepsleep(3600000)\n"
+    end = make(program, type="rp2", lwip_timer=lwip_timer).run()[0]
+    assert short - 2000 < end.sleep_ms <= short
+    # ESP32's does not.
+    assert make(program.replace("-1", "1")).run()[0].sleep_ms == HOUR
+    # dormouse sees to it.
+    program = before + "\nimport dormouse.chip\ndormouse.chip.deepsleep(3600000)\n"
+    assert make(program, type="rp2", lwip_timer=lwip_timer).run()[0].sleep_ms == HOUR
+
+
 def test_the_clock_of_a_chip(make):
     board = make(
         """

@@ -72,6 +72,24 @@ def test_folder_is_complete(folder: Path) -> None:
     assert "timer" in board.sleep["wake"]
 
 
+@pytest.mark.parametrize("name", ["ESP32_GENERIC", "RPI_PICO_W"])
+def test_the_build_that_is_told(name: str) -> None:
+    """A whole build found what must be said. Without BUILD the Makefile takes what was built
+    before for MicroPython's own board; with it make hands it on to mpy-cross, which then lands
+    where it is not looked for; and nothing can be built before the submodules are there."""
+    port = boards.named(name).port
+    commands = (ROOT / "docs" / "boards.md").read_text().splitlines()
+    build = (
+        f"make -C micropython/ports/{port} BOARD_DIR=/path/to/dormouse/boards/{name} "
+        "BUILD=build-dormouse"
+    )
+    at = commands.index(build)
+    assert commands[at - 2 : at] == ["make -C micropython/mpy-cross", f"{build} submodules"]
+    suffix = {"esp32": "bin", "rp2": "uf2"}[port]
+    firmware = f"micropython/ports/{port}/build-dormouse/firmware.{suffix}"
+    assert commands[at + 1] == f"make flash BOARD={name} FIRMWARE={firmware}"
+
+
 def test_offsets_and_chips() -> None:
     """deploy_options.flash_offset in board.json of MicroPython's boards."""
     found = {b.name: (b.chip, b.flash_offset) for b in boards.all_boards() if b.port == "esp32"}

@@ -1,19 +1,26 @@
-"""Where RP2's watchdog is: addressmap.h and watchdog.h of the pico-sdk."""
+"""Where RP2's watchdog and timer are: addressmap.h, watchdog.h and timer.h of the pico-sdk."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from dormouse import chip
 
 
 @pytest.mark.parametrize(
-    ("machine", "reason"),
+    ("name", "reason", "armed"),
     [
-        ("Raspberry Pi Pico W with RP2040", 0x40058008),
-        ("Raspberry Pi Pico 2 W with RP2350", 0x400D8008),
-        ("Raspberry Pi Pico 2 W with RP2350-RISCV", 0x400D8008),
+        ("Raspberry Pi Pico W with RP2040", 0x40058008, 0x40054020),
+        ("Raspberry Pi Pico 2 W with RP2350", 0x400D8008, 0x400B0020),
+        ("Raspberry Pi Pico 2 W with RP2350-RISCV", 0x400D8008, 0x400B0020),
     ],
 )
-def test_reason(machine: str, reason: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.implementation, "_machine", machine, raising=False)
+def test_registers(name: str, reason: int, armed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.implementation, "_machine", name, raising=False)
     assert chip.register(8) == reason
+    written: dict[int, int] = {}
+    slept: list[int] = []
+    machine = SimpleNamespace(mem32=written, deepsleep=slept.append)
+    monkeypatch.setitem(sys.modules, "machine", machine)
+    chip.deepsleep(5_000_000)
+    assert (written, slept) == ({armed: 15}, [4294966])

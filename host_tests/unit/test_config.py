@@ -37,6 +37,9 @@ with open("config.json", "w") as f:
     f.write('[]')
 why(None)
 why({"store": "tape"})
+import os
+os.remove("config.json")
+why(None)
 machine.deepsleep(1000)
 """
 
@@ -59,4 +62,5 @@ def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
         "ValueError config.json: no host: make provision",
         "ValueError config.json: no host: make provision",
         "ValueError store tape",
+        "ValueError config.json: no file: make provision",
     ]

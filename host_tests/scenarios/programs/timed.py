@@ -3,7 +3,7 @@
 import asyncio
 import json
 
-import machine
+from dormouse.chip import deepsleep
 from dormouse.clock import Clock, now
 from dormouse.journal import Journal
 
@@ -44,7 +44,7 @@ async def main():
         print("raised", type(e).__name__, e)
     print("now", now())
     clock.off()
-    machine.deepsleep(300000)
+    deepsleep(300000)
 
 
 asyncio.run(main())
