@@ -302,8 +302,8 @@ def main(argv: list[str] | None = None) -> int:
         follow(options)
     except ports.NoPort as error:
         print(f"bridge: {error}", file=sys.stderr)
-    except OSError:
-        print(f"bridge: {options.port}: {ports.BUSY}", file=sys.stderr)
+    except OSError as error:
+        print(f"bridge: {options.port}: {ports.BUSY}\n({error})", file=sys.stderr)
     except ValueError as error:
         print(f"bridge: {options.port}: {error}", file=sys.stderr)
     return 1

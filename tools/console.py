@@ -94,8 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         os.execv(command[0], command)
     try:
         follow(port)
-    except OSError:
-        print(f"console: {port}: {ports.BUSY}", file=sys.stderr)
+    except OSError as error:
+        print(f"console: {port}: {ports.BUSY}\n({error})", file=sys.stderr)
         return 1
     return 0
 

@@ -174,6 +174,8 @@ def check(board: boards.Board, answer: dict[str, Any]) -> None:
 def check_room(todo: Plan, answer: dict[str, Any]) -> None:
     """Raise CannotDeploy if the files will not fit for certain: half of it would be a mixture."""
     block, sizes = answer["block"], answer["sizes"]
+    if not block:
+        raise CannotDeploy("the board has no file system\nWhat to do: make flash")
     needed = sum(path.stat().st_size for path in todo.copy.values())
     gone = [sizes.get(name, 0) for name in (*todo.copy, *todo.remove)]
     room = answer["free"] + sum(-(-size // block) * block for size in gone)

@@ -257,11 +257,10 @@ class Sending:
                     wait = min(2 * wait, LONGEST)
                     await self.offer()
                 continue
-            heard = True
-            if name == "state":
+            if name == "state":  # it may be old: the broker retains it
                 self._tell_state(report)
             elif report.get("id") == self.number.value:
-                wait = self.repeat
+                wait, heard = self.repeat, True
                 state, why = report.get("state"), report.get("why")
                 waits = state == "have" and await self._have(int(report["have"]), report.get("ask"))
                 lost = (lost or time.monotonic() + self.patience) if waits else 0
@@ -336,7 +335,7 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
         ) from error
     except (OSError, TimeoutError, MQTTError) as error:
         do = "check HOST and PORT, and that the broker runs"
-        if isinstance(error, ssl.SSLError):
+        if isinstance(error, ssl.SSLCertVerificationError):
             do = "--ca FILE of who signed its certificate (ARGS=...); a HOST that is in it"
         elif tls:
             do += ". Does that port speak TLS? Does it want --cert and --cert-key?"

@@ -76,6 +76,7 @@ answer({'platform': sys.platform, 'version': i.version[:3], 'machine': getattr(i
  'config': text})
 """
 FAULTS = (boards.BadBoard, ports.NoPort, CannotProvision, CannotDeploy, DeviceError)
+LONGEST = 0x7FFFFFFF  # ms: what ESP32's machine.deepsleep takes
 MOST_AWAKE = 10000  # ms: firmware/main.py's "budget" where config.json has none
 
 
@@ -206,16 +207,20 @@ def check_board(board: boards.Board, found: Settings) -> None:
         raise CannotProvision(
             f"{board.name} has no {found['store']}\nWhat to do: DORMOUSE_STORE=journal"
         )
-    longest = board.sleep.get("longest_ms")
-    if longest and found["period"] * 1000 > longest:
-        raise CannotProvision(
-            f"{board.name} sleeps {longest // 1000} s at most\nWhat to do: a shorter period"
-        )
     budget = found.get("budget", MOST_AWAKE)
-    if isinstance(budget, int) and budget // 1000 + 2 > found["period"]:  # as Node has it
+    if not isinstance(budget, int):
+        return
+    # Both as in dormouse.sleep.Node, which allows for a timer that is a quarter off.
+    longest = (board.sleep.get("longest_ms", LONGEST) - budget) // 1250
+    if found["period"] > longest:
         raise CannotProvision(
-            f"a wake may take {budget // 1000} s (budget), which does not fit into the period\n"
-            f"What to do: {budget // 1000 + 2} s between wakes, or more"
+            f"{board.name} cannot sleep so long\nWhat to do: {longest} s between wakes, or less"
+        )
+    if budget // 1000 + 2 > found["period"]:
+        print(
+            f"note: a wake may take {budget // 1000} s (budget): a node that sleeps, as\n"
+            f"firmware/main.py does, needs {budget // 1000 + 2} s between wakes, or more",
+            file=sys.stderr,
         )
 
 
@@ -266,6 +271,9 @@ def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None
             if not answers:  # nobody was asked
                 raise
             print(f"provision: {error}\n\nOnce more; Ctrl-C ends this.", file=sys.stderr)
+            given = [each.variable for each in SETTINGS if each.variable in os.environ]
+            if given:
+                print(f"Not asked for, but in the environment: {', '.join(given)}", file=sys.stderr)
     path = None
     if config.get("update_key") == "new" and not dry_run:
         config["update_key"], path = new_update_key(config["client_id"])

@@ -59,7 +59,8 @@ def deepsleep(ms: int) -> None:
     if hasattr(machine, "DEEPSLEEP_RESET"):
         ms = min(ms, _LONGEST)
     else:
-        ms = min(ms, _RP2)
+        # A sleep of 1 ms is a wait, which MicroPython's own alarms end: disarmed, none does.
+        ms = max(2, min(int(ms), _RP2))
         # RP2 sleeps until any alarm, and sets its own then. MicroPython 1.24 and 1.25 have one for
         # lwIP every 64 ms (issue 16181). From 1.26 on those of Timers that were stopped, and of
         # waits cut short, are still set (pico-sdk, pico_time/time.c: a cancel disarms none).

@@ -9,8 +9,8 @@ some crashes in a row the application gives way to ``safe``. A Ctrl-C is never a
 
 Settings in ``config``, all of them optional: ``crashes`` (5), in a row, until safe mode;
 ``safe_period`` (300 s, or ``period`` if that is longer): from one safe wake to the next; ``retry``
-(8): one in so many safe wakes, by chance, tries the application; 0: only a start by a person does;
-``watchdog`` (180 s, 0: none); ``led`` (see ``led.LED``).
+(8): one in so many safe wakes, by chance, tries the application; 0: only a start by a person does,
+and that ``crashes`` times at most; ``watchdog`` (180 s, 0: none); ``led`` (see ``led.LED``).
 """
 
 import asyncio
@@ -149,23 +149,29 @@ class Guard:
 
     def safe(self):
         """Return whether this wake is not the application's."""
+        # An update on trial has to show what it can: boot.py sees to its end.
+        if self.crashes < self.limit or on_trial():
+            return False
+        # It may have been mended over the cable: who did it starts it to see that it works. It is
+        # counted before, and has an end: a panic, a brown-out, a switched supply are such starts.
+        if self.person and self.crashes < 2 * self.limit:
+            return not self.count()
+        # By chance and not by count: a count would have to be stored.
         retry = self.number("retry", 8)
-        # 1. It may have been mended over the cable: who did it starts it to see that it works.
-        # 2. By chance and not by count: a count would have to be stored. 3. An update on trial has
-        # to show what it can: boot.py sees to its end.
-        return not (
-            self.crashes < self.limit
-            or self.person
-            or (retry and urandom(1)[0] % retry == 0)
-            or on_trial()
-        )
+        return not (retry and urandom(1)[0] % retry == 0)
 
     def crash(self, reason, text):
         """Count a crash; return whether that is on the medium."""
-        self.crashes = min(self.crashes + 1, 255)
         self.reason = reason[:_REASON]
-        self.log("crash", self.crashes, text, keep=True)
-        return self.log.save({_CRASHES: bytes((self.crashes,)) + self.reason.encode()})
+        self.log("crash", self.crashes + 1, text, keep=True)
+        saved = self.count()
+        self.crashes += 1
+        return saved
+
+    def count(self):
+        """Write that there was one crash more, for the next boot; return whether that is there."""
+        n = min(self.crashes + 1, 255)
+        return self.log.save({_CRASHES: bytes((n,)) + self.reason.encode()})
 
     def delay(self):
         """Return the s to sleep after a crash."""

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 COMPUTES = 1  # s after which Ctrl-C no longer waits for a program that does not
+LOOKS = 100  # and as many looks, for this process may have been held up itself
 # The system calls in which a program waits for time, its terminal or the network, by the class of
 # the ELF file (elf(5): 1 is 32 bits). Those by which the allocator waits for threads are not here.
 WAITS = {
@@ -68,9 +69,10 @@ def interrupt_if_waiting(pid: int) -> bool:
 
 def interrupt(pid: int) -> None:
     """Interrupt a child process as soon as it waits, or after COMPUTES seconds anyway."""
-    end = time.monotonic() + COMPUTES
+    end, looks = time.monotonic() + COMPUTES, 0
     while not interrupt_if_waiting(pid):
-        if time.monotonic() > end:
+        looks += 1
+        if time.monotonic() > end and looks > LOOKS:
             os.kill(pid, signal.SIGINT)
             return
         time.sleep(0.001)

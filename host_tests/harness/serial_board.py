@@ -103,10 +103,10 @@ class SerialBoard:
                 if not busy:
                     self._type(process, b"\x03")
                     interrupted = 0
+                elif interrupt_if_waiting(process.pid):
+                    interrupted = 0
                 elif time.monotonic() > interrupted + COMPUTES:
                     process.send_signal(signal.SIGINT)
-                    interrupted = 0
-                elif interrupt_if_waiting(process.pid):
                     interrupted = 0
             room = [self._master] if self._pending else []
             reading = [s for s in sources if not interrupted or s != self._master]

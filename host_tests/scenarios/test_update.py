@@ -118,9 +118,9 @@ def test_update(scene: Scene, runtime: Runtime, chip: str) -> None:
     assert tool.wait_exit(10) == 0, tool.transcript()
     assert tool.lines[-1].startswith(f"done: {scene.topic} runs update ")
     assert [ran(end) for end in ends] == [1] * (len(ends) - 1) + [2]
+    observer.wait(scene.topic + "/update", "")  # the offer is taken back, behind all reports
     reports = [json.loads(p) for p in observer.payloads(scene.topic + "/updated")]
     assert [r["state"] for r in reports if r["state"] != "have"] == ["trial", "done"]
-    observer.wait(scene.topic + "/update", "")  # the offer is taken back
     assert ran(boot(board)) == 2
     assert boot(board).written == 0
     board.cut_power()
@@ -306,7 +306,9 @@ def test_corrupted_chunk(scene: Scene) -> None:
     observer.publish(scene.topic + "/update/9/0/ask", content, 1)
     end = boot(board)
     assert end.reason == "deepsleep"
-    report = json.loads(observer.payloads(scene.topic + "/updated")[-1])
+    observer.publish(scene.topic + "/updated", "end", 1)
+    observer.wait(scene.topic + "/updated", "end")
+    report = json.loads(observer.payloads(scene.topic + "/updated")[-2])
     assert report == {"id": 9, "state": "refused", "why": "wrong SHA-256: main.py"}
     assert ran(boot(board)) == 1
 
@@ -337,7 +339,11 @@ def test_node_that_wakes_often(scene: Scene) -> None:
 
 
 def test_nobody_there(scene: Scene) -> None:
-    """A wrong topic, or a node without a key: that would be waited for without a word."""
+    """A wrong topic, or a node without a key: that would be waited for without a word. What the
+    broker retained of it is no word."""
+    observer = scene.observer()
+    observer.publish(scene.topic + "/state", '{"asleep":300,"until":0}', 1, True)
+    observer.wait(scene.topic + "/state", '{"asleep":300,"until":0}')
     tool = scene.tool(version(2), "--repeat", "0.2")
     tool.wait_line("no word from the node yet", 10)
 

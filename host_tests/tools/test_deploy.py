@@ -159,6 +159,12 @@ def test_full_flash(tool, tmp_path: Path) -> None:
             assert ("lib/" in small.mpremote("fs", "ls", ":")) == half
 
 
+def test_no_file_system() -> None:
+    answer = {"block": 0, "free": 0, "sizes": {}}  # statvfs with nothing mounted
+    with pytest.raises(deploy.CannotDeploy, match="no file system"):
+        deploy.check_room(deploy.Plan([], {}, [], 0), answer)
+
+
 def test_a_program_with_a_syntax_error_can_be_replaced(board: SerialBoard, tmp_path: Path) -> None:
     """The board is at its REPL then, as a chip is."""
     (tmp_path / "main.py").write_text("x = (\n")

@@ -39,9 +39,12 @@ def test_the_heap_is_sound_after_it(runtime: Runtime, tmp_path: Path) -> None:
 
 def test_what_computes_is_interrupted_in_the_end(tmp_path: Path) -> None:
     program = tmp_path / "computes.py"
-    program.write_text("print('on')\nwhile True: pass\n")
+    on = tmp_path / "on"  # not a line: what has just been written is still being written
+    program.write_text(f"open({str(on)!r}, 'w')\nwhile True: pass\n")
     with MICROPYTHON64.start(program) as device:
-        device.wait_line("on", 10)
+        deadline = time.monotonic() + 10
+        while not on.exists():
+            assert time.monotonic() < deadline
         assert not interrupt_if_waiting(device.pid)
         interrupt(device.pid)
         assert device.wait_exit(10) == 1

@@ -1,8 +1,8 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray, cancel. ``network``: with the board's, which can be slow. ``writes``:
-print guard's.
+loop, wait, lookup, stray, cancel, reset. ``network``: with the board's, which can be slow.
+``writes``: print guard's.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
@@ -13,6 +13,7 @@ import sys
 import time
 
 import dormouse.guard as guard
+import machine
 from dormouse.config import make_client, make_store
 from dormouse.sleep import Node
 
@@ -52,6 +53,8 @@ class Device:
     async def misbehave(self):
         if self.do == "raise":
             raise OSError(5)
+        if self.do == "reset":
+            machine.reset()
         if self.do == "text":
             raise RuntimeError("\u00e4" * 200)
         if self.do == "memory":
