@@ -336,18 +336,18 @@ def test_bad_packet_in_session(start, peer: ScriptedPeer) -> None:
 @pytest.mark.mqtt311("MQTT-3.1.2-23", "MQTT-3.12.4-1")
 def test_keep_alive(start, peer: ScriptedPeer) -> None:
     """PINGREQ when idle, and only then; without an answer the connection ends."""
-    options = {"keepalive": 1, "timeout": 1}
+    options = {"keepalive": 3, "timeout": 1}  # it pings after 7/8: 0.4 s for a slow machine
     device = start("receive", peer.port, options, filters=[["t", 1]])
     conn = connected(peer)
     grant(conn, 1)
     device.wait_line("granted", 5)
     for n in range(1, 9):  # busy for longer than the keep-alive
-        conn.expect_silence(200)
+        conn.expect_silence(400)
         conn.send(wire.publish("t", b"x", qos=1, packet_id=n))
         conn.expect(wire.puback(n))
-    conn.expect(wire.pingreq(), timeout=1)
+    conn.expect(wire.pingreq(), timeout=3)
     conn.send(wire.pingresp())
-    conn.expect(wire.pingreq(), timeout=1)
+    conn.expect(wire.pingreq(), timeout=3)
     conn.expect_closed()
     connected(peer, session_present=True)
 

@@ -454,7 +454,7 @@ def test_led(board: Callable[..., Board], broker: MosquittoBroker, chip: str) ->
 # --- a node that stays connected
 
 
-AWAKE = {"watchdog": 2, "keepalive": 1, "timeout": 1, "backoff": [0.02, 0.5]}
+AWAKE = {"watchdog": 3, "keepalive": 1, "timeout": 1, "backoff": [0.02, 0.5]}
 
 
 @SLOW
@@ -462,7 +462,7 @@ def test_awake(board: Callable[..., Board], broker: MosquittoBroker, chip: str) 
     """No reset while it is idle, the broker is away or silent; one when the program hangs."""
     with ChaosProxy(broker.port) as proxy, Observer(broker) as observer:
         node = board(chip, proxy.port, "guarded_awake", **AWAKE)
-        limit = 2 + (9 if chip == "rp2" else 1)  # s after which a hang would have ended it
+        limit = 3 + (9 if chip == "rp2" else 1)  # s after which a hang would have ended it
         device = node.power_on()
         node.wait_line("subscribed", 10)
         quiet(node, limit)
@@ -492,4 +492,4 @@ def test_awake_and_no_answer(board: Callable[..., Board], how: str) -> None:
         node.power_on()
         if how == "silent":
             peer.accept(10)
-        quiet(node, 4)
+        quiet(node, 5)
