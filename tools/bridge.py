@@ -241,15 +241,8 @@ def _close(connection: socket.socket) -> None:
 
 def connect(port: str, baud: int, rtscts: bool) -> Any:
     """Open a port, for nobody else, without resetting a board at it. Raises OSError."""
-    import serial
-
-    line = serial.Serial(exclusive=True)  # of two that read, each would get a part
-    line.port, line.baudrate, line.timeout, line.rtscts = port, baud, GAP, rtscts
+    line = ports.opened(port, baud, GAP, rtscts)
     line.write_timeout = PATIENCE
-    line.dtr = False
-    if not rtscts:
-        line.rts = False
-    line.open()
     line.reset_input_buffer()
     return line
 

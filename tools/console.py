@@ -29,15 +29,8 @@ AGAIN = 0.2  # seconds between looks for a port that went away
 
 
 def connect(port: str) -> Any:
-    """Open a port, for nobody else meanwhile, without resetting the board. Raises OSError."""
-    import serial
-
-    line = serial.Serial(exclusive=True)  # of two that read, each would get a part
-    line.port, line.baudrate, line.timeout = port, 115200, 0.2
-    # On boards with a USB chip these two lines press EN and BOOT when they differ: a reset.
-    line.dtr = line.rts = False
-    line.open()
-    return line
+    """Open a port for listening. Raises OSError."""
+    return ports.opened(port, 115200, 0.2)
 
 
 def follow(port: str) -> None:

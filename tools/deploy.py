@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import ports
-from device import FULL, Device, DeviceError
+from device import FULL, WHO, Device, DeviceError, check
 
 import boards
 
@@ -35,14 +35,11 @@ BOOT = ROOT / "firmware" / "boot.py"  # puts updates in place (docs/ota.md)
 PACKAGE = "lib/dormouse"  # on the board
 MPY_VERSION = 6  # of what mpy-cross 1.25 writes; bytecode does not depend on the sub-version
 
-# sys.platform on the board.
-PLATFORMS = {"unix": "linux"}
-
 # What the board is asked before anything is copied. A frozen module has a __file__ that is no file;
 # a folder without __init__ has none, and what was half copied may raise anything. A boot.py is the
 # user's own if it is not dormouse's (nor only comments, as ESP32's is at first).
 QUESTION = """\
-import sys, os
+import os
 from hashlib import sha256
 from binascii import hexlify
 def digest(path):
@@ -87,10 +84,9 @@ try:
 except OSError:
  frozen = True
 s = os.statvfs(os.getcwd())
-i = sys.implementation
-answer({'platform': sys.platform, 'version': i.version[:3], 'mpy': getattr(i, '_mpy', 0) & 0xff,
- 'machine': getattr(i, '_machine', ''), 'free': s[0] * s[3], 'block': s[0], 'sizes': sizes,
- 'found': found, 'frozen': frozen, 'own': own})
+who.update({'mpy': getattr(sys.implementation, '_mpy', 0) & 0xff, 'free': s[0] * s[3],
+ 'block': s[0], 'sizes': sizes, 'found': found, 'frozen': frozen, 'own': own})
+answer(who)
 """
 
 
@@ -157,20 +153,6 @@ def plan(wanted: dict[str, Path], answer: dict[str, Any]) -> Plan:
     return Plan(folders, copy, sorted(stale), len(wanted) - len(copy))
 
 
-def check(board: boards.Board, answer: dict[str, Any]) -> None:
-    """Check that the board at the port is what was named. Raises CannotDeploy."""
-    platform = PLATFORMS.get(board.port, board.port)
-    if answer["platform"] != platform:
-        raise CannotDeploy(
-            f"this is no {board.name}: its MicroPython says {answer['platform']!r} "
-            f"({answer['machine'] or 'no name'})\nWhat to do: name the board that is plugged in, "
-            "or its port"
-        )
-    if tuple(answer["version"][:2]) < (1, 22):
-        version = ".".join(map(str, answer["version"]))
-        raise CannotDeploy(f"MicroPython {version}: 1.22 or later is needed\nDo: make flash")
-
-
 def check_room(todo: Plan, answer: dict[str, Any]) -> None:
     """Raise CannotDeploy if the files will not fit for certain: half of it would be a mixture."""
     block, sizes = answer["block"], answer["sizes"]
@@ -235,7 +217,7 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
     if not main.is_file():
         raise CannotDeploy(f"{main}: no such file\nWhat to do: MAIN=the program to run there")
     device = Device(port, dry_run)
-    answer = device.ask(QUESTION % PACKAGE)
+    answer = device.ask(WHO + QUESTION % PACKAGE)
     if answer is None:  # dry run: as for an empty board
         answer = {"found": {}, "mpy": MPY_VERSION, "frozen": False}
     else:

@@ -13,6 +13,8 @@ from typing import Any
 
 import ports
 
+import boards
+
 TIMEOUT = 300  # seconds for one mpremote: a file system full of files over 115,200 baud
 ANSWER = 30  # seconds for one that only asks; mpremote itself waits for ever if the board resets
 MARK = "dormouse-answer:"  # before what the board prints for us, among what else it prints
@@ -38,8 +40,31 @@ HINTS = {
 }
 
 
+# The beginning of a question: `who` tells which board it is, for `check`.
+WHO = """\
+import sys
+i = sys.implementation
+who = {'platform': sys.platform, 'version': i.version[:3], 'machine': getattr(i, '_machine', '')}
+"""
+PLATFORMS = {"unix": "linux"}  # sys.platform, where it is not the port's name
+
+
 class DeviceError(Exception):
     """The board did not do what was asked. The text says why, and what to do."""
+
+
+def check(board: boards.Board, who: dict[str, Any]) -> None:
+    """Check that the board at the port is what was named. Raises DeviceError."""
+    platform = PLATFORMS.get(board.port, board.port)
+    if who["platform"] != platform:
+        raise DeviceError(
+            f"this is no {board.name}: its MicroPython says {who['platform']!r} "
+            f"({who['machine'] or 'no name'})\nWhat to do: name the board that is plugged in, "
+            "or its port"
+        )
+    if tuple(who["version"][:2]) < (1, 22):
+        version = ".".join(map(str, who["version"]))
+        raise DeviceError(f"MicroPython {version}: 1.22 or later is needed\nDo: make flash")
 
 
 def explain(said: str) -> str:

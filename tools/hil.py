@@ -31,7 +31,7 @@ from typing import Any
 import deploy
 import ports
 import pytest
-from device import Device, DeviceError
+from device import WHO, Device, DeviceError, check
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -264,10 +264,10 @@ def prepare(runtime: BoardRuntime, host: str | None) -> str:
 
 
 def ask(board: boards.Board, port: str) -> dict[str, Any]:
-    """Ask the board what it is, and check it. Raises CannotTry, CannotDeploy, DeviceError."""
-    answer = Device(port).ask(deploy.QUESTION % deploy.PACKAGE)
+    """Ask the board what it is, and check it. Raises CannotTry, DeviceError."""
+    answer = Device(port).ask(WHO + deploy.QUESTION % deploy.PACKAGE)
     assert isinstance(answer, dict)
-    deploy.check(board, answer)
+    check(board, answer)
     if answer["free"] < ROOM:
         raise CannotTry(
             f"the board has {answer['free'] // 1024} KB of flash left, and {ROOM // 1024} KB are "

@@ -80,6 +80,23 @@ def ready(port: str | None, kind: str, dry_run: bool = False, wait: bool = False
             time.sleep(AGAIN)
 
 
+def opened(port: str, baud: int, timeout: float, rtscts: bool = False) -> Any:
+    """Open a port, for nobody else meanwhile, without resetting a board at it. Raises OSError.
+
+    timeout: s for a read.
+    """
+    import serial
+
+    line = serial.Serial(exclusive=True)  # of two that read, each would get a part
+    line.port, line.baudrate, line.timeout, line.rtscts = port, baud, timeout, rtscts
+    # On boards with a USB chip these two lines press EN and BOOT when they differ: a reset.
+    line.dtr = False
+    if not rtscts:
+        line.rts = False
+    line.open()
+    return line
+
+
 def check(port: str) -> None:
     """Check that a port is there and may be used. Raises NoPort."""
     if port.upper().startswith("COM"):  # Windows: only opening it tells

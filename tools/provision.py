@@ -32,8 +32,7 @@ from typing import Any
 import certificates
 import ports
 from broker_check import test_connect
-from deploy import CannotDeploy, check
-from device import Device, DeviceError
+from device import WHO, Device, DeviceError, check
 from settings import (
     FILES,
     SETTINGS,
@@ -65,17 +64,13 @@ HAS_PSK = (
     "answer(hasattr(tls.SSLContext(tls.PROTOCOL_TLS_CLIENT), 'psk_key'))\n"
 )
 READ = """\
-import sys
 try:
  with open('config.json') as f:
-  text = f.read()
+  who['config'] = f.read()
 except OSError:
- text = ''
-i = sys.implementation
-answer({'platform': sys.platform, 'version': i.version[:3], 'machine': getattr(i, '_machine', ''),
- 'config': text})
+ who['config'] = ''
+answer(who)
 """
-FAULTS = (boards.BadBoard, ports.NoPort, CannotProvision, CannotDeploy, DeviceError)
 LONGEST = 0x7FFFFFFF  # ms: what ESP32's machine.deepsleep takes
 MOST_AWAKE = 10000  # ms: firmware/main.py's "budget" where config.json has none
 
@@ -150,9 +145,9 @@ def _read_files(found: Settings) -> dict[str, bytes]:
 
 
 def read_old(device: Device, board: boards.Board) -> dict[str, Any]:
-    """Return the board's config.json, {} if it has none. Raises DeviceError; CannotDeploy for
-    another board than was named, which may have no such store."""
-    answer = device.ask(READ)
+    """Return the board's config.json, {} if it has none. Raises CannotProvision; DeviceError,
+    also for another board than was named, which may have no such store."""
+    answer = device.ask(WHO + READ)
     check(board, answer)
     text = answer["config"]
     if not text:
@@ -303,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
         board = boards.named(options.board)
         port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         provision(board, port, not options.no_test, options.dry_run)
-    except FAULTS as error:
+    except (boards.BadBoard, ports.NoPort, CannotProvision, DeviceError) as error:
         print(f"provision: {error}", file=sys.stderr)
         return 1
     return 0

@@ -67,12 +67,27 @@ def interrupt_if_waiting(pid: int) -> bool:
     return waits
 
 
+class Pending:
+    """A Ctrl-C that is on its way to a child process: it goes as soon as that waits, or after
+    COMPUTES seconds anyway."""
+
+    def __init__(self, pid: int):
+        self.pid = pid
+        self._end, self._looks = time.monotonic() + COMPUTES, 0
+
+    def sent(self) -> bool:
+        """Send it if it can be; return whether it was sent, or nobody is there."""
+        self._looks += 1
+        if interrupt_if_waiting(self.pid):
+            return True
+        if time.monotonic() < self._end or self._looks < LOOKS:
+            return False
+        os.kill(self.pid, signal.SIGINT)
+        return True
+
+
 def interrupt(pid: int) -> None:
-    """Interrupt a child process as soon as it waits, or after COMPUTES seconds anyway."""
-    end, looks = time.monotonic() + COMPUTES, 0
-    while not interrupt_if_waiting(pid):
-        looks += 1
-        if time.monotonic() > end and looks > LOOKS:
-            os.kill(pid, signal.SIGINT)
-            return
+    """Interrupt a child process as soon as it can take it."""
+    pending = Pending(pid)
+    while not pending.sent():
         time.sleep(0.001)

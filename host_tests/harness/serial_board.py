@@ -17,7 +17,6 @@ import json
 import os
 import pty
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +25,7 @@ import tty
 from pathlib import Path
 from typing import Any
 
-from harness.interrupt import COMPUTES, interrupt_if_waiting
+from harness.interrupt import Pending
 from harness.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
@@ -95,22 +94,19 @@ class SerialBoard:
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:
         """Hand bytes to and fro until the process ends; return the mode of the next one."""
         assert process.stdin and process.stdout
-        busy, mode, interrupted = False, "friendly", 0.0  # since when a Ctrl-C is on its way
+        busy, mode = False, "friendly"
+        pending: Pending | None = None
         output = process.stdout.fileno()
         sources = [status, output, self._master, self._stop]
         while True:
-            if interrupted:
-                if not busy:
-                    self._type(process, b"\x03")
-                    interrupted = 0
-                elif interrupt_if_waiting(process.pid):
-                    interrupted = 0
-                elif time.monotonic() > interrupted + COMPUTES:
-                    process.send_signal(signal.SIGINT)
-                    interrupted = 0
+            if pending and not busy:
+                self._type(process, b"\x03")
+                pending = None
+            if pending and pending.sent():
+                pending = None
             room = [self._master] if self._pending else []
-            reading = [s for s in sources if not interrupted or s != self._master]
-            ready, room, _ = select.select(reading, room, [], 0.001 if interrupted else None)
+            reading = [s for s in sources if not pending or s != self._master]
+            ready, room, _ = select.select(reading, room, [], 0.001 if pending else None)
             if room:
                 del self._pending[: os.write(self._master, self._pending)]
                 continue
@@ -136,7 +132,7 @@ class SerialBoard:
             elif self._master in ready:
                 data = os.read(self._master, 1 if busy else 256)
                 if busy and data == b"\x03":
-                    interrupted = time.monotonic()
+                    pending = Pending(process.pid)
                 else:
                     self._type(process, data)
 

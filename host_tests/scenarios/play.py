@@ -3,9 +3,12 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from harness import wire
+from harness.board import Board
 from harness.brokers import Broker
 from harness.peer import Connection, ScriptedPeer
 from harness.runtimes import ROOT, Device
@@ -31,6 +34,16 @@ def acknowledge(conn: Connection, **fields) -> None:
     """Take the device's next PUBLISH, at QoS 1."""
     packet = conn.expect_packet(type=wire.PUBLISH, qos=1, **fields)
     conn.send(wire.puback(packet.packet_id or 0))
+
+
+@contextmanager
+def outage(board: Board, broker: Broker) -> Iterator[None]:
+    """Take the network and the broker away, and give them back."""
+    board.set_network(down=True)
+    broker.kill()
+    yield
+    board.set_network()
+    broker.start()
 
 
 def start_ota(broker: Broker, topic: str, folder: Path, main: str, *args: str, key: str) -> Device:

@@ -10,6 +10,7 @@ from harness.brokers import MosquittoBroker
 from harness.certs import certificates
 from harness.observer import Observer
 from harness.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
+from play import outage
 
 pytestmark = pytest.mark.desk("examples/awake.py reads config.json, which on a board is yours")
 
@@ -120,9 +121,6 @@ def test_node_joins_a_lost_network_again(
         board.set_network()
         board.power_on()
         board.wait_line("subscribed", 10)
-        board.set_network(down=True)
-        broker.kill()
-        board.wait_line("no network: WifiError", 30)
-        board.set_network()
-        broker.start()
+        with outage(board, broker):
+            board.wait_line("no network: WifiError", 30)
         board.wait_line("connected", 30)

@@ -137,7 +137,7 @@ def test_after_2036(board: Make, server: TimeServer) -> None:
 
 def test_name_that_is_not_found(board: Make) -> None:
     node = board("esp32", 1, ntp="time.invalid")
-    (node.folder / "network.json").write_text("{}")
+    node.set_network()
     wake(node)
     assert said(node, "raised").startswith("ClockError the clock is not set: time.invalid: ")
 
@@ -167,7 +167,7 @@ def test_node(
     files = {"config.json": config, "ca.der": certs.ca_der}
     with Board(runtime, tmp_path, PROGRAMS / "sleeper.py", files, type="rp2") as node:
         server.board = node
-        (node.folder / "network.json").write_text("{}")
+        node.set_network()
         for _ in range(2):
             node.run()
             assert "left 0 error None" in node.lines, node.lines

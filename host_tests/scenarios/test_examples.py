@@ -16,6 +16,7 @@ from harness.needs import needed
 from harness.observer import Observer
 from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
 from harness.sntp import TimeServer
+from play import outage
 
 pytestmark = pytest.mark.desk("examples read config.json, which on a board is yours")
 
@@ -81,7 +82,7 @@ def test_light(
             files = {"config.json": config, "ca.der": certs.ca_der}
             folder = tmp_path / name
             with Board(chip, folder, EXAMPLES / "light.py", files, type=kind) as board:
-                (folder / "network.json").write_text("{}")
+                board.set_network()
                 board.power_on()
                 observer.wait(f"g/{name}/temperature", '{"n": 1}')
                 observer.publish(f"g/{name}/do/x", "now", 1)
@@ -117,11 +118,8 @@ def test_light_without_tls_and_when_the_network_is_lost(
         with Observer(broker, ("g/#", 1)) as observer:
             observer.publish("g/do/x", "before", 1, True)
             board.wait_line("command g/do/x before", 10)
-        board.set_network(down=True)
-        broker.kill()
-        board.wait_line("error WifiError", 20)
-        board.set_network()
-        broker.start()
+        with outage(board, broker):
+            board.wait_line("error WifiError", 20)
         with Observer(broker, ("g/#", 1)) as observer:
             observer.publish("g/do/x", "after", 1, True)
             board.wait_line("command g/do/x after", 20)
@@ -137,8 +135,6 @@ def test_wired(
     broker = mosquitto(allow_anonymous=False, **user)
     config = {"host": "broker.local", "port": broker.port, "client_id": "w", "topic": "w", **user}
     config |= {"wired": wired, "period": 60, "budget": 6000}
-    network = tmp_path / "network.json"
-    network.write_text(json.dumps({"cable_ms": 300}))
     with (
         Line() as line,
         Observer(broker, ("w/boot", 2)) as observer,
@@ -146,13 +142,14 @@ def test_wired(
             runtime, tmp_path, EXAMPLES / "wired.py", {"config.json": config}, uart=line.device
         ) as board,
     ):
+        board.set_network(cable_ms=300)
         assert board.run()[0].lines == ["error None"]
         observer.publish("w/cmd", "hello", 2)
         assert board.run()[0].lines == ["command hello", "error None"]
-        network.write_text(json.dumps({"unplugged": True}))
+        board.set_network(unplugged=True)
         (end,) = board.run(timeout=15)
         assert "no address: cable?" in end.lines[-1]
-        network.write_text("{}")
+        board.set_network()
         board.run(3)  # after one in vain, one may pass without a try
         assert board.lines == ["error None"]
         observer.publish("w/boot", "end", 2)

@@ -160,7 +160,7 @@ def test_hang(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -
 def test_long_lookup(board: Callable[..., Board], chip: str) -> None:
     """A lookup may take longer than RP2's hardware waits; the wake's end is no crash."""
     node = board(chip, 1, do={"*": "lookup"}, watchdog=60, network=True, budget=20_000)
-    (node.folder / "network.json").write_text(json.dumps({"dns_ms": 9500}))
+    node.set_network(dns_ms=9500)
     end = run(node)[0]
     assert "looking up" in end.lines and end.main_ms > 9000
     assert not crash(end) and end.sleep_ms > 60_000
@@ -169,7 +169,7 @@ def test_long_lookup(board: Callable[..., Board], chip: str) -> None:
 def test_lookup_that_hangs(board: Callable[..., Board]) -> None:
     """One outside a wake that takes too long is a hang."""
     node = board("esp32", 1, do={"*": "lookup"}, watchdog=1, network=True)
-    (node.folder / "network.json").write_text(json.dumps({"dns_ms": 9500}))
+    node.set_network(dns_ms=9500)
     node.power_on()
     end = node.wait_end(20)
     assert end.reason == "wdt" and end.main_ms < 5000
@@ -179,14 +179,14 @@ def test_lookup_that_hangs(board: Callable[..., Board]) -> None:
 def test_lookup_in_the_wake(board: Callable[..., Board], chip: str) -> None:
     """A name server that does not answer ends a wake, by force, and is no crash."""
     node = board(chip, 1, network=True, host="broker.home", budget=500)
-    (node.folder / "network.json").write_text(json.dumps({"dns_ms": 9500}))
+    node.set_network(dns_ms=9500)
     end = run(node)[0]
     assert 1400 <= end.main_ms < 5000 and end.sleep_ms > 60_000 and not crash(end)
 
 
 @SLOW
 @pytest.mark.parametrize("do", ["loop", "wait", "crash"])
-def test_ctrl_c(board: Callable[..., Board], runtime: Runtime, chip: str, do: str) -> None:
+def test_ctrl_c(board: Callable[..., Board], chip: str, do: str) -> None:
     """It is no crash, and neither watchdog nor wake end the REPL."""
     todo, line = {
         "loop": ("loop", "looping"),
@@ -195,8 +195,7 @@ def test_ctrl_c(board: Callable[..., Board], runtime: Runtime, chip: str, do: st
     }[do]
     limit = 6 if do == "crash" else 1
     repl = limit + (9.5 if chip == "rp2" else 1)  # s after which the watchdog would have ended it
-    options = {"do": {"*": todo}, "watchdog": limit, "repl": repl, "budget": 500}
-    node = board(chip, 1, guard=do == "wait", **options)
+    node = board(chip, 1, do={"*": todo}, watchdog=limit, repl=repl, budget=500, guard=do == "wait")
     device = node.power_on()
     node.wait_line(line, 10)
     interrupt(device.pid)
@@ -388,7 +387,7 @@ def test_watchdog_shorter_than_safe_mode(
     """Safe mode is there to be reached, in a slow network, too."""
     wifi = {"ssid": "home", "password": "right"}
     node = board("esp32", broker.port, watchdog=1, do={"*": "make"}, wifi=wifi, **SAFE)
-    (node.folder / "network.json").write_text(json.dumps({"join_ms": 2500, "password": "right"}))
+    node.set_network(join_ms=2500, password="right")
     with Observer(broker, ("g/safe", 1)) as observer:
         for _ in range(4):
             node.go_on()
@@ -454,7 +453,7 @@ def test_led(board: Callable[..., Board], broker: MosquittoBroker, chip: str) ->
 # --- a node that stays connected
 
 
-AWAKE = {"watchdog": 3, "keepalive": 1, "timeout": 1, "backoff": [0.02, 0.5]}
+AWAKE: dict[str, Any] = {"watchdog": 3, "keepalive": 1, "timeout": 1, "backoff": [0.02, 0.5]}
 
 
 @SLOW
@@ -462,7 +461,8 @@ def test_awake(board: Callable[..., Board], broker: MosquittoBroker, chip: str) 
     """No reset while it is idle, the broker is away or silent; one when the program hangs."""
     with ChaosProxy(broker.port) as proxy, Observer(broker) as observer:
         node = board(chip, proxy.port, "guarded_awake", **AWAKE)
-        limit = 3 + (9 if chip == "rp2" else 1)  # s after which a hang would have ended it
+        # s after which a hang would have ended it
+        limit = AWAKE["watchdog"] + (9 if chip == "rp2" else 1)
         device = node.power_on()
         node.wait_line("subscribed", 10)
         quiet(node, limit)

@@ -45,7 +45,7 @@ def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
         Observer(broker, ("greenhouse/7/temp", 2)) as observer,
         Board(runtime, tmp_path, files={"main.py": code}) as board,
     ):
-        (board.folder / "network.json").write_text('{"ssid": "my network"}')
+        board.set_network(ssid="my network")
         board.run()
         observer.publish("greenhouse/7/cmd/x", "go", 2)
         end = board.run()[0]

@@ -87,10 +87,6 @@ def sent(connection: ProxiedConnection) -> list[str]:
     return [wire.NAMES[packet[0] >> 4] for packet in packets]
 
 
-def put_network(board: Board, **script: Any) -> None:
-    (board.folder / "network.json").write_text(json.dumps(script))
-
-
 # --- a wake
 
 
@@ -241,13 +237,13 @@ def test_budget(board: Callable[..., Board]) -> None:
 def test_guard(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     """What blocks, a name server that does not answer, cannot hold the chip awake."""
     node = board(broker.port, host="broker.home", node={"budget": 300})
-    put_network(node, dns_ms=8000)
+    node.set_network(dns_ms=8000)
     end = node.run()[0]
     assert 1300 <= end.main_ms < 3000 and not any(line.startswith("left") for line in end.lines)
-    put_network(node, dns_ms=0)
+    node.set_network(dns_ms=0)
     assert error(node.run()[0]) == "None"
     # The address is remembered: from now on the name server is not asked.
-    put_network(node, dns_ms=8000)
+    node.set_network(dns_ms=8000)
     end = node.run()[0]
     assert error(end) == "None" and end.main_ms < 1000
 
@@ -255,7 +251,7 @@ def test_guard(board: Callable[..., Board], broker: MosquittoBroker) -> None:
 def test_address_moved(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     """The remembered address is wrong: it is looked up again, in the same wake."""
     node = board(broker.port, host="broker.home")
-    put_network(node)
+    node.set_network()
     node.run()
     assert b"127.0.0.1" in node.read("store")
     config = json.loads(node.read("config.json"))
@@ -269,7 +265,7 @@ def test_tls(board: Callable[..., Board], mosquitto: Callable[..., Any]) -> None
     certs = certificates()
     broker = mosquitto(tls=certs)
     node = board(broker.tls_port, host="localhost", tls={"ca": "ca.der"})
-    put_network(node)
+    node.set_network()
     node.put("ca.der", certs.ca_der)
     for _ in range(2):
         assert error(node.run()[0]) == "None"
@@ -343,14 +339,14 @@ def test_broker_that_drops_the_burst(board: Callable[..., Board]) -> None:
 
 def test_no_wifi(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     node = board(broker.port, wifi=True, node={"budget": 2000, "backoff": 0})
-    put_network(node, ssid="home", password="right", join_ms=20, dhcp_ms=30, scan_ms=20)
+    node.set_network(ssid="home", password="right", join_ms=20, dhcp_ms=30, scan_ms=20)
     assert error(node.run()[0]) == "None"
-    put_network(node, ssid="home", down=True)
+    node.set_network(ssid="home", down=True)
     end = node.run()[0]
     assert "WifiError" in error(end) and "not found" in error(end) and left(end) == 1
-    put_network(node, ssid="home", password="changed")
+    node.set_network(ssid="home", password="changed")
     assert "password" in error(node.run()[0])
-    put_network(node, ssid="home", password="right")
+    node.set_network(ssid="home", password="right")
     end = node.run()[0]
     assert error(end) == "None" and left(end) == 0
     events = [json.loads(line) for line in (node.folder / "network.log").read_text().splitlines()]
@@ -667,7 +663,7 @@ def test_another_at_the_old_address(
         old.bind(("127.0.0.9", broker.port))
         old.listen()
         node = board(broker.port, host="broker.home", node={"budget": 3000})
-        put_network(node)
+        node.set_network()
         node.run()
         config = json.loads(node.read("config.json"))
         node.put("config.json", config | {"address": "127.0.0.9"})
@@ -684,7 +680,7 @@ def test_settings_changed(board: Callable[..., Board], broker: MosquittoBroker) 
     """The remembered address is that of one name only."""
     with ChaosProxy(broker.port) as proxy:
         node = board(proxy.port, host="broker.home")
-        put_network(node)
+        node.set_network()
         node.run()
         config = json.loads(node.read("config.json"))
         node.put("config.json", config | {"host": "127.0.0.1", "address": "127.0.0.9"})
