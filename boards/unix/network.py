@@ -471,7 +471,11 @@ def _numeric(host):
 
 
 def getaddrinfo(host, *args, **options):
-    """Look up a name: blocks for dns_ms, then it is this machine; or OSError(-2)."""
+    """Look up a name: blocks for dns_ms, then it is this machine; or OSError(-2).
+
+    RP2 answers SOCK_STREAM and no protocol, whatever it was asked (extmod/modlwip.c, all versions
+    up to 1.28); ESP32 what it was asked (ports/esp32/modsocket.c).
+    """
     if isinstance(host, str) and not _numeric(host):
         script = _script()
         _log("dns", host=host)
@@ -479,7 +483,10 @@ def getaddrinfo(host, *args, **options):
         if script["dns_fail"] or not _reachable():
             raise OSError(NO_NAME)
         host = "127.0.0.1"
-    return _getaddrinfo(host, *args, **options)
+    found = _getaddrinfo(host, *args, **options)
+    if not _ESP32:
+        found = [(a[0], _socket.SOCK_STREAM, 0, "", a[4]) for a in found[:1]]
+    return found
 
 
 class _Socket:

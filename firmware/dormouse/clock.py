@@ -119,8 +119,10 @@ async def sntp(host: str, timeout_ms: int = 3000, port: int = 123) -> int:
 
     Not authenticated: who can answer in its place decides what time it is.
     """
-    a = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
-    s = socket.socket(a[0], a[1], a[2])
+    # Not the type that getaddrinfo returns: RP2's says SOCK_STREAM, whatever it is asked
+    # (extmod/modlwip.c, lwip_getaddrinfo).
+    a = socket.getaddrinfo(host, port)[0]
+    s = socket.socket(a[0], socket.SOCK_DGRAM)
     try:
         s.setblocking(False)
         # Version 4, mode 3: client. The server returns its last 8 bytes: nobody else knows them.

@@ -192,6 +192,32 @@ def test_tls(
 
 
 @BOTH
+def test_wifi_tls_and_clock_from_power_on(
+    mosquitto: Callable[..., MosquittoBroker], runtime: Runtime, chip: str, tmp_path: Path
+) -> None:
+    """As it is set up by default: Wi-Fi, a certificate to verify, the clock, a journal. It connects
+    in the first wake after power-on, in each one after that, and again after a loss of power."""
+    certs = certificates()
+    broker = mosquitto(tls=certs)
+    with ExitStack() as stack:
+        field = Field(stack, broker, tmp_path)
+        clock = stack.enter_context(TimeServer(lambda: node.time))
+        tls = {"host": "localhost", "port": broker.tls_port, "tls": {"ca": "ca.der"}}
+        wifi = {"wifi": {"ssid": "home", "password": "right"}}
+        node = field.node(runtime, chip, **tls, **wifi, ntp="127.0.0.1", ntp_port=clock.port)
+        node.put("ca.der", certs.ca_der)
+        node.set_network(password="right")
+        for wake in range(1, 4):
+            assert not has(boot(node), "error"), node.lines
+            field.observer.wait_count(field.topic + "/temperature", wake)
+        asked = clock.asked
+        assert asked, "the clock is lost with the power on both chips"
+        node.cut_power()
+        assert not has(boot(node), "error"), node.lines
+        assert clock.asked > asked
+
+
+@BOTH
 def test_websocket(
     mosquitto: Callable[..., MosquittoBroker], runtime: Runtime, chip: str, tmp_path: Path
 ) -> None:
