@@ -479,6 +479,26 @@ def mosquitto() -> list[str]:
     return list(_mosquitto())
 
 
+@functools.cache
+def _mosquitto_client(name: str) -> list[str]:
+    if found := shutil.which(name):
+        return [found]
+    try:
+        bits = 64 if sys.maxsize > 2**32 else 32
+        return once("mosquitto-clients", lambda: fetch("mosquitto-clients", bits, name))
+    except NotAvailable as error:
+        advice = install_command("mosquitto-clients")
+        raise NotAvailable(f"{name}: {error}\nWhat to do: {advice}.") from error
+
+
+def mosquitto_client(name: str = "mosquitto_pub") -> list[str]:
+    """Return the argv prefix of mosquitto_pub, mosquitto_sub or mosquitto_rr.
+
+    Order: PATH, the distribution's package fetched into `.cache/`. Raises NotAvailable.
+    """
+    return list(_mosquitto_client(name))
+
+
 def node() -> str:
     """Return the path of a node that is new enough. Raises NotAvailable."""
     path = shutil.which("node")
@@ -571,6 +591,7 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "micropython64": functools.partial(micropython, 64),
     "micropython32": functools.partial(micropython, 32),
     "mosquitto": mosquitto,
+    "mosquitto-clients": mosquitto_client,
     "node-micropython": node_micropython,
 }
 

@@ -1,0 +1,366 @@
+"""dormouse pub, sub and request beside mosquitto's own clients."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from calling import Done, Run, start
+from harness import runtimes
+from harness.address import HOST
+from harness.brokers import MosquittoBroker
+from harness.certs import certificates
+from harness.needs import needed
+
+from tools.command import sub
+from tools.command.shared import formats
+from tools.command.shared.failure import Failure
+
+
+@pytest.fixture
+def at(server: MosquittoBroker) -> list[str]:
+    """The options that name the broker."""
+    return ["-h", HOST, "-p", str(server.port)]
+
+
+NUMBERS = itertools.count()
+
+
+class Theirs:
+    """mosquitto's own clients beside a broker."""
+
+    def __init__(self, server: MosquittoBroker) -> None:
+        self.server = server
+        self.at = ["-h", HOST, "-p", str(server.port)]
+
+    def argv(self, name: str) -> list[str]:
+        """Return how to start one; skips the test where it cannot be had."""
+        return [*needed(lambda: runtimes.get.mosquitto_client(name)), *self.at]
+
+    def sub(self, topic: str, *more: str) -> subprocess.Popen[bytes]:
+        """Start mosquitto_sub, and return when the broker says that it is subscribed."""
+        name = f"theirs{next(NUMBERS)}x"
+        args = [*self.argv("mosquitto_sub"), "-i", name, "-t", topic, "-W", "10", *more]
+        process = subprocess.Popen(args, stdout=subprocess.PIPE)
+        deadline = time.monotonic() + 10
+        while f"Sending SUBACK to {name}" not in self.server.log():
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    def pub(self, *args: str) -> None:
+        """Run mosquitto_pub."""
+        subprocess.run([*self.argv("mosquitto_pub"), *args], check=True, timeout=15)
+
+
+@pytest.fixture
+def theirs(server: MosquittoBroker) -> Theirs:
+    """mosquitto's own clients."""
+    return Theirs(server)
+
+
+def lines(process: subprocess.Popen[bytes]) -> list[bytes]:
+    """Return what a program printed until its end."""
+    out, _ = process.communicate(timeout=15)
+    return out.splitlines()
+
+
+@pytest.mark.parametrize("version", ["311", "5"])
+@pytest.mark.parametrize("qos", ["0", "1", "2"])
+def test_ours_to_theirs(run: Run, theirs: Theirs, at: list[str], qos: str, version: str) -> None:
+    process = theirs.sub("to/theirs", "-q", qos, "-C", "2", "-F", "%t %p %q")
+    done = run("pub", *at, "-t", "to/theirs", "-m", "grüß", "-q", qos, "-V", version, "-v")
+    assert (done.status, done.err) == (0, "")
+    assert done.out == f"1 messages, 6 bytes, QoS {qos}, acknowledged\n"
+    assert run("pub", *at, "-t", "to/theirs", "-n", "-q", qos).status == 0
+    assert lines(process) == [f"to/theirs grüß {qos}".encode(), f"to/theirs  {qos}".encode()]
+
+
+def test_theirs_to_ours(theirs: Theirs, at: list[str]) -> None:
+    ours = start(
+        "sub", *at, "-t", "to/ours/#", "-q", "2", "-C", "3", "-W", "10", "-F", r"%t\t%p %q"
+    )
+    # Retained: it is there whether ours is subscribed yet or not.
+    for qos in "012":
+        args = ["-t", f"to/ours/{qos}", "-m", f"é{qos}", "-q", qos, "-r"]
+        theirs.pub(*args)
+    out, err = ours.communicate(timeout=15)
+    assert ours.returncode == 0, err
+    assert sorted(out.decode().splitlines()) == [f"to/ours/{q}\té{q} {q}" for q in "012"]
+
+
+def test_a_format_says_the_same_as_theirs(run: Run, theirs: Theirs, at: list[str]) -> None:
+    properties = ["-D", "publish", "content-type", "text/plain"]
+    properties += ["-D", "publish", "user-property", "unit", "C"]
+    args = ["-t", "same/format", "-m", '{"a": 1}', "-q", "1", "-r", "-V", "5", *properties]
+    theirs.pub(*args)
+    shape = r"%t|%p|%x|%X|%l|%q|%r|%C|%P|%%|\t"
+    asked = ["-t", "same/format", "-q", "1", "-V", "5", "-C", "1", "-W", "10", "-F"]
+    one = subprocess.run([*theirs.argv("mosquitto_sub"), *asked, shape], stdout=subprocess.PIPE)
+    assert run("sub", *at, *asked, shape).bytes == one.stdout
+    two = subprocess.run([*theirs.argv("mosquitto_sub"), *asked, "%j"], stdout=subprocess.PIPE)
+    both = [json.loads(run("sub", *at, *asked, "%j").out), json.loads(two.stdout)]
+    for found in both:
+        del found["tst"], found["properties"]  # the names of properties are dormouse's
+    assert both[0] == both[1]
+
+
+def test_lines_of_stdin(theirs: Theirs, at: list[str]) -> None:
+    process = theirs.sub("lines", "-q", "1", "-C", "500")
+    ours = start("pub", *at, "-t", "lines", "-l", "-q", "1", "--json", stdin=subprocess.PIPE)
+    sent = [b"line %03d" % i for i in range(500)]
+    out, err = ours.communicate(b"\n".join(sent), timeout=15)
+    assert ours.returncode == 0, err
+    said = json.loads(out)
+    assert (said["messages"], said["bytes"]) == (500, 500 * 8)
+    assert lines(process) == sent  # all, in order
+
+
+def test_a_file_of_a_megabyte(run: Run, at: list[str], tmp_path: Path) -> None:
+    data = os.urandom(1_000_000)
+    (tmp_path / "image").write_bytes(data)
+    done = run("pub", *at, "-t", "big/file", "-f", str(tmp_path / "image"), "-q", "1", "-r")
+    assert done.status == 0, done.err
+    done = run("sub", *at, "-t", "big/file", "-C", "1", "-N", "-W", "10")
+    assert done.bytes == data
+    assert (
+        run("sub", *at, "-t", "big/#", "--retained-only", "--remove-retained", "-W", "1").status
+        == 0
+    )
+    assert run("sub", *at, "-t", "big/#", "-W", "0.5").status == 3
+    missing = run("pub", *at, "-t", "a", "-f", str(tmp_path / "nothing"))
+    assert missing.status == 2 and "nothing: No such file" in missing.err
+
+
+def test_tls_and_websocket(run: Run, server: MosquittoBroker) -> None:
+    ca = ["--cafile", str(certificates().ca_file)]
+    ways: list[list[str]] = [
+        ["-h", HOST, "-p", str(server.tls_port), *ca],
+        ["-L", f"mqtts://{HOST}:{server.tls_port}", *ca],
+        ["-h", HOST, "-p", str(server.ws_port), "--ws"],
+        ["-L", f"wss://{HOST}:{server.wss_port}/mqtt", *ca],
+        ["-h", HOST, "-p", str(server.tls_port), "--insecure"],
+    ]
+    for number, way in enumerate(ways):
+        topic = ["-t", f"ways/{number}"]
+        done = run("pub", *way, *topic, "-m", "through", "-r", "-q", "1")
+        assert (done.status, done.err) == (0, ""), way
+        assert run("sub", *way, *topic, "-C", "1", "-W", "5").out == "through\n"
+    done = run("pub", "-h", HOST, "-p", str(server.tls_port), "--tls", "-t", "a", "-m", "b")
+    assert done.status == 1 and "certificate" in done.err and "--cafile" in done.err
+    done = run("sub", "-L", f"mqtt://{HOST}:{server.port}/ways/0", "-C", "1", "-W", "5")
+    assert done.out == "through\n"
+
+
+def test_a_session_that_is_kept(run: Run, at: list[str]) -> None:
+    kept = [*at, "-t", "kept/+", "-i", "desk", "-c", "-q", "1", "-W", "10"]
+    assert run("sub", *kept, "-E").status == 0
+    for word in ("one", "two"):
+        run("pub", *at, "-t", "kept/a", "-m", word, "-q", "1")
+    assert run("sub", *kept, "-C", "1").out == "one\n"  # and only that is acknowledged
+    assert run("sub", *kept, "-C", "1").out == "two\n"
+    assert run("sub", *kept[:-2], "-W", "0.5").status == 3
+    done = run("sub", *at, "-t", "a", "-c")
+    assert done.status == 2 and "-i" in done.err
+    # The session is given up again.
+    assert run("sub", *at, "-t", "x", "-i", "desk", "-E").status == 0
+
+
+def test_a_will(run: Run, theirs: Theirs, at: list[str]) -> None:
+    process = theirs.sub("died", "-C", "1")
+    ours = start("sub", *at, "-t", "wait", "-v", "--will-topic", "died", "--will-payload", "oh")
+    run("pub", *at, "-t", "wait", "-m", "x", "-r")
+    assert ours.stdout and ours.stdout.readline() == b"wait x\n"
+    ours.kill()
+    assert lines(process) == [b"oh"]
+    ours.communicate()
+
+
+def test_ctrl_c(at: list[str], run: Run) -> None:
+    run("pub", *at, "-t", "ctrl/c", "-m", "x", "-r")
+    ours = start("sub", *at, "-t", "ctrl/c", "-v")
+    assert ours.stdout and ours.stdout.readline() == b"ctrl/c x\n"
+    ours.send_signal(signal.SIGINT)
+    out, err = ours.communicate(timeout=10)
+    assert (ours.returncode, out, err) == (130, b"", b"")
+    waits = start("pub", *at, "-t", "a", "-l", "-q", "1", stdin=subprocess.PIPE)
+    assert waits.stdin
+    waits.stdin.write(b"one\n")
+    waits.stdin.flush()
+    with pytest.raises(subprocess.TimeoutExpired):
+        waits.wait(0.8)
+    waits.send_signal(signal.SIGINT)
+    assert waits.wait(10) == 130
+    waits.communicate()
+
+
+def test_a_pipe_that_has_enough(at: list[str], run: Run) -> None:
+    for i in range(3):
+        run("pub", *at, "-t", f"pipe/{i}", "-m", "x", "-r")
+    ours = start("sub", *at, "-t", "pipe/+", "-v")
+    assert ours.stdout and ours.stdout.readline()
+    ours.stdout.close()
+    run("pub", *at, "-t", "pipe/3", "-m", "x")
+    assert ours.wait(10) == 0
+    assert ours.stderr and ours.stderr.read() == b""
+    ours.stderr.close()
+
+
+def test_the_broker_goes_and_comes_back(
+    run: Run, mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    broker = mosquitto(persistence=False)
+    at = ["-h", HOST, "-p", str(broker.port)]
+    run("pub", *at, "-t", "back", "-m", "1", "-r")
+    ours = start("sub", *at, "-t", "back", "-v")
+    assert ours.stdout and ours.stdout.readline() == b"back 1\n"
+    broker.restart()
+    assert ours.stderr and b"connection lost" in ours.stderr.readline()
+    assert b"connected again" in ours.stderr.readline()
+    run("pub", *at, "-t", "back", "-m", "2")
+    assert ours.stdout.readline() == b"back 2\n"
+    ours.send_signal(signal.SIGINT)
+    ours.communicate(timeout=10)
+
+
+def test_passwords(
+    run: Run,
+    mosquitto: Callable[..., MosquittoBroker],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = mosquitto(
+        persistence=False, username="mouse", password="cheese", allow_anonymous=False
+    )
+    args = ["pub", "-h", HOST, "-p", str(broker.port), "-t", "a", "-m", "b", "-q", "1"]
+    assert run(*args, "-u", "mouse", "-P", "cheese").status == 0
+    (tmp_path / "word").write_text("cheese\n")
+    assert run(*args, "-u", "mouse", "--password-file", str(tmp_path / "word")).status == 0
+    url = ["pub", "-L", f"mqtt://mouse:cheese@{HOST}:{broker.port}/a", "-m", "b", "-q", "1"]
+    assert run(*url).status == 0
+    for version in ("311", "5"):
+        done = run(*args, "-V", version, "-u", "mouse", "-P", "bread")
+        assert done.status == 1 and "What to do: -u and -P" in done.err
+        assert "bread" not in done.err
+    monkeypatch.setenv("DORMOUSE_PASSWORD", "cheese")
+    assert run(*args, "-u", "mouse").status == 0
+
+
+def test_request(run: Run, server: MosquittoBroker, at: list[str]) -> None:
+    import paho.mqtt.client as paho
+    from paho.mqtt.packettypes import PacketTypes
+    from paho.mqtt.properties import Properties
+
+    lamp = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5)
+    ready = threading.Event()
+
+    def answer(client: paho.Client, _: object, message: paho.MQTTMessage) -> None:
+        if message.topic == "lamp/plain":  # of somebody who speaks 3.1.1
+            client.publish("lamp/state", b"dim")
+            return
+        properties = Properties(PacketTypes.PUBLISH)
+        asked = message.properties
+        assert asked
+        properties.CorrelationData = asked.CorrelationData
+        wrong = Properties(PacketTypes.PUBLISH)
+        wrong.CorrelationData = b"another's"
+        client.publish(asked.ResponseTopic, b"not for you", properties=wrong)
+        client.publish(asked.ResponseTopic, b"on " + message.payload, 1, properties=properties)
+
+    lamp.on_message = answer
+    lamp.on_connect = lambda c, *_: c.subscribe([("lamp/get", 1), ("lamp/plain", 1)])
+    lamp.on_subscribe = lambda *_: ready.set()
+    lamp.connect(HOST, server.port)
+    lamp.loop_start()
+    try:
+        assert ready.wait(5)
+        done = run("request", *at, "-t", "lamp/get", "-m", "?")
+        assert (done.status, done.out, done.err) == (0, "on ?\n", "")
+        done = run("request", *at, "-t", "lamp/get", "-m", "!", "-e", "mine", "--json")
+        assert json.loads(done.out)["payload"] == "on !"
+        done = run("request", *at, "-V", "311", "-t", "lamp/plain", "-e", "lamp/state")
+        assert (done.status, done.out) == (0, "dim\n")
+        assert run("request", *at, "-t", "lamp/get", "-C", "2", "-W", "0.5").status == 3
+    finally:
+        lamp.disconnect()
+        lamp.loop_stop()
+    done = run("request", *at, "-t", "lamp/get")
+    assert done.status == 1 and "nobody listens at lamp/get" in done.err
+    assert run("request", *at, "-t", "lamp/get", "-V", "311").status == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "why"),
+    [
+        (("pub", "-t", "a"), 2, "what to send?"),
+        (("pub", "-m", "a"), 2, "-t TOPIC is missing"),
+        (("pub", "-t", "a/#", "-m", "x"), 2, "a/#"),
+        (("pub", "-t", "a", "-m", "x", "-D", "publish", "content-type", "t"), 2, "say -V 5"),
+        (("pub", "-V", "5", "-t", "a", "-m", "x", "-D", "publish", "colour", "t"), 2, "one of"),
+        (("sub",), 2, "-t FILTER is missing"),
+        (("sub", "-t", "a/#/b"), 2, "a/#/b"),
+        (("sub", "-t", "a", "-F", "%k"), 2, "'%k' stands for nothing"),
+        (("sub", "-t", "a", "-L", "http://x"), 2, "is no URL of a broker"),
+        (("sub", "-t", "a", "--no-local"), 2, "say -V 5"),
+        (("subs", "-t", "a"), 2, "did you mean"),
+    ],
+)
+def test_wrong_arguments(
+    run: Run, server: MosquittoBroker, args: tuple[str, ...], status: int, why: str
+) -> None:
+    done = run(*args, "-h", HOST, "-p", str(server.port))
+    assert (done.status, done.out) == (status, "")
+    assert why in done.err
+
+
+def test_nobody_there(run: Run) -> None:
+    done = run("pub", "-h", HOST, "-p", "1", "-t", "a", "-m", "b")
+    assert done.status == 1 and "nobody listens there" in done.err and "What to do" in done.err
+
+
+def test_help(run: Run) -> None:
+    assert run().status == 2
+    assert "dormouse COMMAND --help" in run("--help").out
+    for name in ("pub", "sub", "request"):
+        text = run(name, "--help").out
+        assert "examples:" in text and "exit status:" in text
+        assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_formats() -> None:
+    for good in ("%t", "%%", "\\t", "%@H:%@M", ""):
+        formats.check(good)
+    for bad in ("%", "%z", "\\q"):
+        with pytest.raises(Failure):
+            formats.check(bad)
+
+
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "does"),
+    [
+        ("a/#", "a", True),
+        ("a/#", "a/b/c", True),
+        ("a/+", "a", False),
+        ("+/b", "a/b", True),
+        ("#", "$SYS/x", False),
+        ("$SYS/#", "$SYS/x", True),
+        ("a/b", "a/b/c", False),
+        ("+", "", True),
+    ],
+)
+def test_topic_filters(topic_filter: str, topic: str, does: bool) -> None:
+    assert sub.matches(topic_filter, topic) is does
+
+
+def test_a_payload_that_is_not_text(run: Run, at: list[str], tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"\xff\x00\x1b")
+    run("pub", *at, "-t", "raw", "-f", str(tmp_path / "raw"), "-r")
+    done: Done = run("sub", *at, "-t", "raw", "-C", "1", "--json", "-W", "5")
+    assert json.loads(done.out)["payload_base64"] == "/wAb"
+    assert run("sub", *at, "-t", "raw", "-C", "1", "-F", "%x", "-W", "5").out == "ff001b\n"

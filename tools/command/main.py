@@ -1,0 +1,88 @@
+"""dormouse: MQTT from the desk, on the client that runs on the chip.
+
+Exit status: 0 done; 1 it could not be done, with the reason; 2 wrong arguments; 3 the time was over
+before what was asked had come; 4 an alert (watch); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from .shared import board_tools
+from .shared.failure import Failure
+from .shared.output import ReaderGone
+
+# Loaded when named: each needs libraries of its own.
+COMMANDS = {
+    "pub": "publish a message, a file, lines of stdin",
+    "sub": "subscribe, and print what comes",
+    "request": "ask by MQTT, and print the answer",
+}
+
+EXAMPLES = """
+examples:
+  dormouse sub -h broker.local -t 'greenhouse/#' -v
+  dormouse pub -h broker.local -t greenhouse/7/cmd -m on -q 2
+  dormouse COMMAND --help
+"""
+
+
+def usage() -> str:
+    """Return what --help prints."""
+    lines = ["usage: dormouse COMMAND [option ...]", "", "MQTT from the desk:"]
+    lines += [f"  {name:<10} {what}" for name, what in COMMANDS.items()]
+    lines += ["", "boards:"]
+    lines += [f"  {name:<10} {what}" for name, what in board_tools.TOOLS.items()]
+    return "\n".join(lines) + "\n" + EXAMPLES
+
+
+def version() -> str:
+    """Return the version of the installed package, or that this is a copy of the sources."""
+    from importlib.metadata import PackageNotFoundError, packages_distributions
+    from importlib.metadata import version as of
+
+    try:
+        name = packages_distributions().get("dormouse", ["dormouse"])[0]
+        return of(name)
+    except PackageNotFoundError:
+        return "not installed: run from its sources"
+
+
+def run(name: str, rest: Sequence[str]) -> int:
+    """Run a subcommand; return its exit status. Raises Failure."""
+    if name in board_tools.TOOLS:
+        return board_tools.run(name, rest)
+    if name in COMMANDS:
+        module = importlib.import_module("." + name, __package__)
+        return int(module.main(rest))
+    near = difflib.get_close_matches(name, [*COMMANDS, *board_tools.TOOLS], 1)
+    advice = f"did you mean {near[0]}?" if near else "dormouse --help lists all"
+    print(f"dormouse: there is no command {name!r}: {advice}", file=sys.stderr)
+    return 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(usage(), end="")
+        return 0 if words else 2
+    if words[0] == "--version":
+        print("dormouse", version())
+        return 0
+    try:
+        status = run(words[0], words[1:])
+        sys.stdout.flush()
+        return status
+    except Failure as error:
+        print(f"dormouse {words[0]}: {error}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except (BrokenPipeError, ReaderGone):  # at its exit Python would complain once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

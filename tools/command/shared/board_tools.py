@@ -1,0 +1,34 @@
+"""The tools for boards, which have command lines of their own: they are called as they are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+from .failure import Failure
+
+TOOLS = {
+    "flash": "MicroPython's firmware onto a board",
+    "deploy": "dormouse and a program onto a board",
+    "provision": "Wi-Fi, broker ... into a board's config.json",
+    "console": "the REPL of a board",
+    "logs": "what a board prints, its program left alone",
+    "ota": "an update through MQTT",
+    "hil": "the scenarios of the tests on a real board",
+    "bridge": "a serial line to a broker",
+}
+
+
+def run(name: str, rest: Sequence[str]) -> int:
+    """Run a tool; return its exit status. Raises Failure."""
+    words = list(rest)
+    if name == "logs":
+        name, words = "console", ["--logs", *words]
+    try:
+        module = importlib.import_module("...board." + name, __package__)
+    except ImportError as error:
+        raise Failure(
+            f"it needs what is not installed here: {error}",
+            "in the repository, `make bootstrap-board`",
+        ) from error
+    return int(module.main(words) or 0)

@@ -1,0 +1,244 @@
+"""The way to a broker: the options that pub, sub, request and watch have in common, and the client
+that they make of them. They are called as mosquitto_pub and mosquitto_sub call theirs."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from dormouse import Client, MQTTError, Will
+
+from .failure import FAILED, WRONG, Failure
+from .properties import Properties
+
+# (transport, TLS): the port; those of WebSocket are HTTP's.
+PORTS = {("tcp", False): 1883, ("tcp", True): 8883, ("ws", False): 80, ("ws", True): 443}
+SCHEMES = {"mqtt": ("tcp", False), "mqtts": ("tcp", True), "ws": ("ws", False), "wss": ("ws", True)}
+VERSIONS = {"311": 4, "mqttv311": 4, "3.1.1": 4, "4": 4, "5": 5, "mqttv5": 5}
+LONGEST = 268_435_460  # bytes, the longest packet of MQTT
+QUEUE = 2 * LONGEST  # bytes: a desk has room
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a connection."""
+    group = parser.add_argument_group("broker")
+    group.add_argument("-h", "--host", metavar="HOST", help="its name or address (localhost)")
+    group.add_argument("-p", "--port", type=int, metavar="PORT", help="1883; TLS 8883; ws 80")
+    group.add_argument(
+        "-L", "--url", metavar="URL", help="mqtt[s]://, ws[s]://[user[:password]@]host[:port]/topic"
+    )
+    group.add_argument("-u", "--username", metavar="NAME")
+    group.add_argument("-P", "--pw", metavar="WORD", help="others on this machine can read it")
+    group.add_argument(
+        "--password-file", metavar="FILE", help="its first line; or $DORMOUSE_PASSWORD"
+    )
+    group.add_argument("--ws", metavar="PATH", nargs="?", const="/mqtt", help="WebSocket (/mqtt)")
+    tls = parser.add_argument_group("TLS")
+    tls.add_argument("--tls", action="store_true", help="by the system's authorities")
+    tls.add_argument("--cafile", metavar="FILE", help="the authority that signed the broker's")
+    tls.add_argument("--cert", metavar="FILE", help="the client's certificate (PEM)")
+    tls.add_argument("--key", metavar="FILE", help="its private key (PEM)")
+    tls.add_argument("--insecure", action="store_true", help="whoever answers will do")
+    tls.add_argument("--psk", metavar="HEX", help="a key instead of certificates (Python 3.13)")
+    tls.add_argument("--psk-identity", metavar="NAME")
+    session = parser.add_argument_group("session")
+    session.add_argument("-i", "--id", metavar="ID", help="the client identifier")
+    session.add_argument("-k", "--keepalive", type=int, default=60, metavar="S", help="60 s")
+    session.add_argument("-V", "--protocol-version", choices=VERSIONS, default="311")
+    session.add_argument(
+        "-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i"
+    )
+    session.add_argument(
+        "-x", "--session-expiry-interval", type=int, metavar="S", help="how long; MQTT 5"
+    )
+    session.add_argument(
+        "-D",
+        "--property",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="P",
+        help="PACKET NAME VALUE: a property of MQTT 5; PACKET user-property NAME VALUE",
+    )
+    session.add_argument(
+        "--connect-timeout", type=float, default=10, metavar="S", help="and for answers: 10 s"
+    )
+    will = parser.add_argument_group("will: what the broker publishes if this dies")
+    will.add_argument("--will-topic", metavar="TOPIC")
+    will.add_argument("--will-payload", metavar="TEXT", default="")
+    will.add_argument("--will-qos", type=int, choices=(0, 1, 2), default=0)
+    will.add_argument("--will-retain", action="store_true")
+
+
+def _apply_url(options: argparse.Namespace) -> None:
+    # What stands in the URL is as if it had been said by options; the rest of its path is a topic.
+    url = urlsplit(options.url)
+    if url.scheme not in SCHEMES or not url.hostname:
+        raise Failure(f"{options.url!r} is no URL of a broker", "as mqtts://host:8883/topic", WRONG)
+    transport, secure = SCHEMES[url.scheme]
+    options.host = options.host or url.hostname
+    options.port = options.port or url.port
+    options.tls = options.tls or secure
+    if url.username:
+        options.username = options.username or unquote(url.username)
+    if url.password:
+        options.pw = options.pw or unquote(url.password)
+    path = unquote(url.path)
+    if transport == "ws":
+        options.ws = options.ws or path or "/mqtt"
+    elif len(path) > 1 and not options.topic:
+        options.topic = [path[1:]] if isinstance(options.topic, list) else path[1:]
+
+
+def _password(options: argparse.Namespace) -> str | None:
+    if options.pw is not None:
+        return str(options.pw)
+    if options.password_file:
+        try:
+            return Path(options.password_file).read_text().split("\n")[0]
+        except OSError as error:
+            raise Failure(f"{options.password_file}: {error.strerror}", status=WRONG) from error
+    return os.environ.get("DORMOUSE_PASSWORD") if options.username else None
+
+
+def _context(options: argparse.Namespace) -> ssl.SSLContext | None:
+    """Return the TLS context, or None. Raises Failure."""
+    if options.psk:
+        from dormouse.tls import context
+
+        return context(psk=(options.psk_identity or "", options.psk))
+    if options.key and not options.cert:
+        raise Failure("--key goes with --cert", status=WRONG)
+    if not (options.tls or options.cafile or options.cert or options.insecure):
+        return None
+    try:
+        made = ssl.create_default_context(cafile=options.cafile)
+        if options.cert:
+            made.load_cert_chain(options.cert, options.key)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        names = ", ".join(filter(None, (options.cafile, options.cert, options.key)))
+        raise Failure(f"{names}: {error}", "PEM files that can be read", WRONG) from error
+    if options.insecure:
+        made.check_hostname = False
+        made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def resolve(options: argparse.Namespace) -> None:
+    """Fill in what follows from other options. Raises Failure."""
+    if options.url:
+        _apply_url(options)
+    options.version = VERSIONS[options.protocol_version]
+    options.context = _context(options)
+    options.host = options.host or "localhost"
+    transport = "ws" if options.ws else "tcp"
+    options.port = options.port or PORTS[transport, options.context is not None]
+    options.properties = Properties(options.property)
+    if options.properties and options.version != 5:
+        raise Failure("properties are MQTT 5's", "say -V 5", WRONG)
+    if options.session_expiry_interval is not None and options.version != 5:
+        raise Failure("-x is MQTT 5's", "say -V 5", WRONG)
+    if options.disable_clean_session and not options.id:
+        raise Failure("a session that is kept needs a name", "say -i ID", WRONG)
+
+
+def make_client(options: argparse.Namespace, **more: Any) -> Client:
+    """Return the client; ``more``: options of its own. Raises Failure for what MQTT forbids."""
+    settings: dict[str, Any] = {
+        "client_id": options.id or "",
+        "keepalive": options.keepalive,
+        "clean": not options.disable_clean_session,
+        "timeout": options.connect_timeout,
+        "version": options.version,
+        "username": options.username,
+        "password": _password(options),
+        "max_packet": LONGEST,
+        "inbox_bytes": QUEUE,
+        "outbox_bytes": QUEUE,
+        "outbox": 1000,
+        **more,
+    }
+    if options.ws:
+        from dormouse.ws import WebSocket
+
+        settings["stream"] = WebSocket(options.ws)
+    if options.version == 5:
+        _add_version5(settings, options)
+    try:
+        if options.will_topic:
+            settings["will"] = Will(
+                options.will_topic,
+                options.will_payload,
+                qos=options.will_qos,
+                retain=options.will_retain,
+            )
+        return Client(options.host, options.port, options.context, **settings)
+    except (ValueError, TypeError) as error:
+        raise Failure(f"MQTT forbids it: {error}", status=WRONG) from error
+
+
+def _add_version5(settings: dict[str, Any], options: argparse.Namespace) -> None:
+    given = options.properties
+    if options.session_expiry_interval is not None:
+        settings["session_expiry"] = options.session_expiry_interval
+    connect = given.of("connect")
+    if "session_expiry" in connect:
+        settings["session_expiry"] = connect.pop("session_expiry")
+    settings["properties"] = connect or None
+    settings["will_properties"] = given.of("will") or None
+
+
+def _where(options: argparse.Namespace) -> str:
+    scheme = ("wss" if options.context else "ws") if options.ws else ""
+    scheme = scheme or ("mqtts" if options.context else "mqtt")
+    return f"{scheme}://{options.host}:{options.port}{options.ws or ''}"
+
+
+def explain(error: BaseException, options: argparse.Namespace) -> Failure:
+    """Return what a person is told when the connection failed."""
+    where = _where(options)
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        advice = "--cafile with the authority that signed it, and the host name that it bears"
+        return Failure(f"{where}: its certificate: {error.verify_message}", advice)
+    if isinstance(error, ConnectionRefusedError):
+        return Failure(f"{where}: nobody listens there", "is the broker up, is it the right -p?")
+    if isinstance(error, asyncio.TimeoutError):
+        advice = "is it the right host and port? TLS or not, WebSocket or not?"
+        return Failure(f"{where}: no answer within {options.connect_timeout:g} s", advice)
+    if isinstance(error, (ValueError, TypeError)):
+        return Failure(f"MQTT forbids it: {_words(error)}", status=WRONG)
+    code = getattr(error, "code", None)
+    advice = {4: "-u and -P", 5: "-u and -P, and what the broker lets you do"}.get(
+        code if isinstance(code, int) else -1, ""
+    )
+    if isinstance(code, int) and code in (0x86, 0x87):
+        advice = "-u and -P, and what the broker lets you do"
+    return Failure(f"{where}: {type(error).__name__}: {_words(error)}", advice, FAILED)
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(part) for part in error.args) or type(error).__name__
+
+
+@asynccontextmanager
+async def connected(options: argparse.Namespace, **more: Any) -> AsyncIterator[Client]:
+    """Give a connected client. Raises Failure when the broker cannot be reached or refuses."""
+    client = make_client(options, **more)
+    try:
+        await client.connect()
+    except (TimeoutError, OSError, MQTTError, ValueError) as error:
+        raise explain(error, options) from error
+    try:
+        yield client
+    finally:
+        bye = options.properties.of("disconnect") if options.version == 5 else {}
+        await client.disconnect(**bye)

@@ -1,0 +1,41 @@
+"""Where output goes: colours and tables at a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+# What would move the cursor or change the terminal: all but newline and tab.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class ReaderGone(Exception):
+    """Who read stdout has enough (`dormouse sub ... | head`)."""
+
+
+def at_terminal() -> bool:
+    """Tell whether a person reads stdout."""
+    return sys.stdout.isatty()
+
+
+def write(data: bytes) -> None:
+    """Write bytes to stdout as they are, at once; what could harm a terminal is shown in hex."""
+    if at_terminal():
+        data = _CONTROL.sub(lambda match: b"\\x%02x" % match[0][0], data)
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError as error:  # as what it is, or it would look like a lost connection
+        raise ReaderGone from error
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on one line."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def note(text: str) -> None:
+    """Tell a person something that is no output."""
+    print(text, file=sys.stderr, flush=True)
