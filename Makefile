@@ -1,4 +1,4 @@
-# Everything goes through .venv, which tools/bootstrap.py makes when it is missing or out of date.
+# Everything goes through .venv, which tools/setup/bootstrap.py makes when it is missing or out of date.
 #   make test ARGS="-k session -x"      ARGS is passed on to the program behind a target
 #   make PYTHON=python3.12 test         another Python to make .venv with (3.11 or later)
 #   make deploy BOARD=ESP32_GENERIC     PORT is found if one board is there; DRY_RUN=1 only prints
@@ -24,71 +24,71 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 bootstrap:
-	@$(PYTHON) tools/bootstrap.py
+	@$(PYTHON) tools/setup/bootstrap.py
 
 demo: bootstrap  ## the device code on a simulated board against a broker, on this desk
-	@$(VENV_PYTHON) tools/demo.py $(ARGS)
+	@$(VENV_PYTHON) -m tools.desk.demo $(ARGS)
 
 bootstrap-board:
-	@$(PYTHON) tools/bootstrap.py --board
+	@$(PYTHON) tools/setup/bootstrap.py --board
 
 flash: bootstrap-board  ## MicroPython's firmware onto a board: BOARD= FIRMWARE= PORT= DRY_RUN=1
-	@$(VENV_PYTHON) tools/flash.py $(call given,board,BOARD) $(port) \
+	@$(VENV_PYTHON) -m tools.board.flash $(call given,board,BOARD) $(port) \
 		$(call given,firmware,FIRMWARE) $(call given,drive,DRIVE) $(dry_run) $(ARGS)
 
 deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN= WAIT=1 DRY_RUN=1
-	@$(VENV_PYTHON) tools/deploy.py $(call given,board,BOARD) $(port) $(wait) $(call given,main,MAIN) \
+	@$(VENV_PYTHON) -m tools.board.deploy $(call given,board,BOARD) $(port) $(wait) $(call given,main,MAIN) \
 		$(dry_run) $(ARGS)
 
 provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BOARD= PORT= NO_TEST=1
-	@$(VENV_PYTHON) tools/provision.py $(call given,board,BOARD) $(port) $(wait) \
+	@$(VENV_PYTHON) -m tools.board.provision $(call given,board,BOARD) $(port) $(wait) \
 		$(if $(filter-out 0,$(NO_TEST)),--no-test) $(dry_run) $(ARGS)
 
 ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_RUN=1
-	@$(VENV_PYTHON) tools/ota.py $(call said,host,HOST) $(call said,port,PORT) \
+	@$(VENV_PYTHON) -m tools.board.ota $(call said,host,HOST) $(call said,port,PORT) \
 		$(call said,topic,TOPIC) \
 		$(call given,main,MAIN) $(foreach file,$(FILES),--file '$(file)') $(dry_run) $(ARGS)
 
 console: bootstrap-board  ## the REPL of a board: PORT=, or BOARD=; Ctrl-] ends it
-	@$(VENV_PYTHON) tools/console.py $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
+	@$(VENV_PYTHON) -m tools.board.console $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
 
 logs: bootstrap-board  ## what a board prints, its program left alone: PORT=, or BOARD=
-	@$(VENV_PYTHON) tools/console.py --logs $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
+	@$(VENV_PYTHON) -m tools.board.console --logs $(call given,board,BOARD) $(port) $(wait) $(dry_run) $(ARGS)
 
 bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
-	@$(VENV_PYTHON) tools/bridge.py $(port) $(call said,host,HOST) $(ARGS)
+	@$(VENV_PYTHON) -m tools.board.bridge $(port) $(call said,host,HOST) $(ARGS)
 
 hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."
-	@$(VENV_PYTHON) tools/hil.py $(call given,board,BOARD) $(port) $(wait) $(call said,host,HOST) \
+	@$(VENV_PYTHON) -m tools.board.hil $(call given,board,BOARD) $(port) $(wait) $(call said,host,HOST) \
 		$(dry_run) $(ARGS)
 
 plan: bootstrap  ## how long a battery lasts: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
-	@$(VENV_PYTHON) tools/plan.py $(call given,board,BOARD) $(call given,battery,BATTERY) \
+	@$(VENV_PYTHON) -m tools.board.plan $(call given,board,BOARD) $(call given,battery,BATTERY) \
 		$(call given,period,PERIOD) $(call given,awake-ms,AWAKE_MS) \
 		$(call given,awake-ma,AWAKE_MA) $(call given,asleep-ua,ASLEEP_UA) $(ARGS)
 
 mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/mip; DRY_RUN=1
-	@$(VENV_PYTHON) tools/mip_index.py $(dry_run) $(ARGS)
+	@$(VENV_PYTHON) -m tools.setup.mip_index $(dry_run) $(ARGS)
 
 test: bootstrap-board  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
-	@$(VENV_PYTHON) tools/get.py --keep-going all
+	@$(VENV_PYTHON) -m tools.setup.get --keep-going all
 	$(VENV_PYTHON) -m pytest host_tests -n 4 $(ARGS)
 
 prove: bootstrap  ## whole lives with a power or network cut at every byte; ARGS="--stride 20"
-	@$(VENV_PYTHON) tools/prove.py $(ARGS)
+	@$(VENV_PYTHON) -m tools.desk.prove $(ARGS)
 
 wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
-	@$(VENV_PYTHON) tools/wake.py $(ARGS)
+	@$(VENV_PYTHON) -m tools.desk.wake $(ARGS)
 
 size: bootstrap  ## what the library costs on the device: flash and RAM
-	@$(VENV_PYTHON) tools/size.py $(ARGS)
+	@$(VENV_PYTHON) -m tools.desk.size $(ARGS)
 
 conformance: bootstrap  ## which test shows which statement of the standards; ARGS=--write
-	@$(VENV_PYTHON) tools/conformance.py $(ARGS)
+	@$(VENV_PYTHON) -m tools.setup.conformance $(ARGS)
 
 lint:  ## style, types, .pyi files; names that MicroPython's modules have not
-	@$(PYTHON) tools/bootstrap.py --lint
-	@$(VENV_PYTHON) tools/lint.py $(ARGS)
+	@$(PYTHON) tools/setup/bootstrap.py --lint
+	@$(VENV_PYTHON) -m tools.setup.lint $(ARGS)
 
 clean:  ## remove what was built and tested (.venv and .cache, which cost a download, stay)
 	rm -rf build .pytest_cache .hypothesis .mypy_cache .ruff_cache

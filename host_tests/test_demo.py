@@ -4,22 +4,17 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.needs import missing, mosquitto_argv
-from harness.runtimes import RUNTIMES
+from harness.needs import argv_of, missing, mosquitto_argv
+from harness.runtimes import ROOT, RUNTIMES
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tools"))
-
-import demo  # noqa: E402
-import demo_count as count  # noqa: E402
-import demo_life  # noqa: E402
+from tools.desk import demo, demo_life
+from tools.desk import demo_count as count
 
 FULL = range(1, 11)
 OPTIONS = ["--plain", "--pause", "0"]
@@ -146,9 +141,11 @@ def test_plan() -> None:
 @contextmanager
 def running(*options: str) -> Iterator[subprocess.Popen[str]]:
     """Start the demo; kill it at the end if it still runs."""
-    argv = [sys.executable, str(ROOT / "tools" / "demo.py"), *OPTIONS, *options]
+    argv = [*argv_of("demo"), *OPTIONS, *options]
     pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdout=pipe, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        argv, stdout=pipe, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+    ) as process:
         try:
             yield process
         finally:

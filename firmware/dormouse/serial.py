@@ -2,7 +2,7 @@
 
     client = Client("", stream=Serial(UART(1, 115200, tx=17, rx=18, rxbuf=4096)))
 
-At the other end is ``tools/bridge.py``, or whatever takes a CONNECT for a new connection.
+At the other end is ``tools/board/bridge.py``, or whatever takes a CONNECT for a new connection.
 """
 
 import asyncio

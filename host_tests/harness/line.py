@@ -1,4 +1,4 @@
-"""A serial line of two pseudo-terminals, and tools/bridge.py at one of its ends."""
+"""A serial line of two pseudo-terminals, and tools/board/bridge.py at one of its ends."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import os
 import pty
 import select
 import subprocess
-import sys
 import threading
 import tty
 
+from .needs import argv_of
 from .runtimes import ROOT, Device
 
-BRIDGE = ROOT / "tools" / "bridge.py"
 HOST = "127.0.0.1"
 
 
@@ -83,9 +82,10 @@ class BridgedLine(Line):
 
     def __init__(self, port: int, at: str | None = None) -> None:
         super().__init__()
-        argv = [sys.executable, str(BRIDGE), "--port", at or self.host, "--host", f"{HOST}:{port}"]
+        argv = [*argv_of("bridge"), "--port", at or self.host, "--host", f"{HOST}:{port}"]
         process = subprocess.Popen(
             argv,
+            cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

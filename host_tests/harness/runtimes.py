@@ -28,10 +28,10 @@ KILL_TIMEOUT = 10  # seconds for a killed process to be gone
 
 
 def _load_get() -> ModuleType:
-    """Import tools/get.py, which is a program and in no package, as a module (once)."""
+    """Import tools/setup/get.py, which is a program and in no package, as a module (once)."""
     name = "dormouse_tools_get"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / "get.py")
+        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / "setup" / "get.py")
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module

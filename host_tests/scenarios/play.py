@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from harness import wire
 from harness.board import Board
 from harness.brokers import Broker
+from harness.needs import argv_of
 from harness.peer import Connection, ScriptedPeer
 from harness.runtimes import ROOT, Device
 
@@ -50,10 +50,11 @@ def start_ota(broker: Broker, topic: str, folder: Path, main: str, *args: str, k
     """Start the tool behind `make ota` with a new main.py, for the node at a topic."""
     path = folder / "new.py"
     path.write_text(main)
-    argv = [sys.executable, str(ROOT / "tools" / "ota.py"), "--host", "127.0.0.1"]
+    argv = [*argv_of("ota"), "--host", "127.0.0.1"]
     argv += ["--port", str(broker.port), "--topic", topic, "--main", str(path), *args]
     process = subprocess.Popen(
         argv,
+        cwd=ROOT,
         env={**os.environ, "DORMOUSE_UPDATE_KEY": key, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

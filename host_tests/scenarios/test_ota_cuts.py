@@ -11,13 +11,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import ota
 import pytest
 from harness import life
 from harness.board import RESTARTS, Board, End
 from harness.needs import missing
 from harness.runtimes import FIRMWARE
 from play import PROGRAMS
+
+from tools.board import ota
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
 

@@ -8,11 +8,12 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import prove
 import pytest
 from harness import life, runtimes
 from harness.life import Fault, Life, Lives
 from harness.needs import missing, mosquitto_argv
+
+from tools.desk import prove
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
 
@@ -161,4 +162,6 @@ def test_what_fails_is_told(
     assert prove.main(["--broker", "model", "--stride", "100"]) == 1
     out = capsys.readouterr().out
     assert "failed: " in out
-    assert "again: .venv/bin/python tools/prove.py --runtime micropython64 --broker model" in out
+    assert (
+        "again: .venv/bin/python -m tools.desk.prove --runtime micropython64 --broker model" in out
+    )

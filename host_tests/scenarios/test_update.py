@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import ota
 import pytest
 from harness import runtimes
 from harness.board import Board, End
@@ -19,6 +18,8 @@ from harness.needs import missing
 from harness.observer import Observer
 from harness.runtimes import FIRMWARE, Device, Runtime
 from play import PROGRAMS, start_ota
+
+from tools.board import ota
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
 

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-import wake
 from harness import runtimes
 from harness.needs import needed
+
+from tools.desk import wake
 
 pytestmark = pytest.mark.desk("counts turnarounds and wear of the simulated board (make wake)")
 

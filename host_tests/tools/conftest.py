@@ -1,13 +1,12 @@
 """A board on a serial port, and the tools as a person starts them."""
 
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from harness import runtimes
-from harness.needs import missing
+from harness.needs import argv_of, missing
 from harness.runtimes import ROOT
 from harness.serial_board import SerialBoard
 
@@ -28,8 +27,8 @@ def tool() -> Tool:
     """Return a function that runs a program of tools/ to its end."""
 
     def run(name: str, *args: str, **options: object) -> subprocess.CompletedProcess[str]:
-        argv = [sys.executable, str(ROOT / "tools" / name), *args]
-        settings = {"capture_output": True, "text": True, "timeout": 60, **options}
+        argv = [*argv_of(name.removesuffix(".py")), *args]
+        settings = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60, **options}
         return subprocess.run(argv, **settings)  # type: ignore[call-overload, no-any-return]
 
     return run

@@ -1,4 +1,4 @@
-"""tools/bootstrap.py: whose .venv it removes, and whose not."""
+"""tools/setup/bootstrap.py: whose .venv it removes, and whose not."""
 
 import shutil
 import subprocess
@@ -13,8 +13,8 @@ from harness.runtimes import ROOT
 def test_venv_of_another_checkout(tmp_path: Path, there: bool) -> None:
     """A symbolic link: neither removed, nor written through."""
     mine, theirs = tmp_path / "mine", tmp_path / "theirs" / ".venv"
-    (mine / "tools").mkdir(parents=True)
-    shutil.copy(ROOT / "tools" / "bootstrap.py", mine / "tools")
+    (mine / "tools" / "setup").mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "setup" / "bootstrap.py", mine / "tools" / "setup")
     shutil.copy(ROOT / "pyproject.toml", mine)
     theirs.parent.mkdir()
     if there:
@@ -22,7 +22,9 @@ def test_venv_of_another_checkout(tmp_path: Path, there: bool) -> None:
         (theirs / "kept").write_text("")
     (mine / ".venv").symlink_to(theirs)
     done = subprocess.run(
-        [sys.executable, str(mine / "tools" / "bootstrap.py")], capture_output=True, text=True
+        [sys.executable, str(mine / "tools" / "setup" / "bootstrap.py")],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 1
     assert f".venv is a symbolic link to {theirs}" in done.stderr

@@ -1,4 +1,4 @@
-"""tools/bridge.py between a line of two terminals and a broker that the test plays."""
+"""tools/board/bridge.py between a line of two terminals and a broker that the test plays."""
 
 import os
 import pty
@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import bridge
 import pytest
 from harness import wire
 from harness.line import BridgedLine, Line
 from harness.peer import Connection, ScriptedPeer
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tools.board import bridge
 
 CONNECT = wire.connect("node")
 LONG = wire.publish("t", b"x" * 300)

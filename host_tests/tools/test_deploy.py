@@ -2,18 +2,17 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import deploy
-import device
-import ports
 import pytest
 from harness.brokers import AmqttBroker
+from harness.needs import argv_of
 from harness.observer import Observer
 from harness.runtimes import ROOT
 from harness.serial_board import SerialBoard
+
+from tools.board import deploy, device, ports
 
 PROGRAM = """\
 import asyncio, json
@@ -176,9 +175,12 @@ def test_a_program_with_a_syntax_error_can_be_replaced(board: SerialBoard, tmp_p
 def test_a_port_is_waited_for(board: SerialBoard, tmp_path: Path) -> None:
     """A chip with USB of its own has a port while it is awake only."""
     port, main = tmp_path / "port", program(tmp_path, b"7")
-    argv = [sys.executable, str(ROOT / "tools" / "deploy.py"), "--wait", "--board", "unix"]
+    argv = [*argv_of("deploy"), "--wait", "--board", "unix"]
     waiting = subprocess.Popen(
-        [*argv, "--port", str(port), "--main", str(main)], stderr=subprocess.PIPE, text=True
+        [*argv, "--port", str(port), "--main", str(main)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
     )
     try:
         assert waiting.stderr

@@ -6,13 +6,12 @@ import sys
 import threading
 from pathlib import Path
 
-import flash
 import pytest
 from harness import runtimes
 from harness.needs import missing
 from harness.serial_board import SerialBoard
 
-import boards
+from tools.board import boards, flash
 
 ESP = [board for board in boards.all_boards() if board.port == "esp32"]
 RP2 = [board for board in boards.all_boards() if board.port == "rp2"]

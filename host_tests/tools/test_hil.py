@@ -1,19 +1,20 @@
 """make hil: the tool, mpremote's transport and real brokers; only the board is simulated."""
 
 import json
+import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hil as tool_hil
 import pytest
 from harness import hil
 from harness.hil import FOLDER, BoardLost, BoardRuntime, Link
-from harness.needs import needed
+from harness.needs import argv_of, needed
 from harness.runtimes import MICROPYTHON32, ROOT, Runtime
 from harness.serial_board import SerialBoard
+
+from tools.board import hil as tool_hil
 
 STARTER = ROOT / "host_tests" / "scenarios" / "programs" / "on_board.py"
 SECRET = "wifi secret 1"
@@ -112,7 +113,9 @@ def started(used: SerialBoard, tmp_path: Path) -> Iterator[Started]:
     def start() -> subprocess.Popen[str]:
         args = argv(used, tmp_path, "-k", "handshakes")
         process = subprocess.Popen(
-            [sys.executable, "-u", str(ROOT / "tools" / "hil.py"), *args],
+            [*argv_of("hil"), *args],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -11,14 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import certificates
 from harness.brokers import AmqttBroker
 from harness.observer import Observer
 from harness.runtimes import ROOT
 from harness.serial_board import SerialBoard
 from test_flash import make_firmware
 
-import boards
+from tools.board import boards, certificates
 
 DOCUMENT = (ROOT / "docs" / "install.md").read_text()
 # Under `make test` its own variables would get into every make that is started here.
@@ -159,7 +158,7 @@ def test_a_board_is_waited_for() -> None:
 
 
 def test_table_of_packages_is_true() -> None:
-    import mip_index
+    from tools.setup import mip_index
 
     rows = re.findall(r"^\| `(dormouse[\w-]*)` \| [^|]* \| ([^|]*)\|", DOCUMENT, re.M)
     found = {name: tuple(re.findall(r"`([\w-]+)`", needs)) for name, needs in rows}
@@ -172,7 +171,9 @@ def test_messages_are_those_of_the_tools() -> None:
     messages = re.findall(r"^\| `([^`]+)` \|", DOCUMENT.split("## When it does not work")[1], re.M)
     assert len(messages) > 8
     names = ("ports", "device", "deploy", "flash", "provision", "hil")
-    tools = [ROOT / "tools" / f"{name}.py" for name in (*names, "broker_check", "certificates")]
+    tools = [
+        ROOT / "tools" / "board" / f"{name}.py" for name in (*names, "broker_check", "certificates")
+    ]
     others = ["host_tests/harness/hil.py", "firmware/dormouse/clock.py"]
     # What OpenSSL says is none of a tool's: test_tls.py has it from a handshake.
     others.append("host_tests/scenarios/test_tls.py")

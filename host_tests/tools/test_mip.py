@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import mip_index
 import pytest
 from harness import runtimes
 from harness.brokers import AmqttBroker, Broker, MosquittoBroker
@@ -17,6 +16,8 @@ from harness.certs import certificates
 from harness.needs import missing, mosquitto_argv
 from harness.runtimes import ROOT, Runtime
 from harness.serial_board import SerialBoard
+
+from tools.setup import mip_index
 
 PUBLISH = """\
 import asyncio, sys

@@ -3,15 +3,16 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import ota
 import pytest
 from harness.brokers import AmqttBroker, MosquittoBroker, free_port
 from harness.certs import certificates
+from harness.needs import argv_of
 from harness.runtimes import ROOT, Device
+
+from tools.board import ota
 
 TOPIC = f"test/{os.getpid()}/tool"
 
@@ -74,9 +75,10 @@ def test_tls(tool, mosquitto: Callable[..., MosquittoBroker]) -> None:
         done = run(tool, *where, *args)
         assert done.returncode == 1 and "Operation not permitted" not in done.stderr
         assert why in done.stderr and do in done.stderr and "Traceback" not in done.stderr
-    argv = [sys.executable, str(ROOT / "tools" / "ota.py"), *where, "--ca", str(certs.ca_file)]
+    argv = [*argv_of("ota"), *where, "--ca", str(certs.ca_file)]
     process = subprocess.Popen(
         [*argv, *client, "--cert-key", str(certs.client.key_file)],
+        cwd=ROOT,
         env=os.environ | {"DORMOUSE_UPDATE_KEY": "k"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

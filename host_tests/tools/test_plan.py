@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-import plan
 import pytest
 
-import boards
+from tools.board import boards, plan
 
 USE = plan.Use(battery=2000, period=300, awake_ms=2000, awake_ma=80)
 WHOLE = ("--battery", "2000", "--period", "300", "--awake-ms", "2000", "--awake-ma", "80")

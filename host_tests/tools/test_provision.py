@@ -6,18 +6,19 @@ import pty
 import select
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import device
 import pytest
 from harness.brokers import AmqttBroker
+from harness.needs import argv_of
 from harness.observer import Observer
 from harness.runtimes import ROOT
 from harness.serial_board import SerialBoard
-from settings import CannotProvision, collect, nested
+
+from tools.board import device
+from tools.board.settings import CannotProvision, collect, nested
 
 SECRETS = ("wifi secret 1", "broker secret 2", "update secret 3 " * 3)
 
@@ -267,8 +268,7 @@ def read_until(terminal: int, text: str) -> str:
 
 
 def tool_argv(name: str, board: SerialBoard, *args: str) -> list[str]:
-    script = str(ROOT / "tools" / name)
-    return [sys.executable, script, "--board", "unix", "--port", board.port, *args]
+    return [*argv_of(name.removesuffix(".py")), "--board", "unix", "--port", board.port, *args]
 
 
 def test_a_person_is_asked(board: SerialBoard) -> None:
@@ -394,8 +394,8 @@ def test_logs_leave_the_program_alone(board: SerialBoard, tmp_path: Path) -> Non
 @contextmanager
 def listening(*args: str) -> Iterator[subprocess.Popen[str]]:
     """Start logs; at the end it is stopped by Ctrl-C."""
-    argv = [sys.executable, str(ROOT / "tools" / "console.py"), "--logs", *args]
-    logs = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True)
+    argv = [*argv_of("console"), "--logs", *args]
+    logs = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         assert logs.stderr
         with logs.stderr:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import certificates as tool_certificates
 import pytest
 import trustme
 from cryptography import x509
@@ -20,8 +19,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from harness.brokers import MosquittoBroker
 from harness.certs import Certificates, Identity, certificates
 from harness.serial_board import SerialBoard
-from settings import CannotProvision, collect
 from test_provision import PSK, on_board, run
+
+from tools.board import certificates as tool_certificates
+from tools.board.settings import CannotProvision, collect
 
 Mosquitto = Callable[..., MosquittoBroker]
 PASSWORD = "password of a key"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from harness.runtimes import FIRMWARE, ROOT
 
-import boards
+from tools.board import boards
 
 FOLDERS = sorted(path for path in boards.BOARDS.iterdir() if path.is_dir())
 CHIPS = [path for path in FOLDERS if path.name != "unix"]
@@ -139,5 +139,5 @@ def test_unknown_board_lists_the_known(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_table_in_readme() -> None:
-    """`python tools/boards.py` prints what README.md shows."""
+    """`python -m tools.board.boards` prints what README.md shows."""
     assert boards.table() in (ROOT / "README.md").read_text()

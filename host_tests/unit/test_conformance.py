@@ -5,16 +5,17 @@ import subprocess
 from pathlib import Path
 from types import ModuleType
 
-import conformance
 import conformance5_checks
 import conformance_checks
 import pytest
-from conformance import Claim, Reason
 from dormouse import client, session
 from harness import runtimes, wire
 from harness.needs import needed
 from harness.peer import ScriptedPeer
 from test_core import all_passed
+
+from tools.setup import conformance
+from tools.setup.conformance import Claim, Reason
 
 MODULES = (conformance_checks, conformance5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)

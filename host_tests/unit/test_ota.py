@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import ota
 import ota_checks
 import pytest
 from harness import runtimes
+
+from tools.board import ota
 
 PROGRAM = Path(ota_checks.__file__)
 

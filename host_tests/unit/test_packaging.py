@@ -98,7 +98,7 @@ def test_imports_point_one_way() -> None:
 
 def test_footprint_table_is_true() -> None:
     """docs/footprint.md shows this code: .mpy to the byte, heap within 2 %."""
-    import size
+    from tools.desk import size
 
     now = needed(size.measure)
     assert now.core <= size.TARGETS["mpy"]

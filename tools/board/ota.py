@@ -35,12 +35,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker_check import reason
-from deploy import PACKAGE, CannotDeploy, compiled, library
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
-ROOT = Path(__file__).resolve().parent.parent
+from .broker_check import reason
+from .deploy import PACKAGE, CannotDeploy, compiled, library
+
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "ota"
 sys.path.insert(0, str(ROOT / "firmware"))
 CHUNK = 2048  # bytes; a packet with it is below the node's max_packet, 4,096

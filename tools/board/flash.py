@@ -24,10 +24,8 @@ import sys
 import time
 from pathlib import Path
 
-import ports
-from device import Device, DeviceError
-
-import boards
+from . import boards, ports
+from .device import Device, DeviceError
 
 BAUD = 460800
 DRIVE_TIMEOUT = 20  # seconds for the bootloader's drive to appear

@@ -2,7 +2,7 @@
 """Style, types, and names that MicroPython has not: all that can be known without running it.
 
     make lint                                    # all
-    .venv/bin/python tools/lint.py types stubs   # some of it
+    .venv/bin/python -m tools.setup.lint types stubs   # some of it
 
 Prints a line for each check, and what is wrong at the end. Needs what `make lint` installs.
 
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FIRMWARE = ROOT / "firmware"
 LIBRARY = FIRMWARE / "dormouse"
 STUBS = ROOT / ".cache" / "stubs"

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import certificates
-from settings import FILES, CannotProvision, Settings
+from . import certificates
+from .settings import FILES, CannotProvision, Settings
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEST_TIMEOUT = 10  # seconds for the broker to answer
 # What mbedtls of the builds for ESP32 and RP2 has (docs/tls.md); the broker must have some of it.
 CIPHERS = "ECDHE+AES:kRSA+AES"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The boards: what boards/NAME/board.toml says about each.
 
-    python tools/boards.py              # the table of README.md
-    python tools/boards.py NAME         # all that is known about one
+    python -m tools.board.boards              # the table of README.md
+    python -m tools.board.boards NAME         # all that is known about one
 
 To add a board, copy a folder of boards/ and edit its board.toml: everything else goes by what is
 there. Exit status: 0; 1 no such board, or a board.toml that is wrong, with the reason.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BOARDS = ROOT / "boards"
 
 # What a board.toml must have, by MicroPython port.

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FIRMWARE = ROOT / "firmware" / "dormouse"
 REPORT = ROOT / "docs" / "footprint.md"
 BOARD = ROOT / "boards" / "unix" / "board.py"

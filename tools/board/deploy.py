@@ -24,12 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ports
-from device import FULL, WHO, Device, DeviceError, check
+from . import boards, ports
+from .device import FULL, WHO, Device, DeviceError, check
 
-import boards
-
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "deploy"
 BOOT = ROOT / "firmware" / "boot.py"  # puts updates in place (docs/ota.md)
 PACKAGE = "lib/dormouse"  # on the board

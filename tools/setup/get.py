@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Get the real parts that the tests and the simulated board run on.
 
-    python tools/get.py micropython64 micropython32 mosquitto node-micropython
-    python tools/get.py all
+    python tools/setup/get.py micropython64 micropython32 mosquitto node-micropython
+    python tools/setup/get.py all
 
 Each part is looked for in the order: an environment variable, the machine, `.cache/`; what is
 found nowhere is fetched into `.cache/` without root. Every function returns the beginning of an
@@ -33,7 +33,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 
 MICROPYTHON_OLDEST = (1, 22)
@@ -558,7 +558,7 @@ def fetch_pip_wheel() -> Path:
 
 
 def pip_wheel() -> Path:
-    """Return pip as a wheel, for a Python without ensurepip (tools/bootstrap.py).
+    """Return pip as a wheel, for a Python without ensurepip (bootstrap.py).
 
     Raises NotAvailable.
     """
@@ -576,7 +576,12 @@ def _node_micropython() -> list[str]:
         if shutil.which("node") and shutil.which("npm"):
             advice = "see that npm can install packages here, or update node"
         raise NotAvailable(f"MicroPython in Node: {error}\nWhat to do: {advice}.") from error
-    return [program, str(ROOT / "tools" / "node_micropython.mjs"), "--package", str(package)]
+    return [
+        program,
+        str(Path(__file__).with_name("node_micropython.mjs")),
+        "--package",
+        str(package),
+    ]
 
 
 def node_micropython() -> list[str]:

@@ -20,10 +20,8 @@ import time
 from datetime import datetime
 from typing import Any
 
-import ports
-from device import Device
-
-import boards
+from . import boards, ports
+from .device import Device
 
 AGAIN = 0.2  # seconds between looks for a port that went away
 

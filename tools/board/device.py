@@ -11,9 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import ports
-
-import boards
+from . import boards, ports
 
 TIMEOUT = 300  # seconds for one mpremote: a file system full of files over 115,200 baud
 ANSWER = 30  # seconds for one that only asks; mpremote itself waits for ever if the board resets

@@ -29,11 +29,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import certificates
-import ports
-from broker_check import test_connect
-from device import WHO, Device, DeviceError, check
-from settings import (
+from . import boards, certificates, ports
+from .broker_check import test_connect
+from .device import WHO, Device, DeviceError, check
+from .settings import (
     FILES,
     SETTINGS,
     STORES,
@@ -44,8 +43,6 @@ from settings import (
     masked,
     nested,
 )
-
-import boards
 
 # On the board: the new file is whole before it takes the place of the old one. FAT does not rename
 # onto a file that is there.

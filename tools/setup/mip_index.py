@@ -24,7 +24,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "firmware" / "dormouse"
 PACKAGE_JSON = ROOT / "package.json"
 OUT = ROOT / "build" / "mip"

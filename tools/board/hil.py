@@ -28,17 +28,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import deploy
-import ports
 import pytest
-from device import WHO, Device, DeviceError, check
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import boards
+from . import boards, deploy, ports
+from .device import WHO, Device, DeviceError, check
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "host_tests"))
 
 # Not what listens: that looks for the address first, and it is not known yet.

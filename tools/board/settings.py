@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import certificates
+from . import certificates
 
 UNCHANGED = "unchanged"  # the answer that keeps a file which the board has
 # On the board: one of two names each, the one that config.json does not use yet.

@@ -37,7 +37,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "host_tests"))
 
 from harness import life, runtimes  # noqa: E402
@@ -170,7 +170,7 @@ def report(console: Console, broker: str, proof: Proof, runtime: str) -> None:
     for one in proof.failed[:SHOWN]:
         points = " ".join(f"--point {fault}" for fault in one.faults)
         console.print(f"  [red]failed[/red]: {'; '.join(one.problems)}", soft_wrap=True)
-        command = f"tools/prove.py --runtime {runtime} --broker {broker} {points}"
+        command = f"-m tools.desk.prove --runtime {runtime} --broker {broker} {points}"
         console.print(f"    again: .venv/bin/python {command}", soft_wrap=True, highlight=False)
     if len(proof.failed) > SHOWN:
         console.print(f"  and {len(proof.failed) - SHOWN} more")

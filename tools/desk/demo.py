@@ -33,15 +33,16 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "host_tests"), str(ROOT / "tools")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "host_tests"))
 
-from demo_count import final_lines  # noqa: E402
-from demo_life import PERIOD, PLAN, DemoFailure, Life, Wake  # noqa: E402
 from harness import runtimes  # noqa: E402
 from harness.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker  # noqa: E402
 from harness.chaos import ChaosError  # noqa: E402
 from harness.runtimes import RUNTIMES, NotAvailable, Runtime  # noqa: E402
+
+from .demo_count import final_lines  # noqa: E402
+from .demo_life import PERIOD, PLAN, DemoFailure, Life, Wake  # noqa: E402
 
 NODE = ROOT / "firmware" / "main.py"
 INTERRUPTED = 130  # exit status: 128 + SIGINT

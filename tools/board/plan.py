@@ -20,12 +20,12 @@ import argparse
 import sys
 from dataclasses import dataclass
 
-import wake
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import boards
+from ..desk import wake
+from . import boards
 
 DAY = 24  # hours
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make `.venv` with what the host side needs; do nothing when all is there.
 
-    python3 tools/bootstrap.py              # for the tests
-    python3 tools/bootstrap.py --lint       # and for `make lint`: stubs go to .cache/stubs/
-    python3 tools/bootstrap.py --board      # and for flashing and deploying
+    python3 tools/setup/bootstrap.py              # for the tests
+    python3 tools/setup/bootstrap.py --lint       # and for `make lint`: stubs go to .cache/stubs/
+    python3 tools/setup/bootstrap.py --board      # and for flashing and deploying
 
 The requirements are the dependency groups of pyproject.toml. pip is used as this machine has it
 configured. Where Python comes without ensurepip (Debian's python3 without python3-venv), pip is
@@ -34,7 +34,7 @@ import time
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
@@ -119,8 +119,8 @@ def has_ensurepip() -> bool:
 
 def pip_from_distribution() -> Path:
     """Return pip as a wheel from the distribution's package python3-pip-whl. Raises CannotSetUp."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    import get
+    sys.path.insert(0, str(Path(__file__).parent))
+    import get  # type: ignore[import-not-found]  # beside this file: no package yet
 
     try:
         return get.pip_wheel()

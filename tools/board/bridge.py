@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import ports
+from . import ports
 
 GAP = 0.05  # seconds: after such a silence, a CONNECT ends the packet that was begun before
 HEAD = re.compile(rb"\x10[\x80-\xff]{0,3}[\x00-\x7f]\x00(?:\x04MQTT|\x06MQIsdp)")

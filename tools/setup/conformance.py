@@ -29,7 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SPEC = ROOT / "docs" / "spec"
 TESTS = ROOT / "host_tests"
 REPORT = ROOT / "docs" / "conformance.md"
@@ -225,7 +225,7 @@ def report(known: Statements, claims: list[Claim], why: list[Reason]) -> str:
         "Each normative statement of the OASIS standards that touches a client, in short words,",
         "and the tests that show it; or, in italics, why it does not bind this client, or that",
         "it is not done. Where a server is the one who has to obey, a test shows what this client",
-        "makes of it. How tests are marked: `tools/conformance.py`.",
+        "makes of it. How tests are marked: `tools/setup/conformance.py`.",
         "",
         "| version | statements | shown by tests | with a reason instead | of these not done |",
         "|---|---:|---:|---:|---:|",

@@ -1,0 +1,1 @@
+"""Programs for the desk: `make help` tells which; each starts as `python -m tools.board.deploy`."""

@@ -1,0 +1,1 @@
+"""A real board: firmware, library, configuration, console, updates, the scenarios on it."""
