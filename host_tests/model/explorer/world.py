@@ -1,0 +1,617 @@
+"""A session, a broker, what is under way between them, an application, a chip: all that may happen.
+
+A world is driven by words, the actions. ``after`` returns the world that one of them makes of this
+one, which stays as it is. What must never be is raised as a Violation; what must hold once all is
+calm is told by ``wrong_when_calm``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from explorer.broker import (
+    DOWN_TOPIC,
+    FILTER,
+    UP_TOPIC,
+    Broker,
+    Violation,
+    decode,
+    decode_down,
+    number_of,
+    payload,
+    split,
+)
+from explorer.cases import Case
+from explorer.library import Library
+from explorer.snapshot import copied, told
+
+COMMITTED = 1  # the key in a store under which the application's own state is
+MESSAGES = 0x10000  # from this key on a store holds handshakes and messages
+LONG = 600_000  # ms: no wait is longer
+PATIENCE = 60  # waits at the calm end of a world in which something is not yet well
+
+# What the calm end of a world does, the first that can be done.
+CALM = ("eof", "up", "down", "connect", "write", "take", "ack 0", "wait")
+
+
+class PowerCut(BaseException):
+    """The power is gone: nobody is there to catch it."""
+
+
+class Clock:
+    """The time of the world that is being driven; sessions that want one share it."""
+
+    seconds = 0
+
+    @classmethod
+    def now(cls) -> int:
+        """Return s."""
+        return cls.seconds
+
+
+def media(library: Library) -> tuple[type, type]:
+    """Return the store's kinds for a library: a medium whose power can be cut, and two as one."""
+
+    class Medium(library.store.Store):  # type: ignore[misc, name-defined]
+        """Keeps what was written. ``fuse``: how many writes are left before the power is cut."""
+
+        survives = 2
+
+        def __init__(self, content: dict[int, bytes], power: list[int]) -> None:
+            self.content = content
+            self.power = power  # [writes so far, writes until the cut or -1]; shared by two media
+            super().__init__()
+
+        def read(self) -> dict[int, bytes]:
+            return dict(self.content)
+
+        def write(self, changes: dict[int, Any]) -> None:
+            if self.power[0] == self.power[1]:
+                raise PowerCut
+            self.power[0] += 1
+            for key, value in changes.items():
+                self.content.pop(key, None)
+                if value is not None:
+                    self.content[key] = bytes(value)
+
+    return Medium, library.store.Layered
+
+
+class World:
+    """See the module."""
+
+    broker: Broker
+    session: Any
+
+    def __init__(self, case: Case, library: Library) -> None:
+        self.case = case
+        self.library = library
+        self.broker = Broker(case.broker)
+        self.power = [0, -1]
+        self.now = 0  # ms; time goes on by "wait" only
+        self.waits = 0
+        self.session = self._booted({}, {})
+        self.up: tuple[bytes, ...] = ()
+        self.online = False
+        self.left = case.budget  # cuts, crashes, forgets, withdrawals, waits
+        # the application
+        self.published = 0  # of case.ups
+        self.sent = 0  # of case.downs
+        self.handles: list[tuple[int, Any]] = []  # number, Message: what it waits for
+        self.taken: list[Any] = []
+        self.done: tuple[int, ...] = ()  # acknowledged; across a power cut, what was committed
+        self.took: tuple[int, ...] = ()  # in order, from the beginning
+        self.since: tuple[int, ...] = ()  # the same, since the last start
+        self.promised: tuple[int, ...] = ()  # publish returned, or began to and may have succeeded
+        self.ended: tuple[tuple[int, str], ...] = ()  # number, "" or the error's name
+        self.withdrawn: tuple[int, ...] = ()  # those that never were on the wire
+        self.subscription = False
+        # the wire, as a checker sees it
+        self.ever: tuple[int, ...] = ()  # numbers that were on the wire
+        self.open: tuple[tuple[int, int], ...] = ()  # identifier, number: begun and not ended
+        self.here: tuple[int, ...] = ()  # identifiers of PUBLISH on this connection, not answered
+        self.bye = False
+        self.most = case.window
+        self.lost = 0  # how often the broker forgot
+        self.small_lost = False  # the store's small part was: it then promises less
+        self._begin()
+
+    def _begin(self) -> None:
+        """Bring it to where the exploration begins."""
+        if self.case.subscribed:
+            self._step("subscribe")
+            for _ in range(40):
+                for action in CALM[:-1]:
+                    if self._can(action):
+                        self._step(action)
+            if not self.broker.subscribed or not self.subscription:
+                raise Violation("no subscription on a good connection")
+
+    # --- copies
+
+    def copied(self) -> "World":
+        """Return a copy."""
+        new = World.__new__(World)
+        new.__dict__.update(self.__dict__)
+        memo: dict[int, Any] = {}
+        new.power = copied(self.power, memo)
+        new.session = copied(self.session, memo)
+        new.broker = self.broker.copied()
+        new.handles = [(n, copied(o, memo)) for n, o in self.handles]
+        new.taken = [copied(m, memo) for m in self.taken]
+        return new
+
+    def key(self) -> int:
+        """Return what tells this state from others."""
+        seen: dict[int, int] = {}
+        self.power[0] = 0
+        return hash(
+            (
+                told(self.session, seen),
+                self.broker.told(),
+                self.up,
+                self.online,
+                self.left,
+                self.published,
+                self.sent,
+                tuple([(n, told(o, seen)) for n, o in self.handles]),
+                tuple([told(m, seen) for m in self.taken]),
+                self.done,
+                self.took,
+                self.since,
+                self.promised,
+                self.ended,
+                self.withdrawn,
+                self.subscription,
+                self.ever,
+                self.open,
+                self.here,
+                self.bye,
+                self.most,
+                self.lost,
+                self.small_lost,
+                self.now,
+            )
+        )
+
+    # --- what may happen
+
+    def actions(self) -> Iterator[str]:
+        """Yield what may happen next; some of it may turn out to change nothing."""
+        case, broker, s = self.case, self.broker, self.session
+        cuts, crashes, forgets, withdrawals, waits = self.left
+        for action in ("eof", "up", "down", "connect", "write", "take"):
+            if self._can(action):
+                yield action
+        for i in range(len(self.taken) if case.any_order else min(1, len(self.taken))):
+            yield f"ack {i}"
+        if self.published < len(case.ups) and len(s.outbox) < 8:
+            yield "publish"
+        if self.sent < len(case.downs):
+            yield "send"
+        if cuts and self.online:
+            yield "cut"
+        if forgets and broker.present:
+            yield "forget"
+        if withdrawals:
+            for n, o in self.handles:
+                if not o.done:
+                    yield f"withdraw {n}"
+        if crashes:
+            yield "crash"
+            if case.layered:
+                yield "crash, small part lost"
+        if self.online and (waits or self._can("wait")):
+            yield "wait"
+
+    def can(self, action: str) -> bool:
+        """Return whether an action can be done now."""
+        return self._can(action) or action in self.actions()
+
+    def _can(self, action: str) -> bool:
+        broker = self.broker
+        if action == "connect":
+            return not self.online
+        if action == "write":
+            return self.online
+        if action == "up":
+            return bool(self.up)
+        if action == "down":
+            return bool(broker.down)
+        if action == "eof":
+            return broker.closing and not broker.down
+        if action == "take":
+            return bool(self.session.inbox)
+        if action == "ack 0":
+            return bool(self.taken)
+        if action == "wait" and self.case.calm_waits and self.online:
+            return self.waits < PATIENCE and bool(self.wrong_when_calm())
+        return False
+
+    def after(self, action: str) -> "World":
+        """Return the world after an action. Raises Violation."""
+        new = self.copied()
+        new._step(action)
+        return new
+
+    def _step(self, action: str) -> None:
+        Clock.seconds = self.now // 1000
+        word, _, fuse = action.partition("!")
+        self.power[:] = 0, int(fuse) if fuse else -1
+        try:
+            self._act(word)
+        except PowerCut:
+            self._crash()
+        except self.library.packet.MQTTError as error:
+            self._ends(error)
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"{type(error).__name__} in the session: {error}") from error
+        self._look()
+
+    @property
+    def writes(self) -> int:
+        """How many records the last action wrote."""
+        return self.power[0]
+
+    def _act(self, action: str) -> None:
+        word, _, argument = action.partition(" ")
+        getattr(self, "_do_" + word.rstrip(","))(argument)
+
+    def _spend(self, which: int) -> None:
+        left = list(self.left)
+        left[which] -= 1
+        self.left = tuple(left)
+
+    # --- the network
+
+    def _do_connect(self, _: str) -> None:
+        self.online = True
+        self.bye = False
+        self.here = ()
+        self.most = self.case.window
+        self.session.connect(self.now)
+
+    def _do_write(self, _: str) -> None:
+        data = self.session.take(self.now)
+        if data:
+            for raw in split(bytes(data)):
+                self._on_the_wire(raw)
+                self.up += (raw,)
+
+    def _do_up(self, _: str) -> None:
+        raw = self.up[0]
+        self.up = self.up[1:]
+        self._before_the_broker(raw)
+        passed = len(self.broker.passed)
+        self.broker.feed(raw)
+        if len(self.broker.passed) > passed:
+            self._passed_on()
+
+    def _do_down(self, _: str) -> None:
+        raw = self.broker.down[0]
+        self.broker.down = self.broker.down[1:]
+        self._before_the_client(raw)
+        self.session.receive(memoryview(raw), self.now)
+
+    def _do_eof(self, _: str) -> None:
+        self._cut()
+
+    def _do_cut(self, _: str) -> None:
+        self._spend(0)
+        self._cut()
+
+    def _cut(self) -> None:
+        self.broker.cut()
+        self.up = ()
+        self.online = False
+        self.session.lost()
+
+    def _do_forget(self, _: str) -> None:
+        self._spend(2)
+        self.lost += 1
+        connected = self.broker.connected
+        self.broker.forget()
+        if connected:
+            self._cut()
+
+    def _do_wait(self, _: str) -> None:
+        if self.left[4]:
+            self._spend(4)
+        self.waits += 1
+        self.now += min(self.session.tick(self.now), LONG)
+        self.session.tick(self.now)
+
+    def _ends(self, error: Exception) -> None:
+        """The session said that the connection is to end."""
+        silent = self.library.session.ConnectionLost, ("no answer",)
+        if (
+            not self.broker.closing
+            and not self.case.broker.faulty
+            and self.online
+            and (type(error), error.args) != silent
+        ):
+            raise Violation(f"the client ended the connection: {type(error).__name__} {error}")
+        self._cut()
+
+    # --- the chip
+
+    def _booted(self, content: dict[int, bytes], small: dict[int, bytes]) -> Any:
+        case, library = self.case, self.library
+        options: dict[str, Any] = {"window": case.window, "pid": 65533, "clean": case.clean}
+        if case.broker.version == 5:
+            options["properties"] = {"receive_maximum": case.receive}
+        if case.expiring or case.broker.version == 5:
+            options["clock"] = Clock.now
+        if case.max_packet:
+            options["max_packet"] = case.max_packet
+        if case.inbox:
+            options["inbox_bytes"] = case.inbox
+        if case.stored:
+            medium, layered = media_of(library)
+            store = medium(content, self.power)
+            if case.layered:
+                store = layered(medium(small, self.power), store)
+            options["store"] = store
+        kind = library.kind(case.broker.version, case.stored, case.expiring)
+        session = kind(no_output, client_id="c", **options)
+        if case.burst:
+            session.burst = session.fencing = True
+        return session
+
+    def _do_crash(self, argument: str) -> None:
+        self._spend(1)
+        self.small_lost |= bool(argument)
+        self._restart(bool(argument))
+
+    def _crash(self) -> None:
+        self._spend(1)
+        self._restart(False)
+
+    def _restart(self, small_lost: bool) -> None:
+        store = self.session.store if self.case.stored else None
+        self.power[1] = -1
+        self.broker.cut()
+        self.up = ()
+        self.online = False
+        if self.case.layered:
+            small = {} if small_lost else dict(store.small.content)
+            self.session = self._booted(dict(store.large.content), small)
+        else:
+            self.session = self._booted(dict(store.content) if store else {}, {})
+        self.handles = []
+        self.taken = []
+        committed = self.session.committed or b"" if self.case.stored else b""
+        self.done = tuple([int(n) for n in committed.split(b",") if n])
+        self.since = ()
+
+    # --- the application
+
+    def _do_publish(self, _: str) -> None:
+        n = self.published + 1
+        qos = self.case.ups[self.published]
+        self.published = n
+        o = self.session.publish(UP_TOPIC, payload(n), qos)
+        if qos:
+            self.promised += (n,)
+        self.handles.append((n, o))
+
+    def _do_withdraw(self, argument: str) -> None:
+        self._spend(3)
+        n = int(argument)
+        for i, (m, o) in enumerate(self.handles):
+            if m == n:
+                self.session.withdraw(o)
+                if n in self.ever:  # it goes on to its end, or it does not: both are right
+                    self.ended += ((n, "withdrawn"),)
+                else:
+                    self.withdrawn += (n,)
+                del self.handles[i]
+                return
+
+    def _do_subscribe(self, _: str) -> None:
+        self.handles.append((0, self.session.request(0x82, [(FILTER, 2)])))
+
+    def _do_send(self, _: str) -> None:
+        n = 100 + self.sent
+        qos = self.case.downs[self.sent]
+        self.sent += 1
+        self.broker.send(qos, n)
+
+    def _do_take(self, _: str) -> None:
+        m = self.session.inbox.pop(0)
+        n = number_of(m.payload)
+        if m.topic != DOWN_TOPIC:
+            raise Violation(f"topic {m.topic!r}")
+        if m.qos == 2:
+            if n in self.since or n in self.done:
+                raise Violation(f"<{n}> at QoS 2 is given to the application twice")
+            if any(k > n for k in self.since if self.qos(k) == 2):
+                raise Violation(f"<{n}> at QoS 2 comes behind a later one")
+        elif m.qos == 1 and n not in self.took:
+            if any(k > n for k in self.took if self.qos(k) == 1):
+                raise Violation(f"<{n}> at QoS 1 comes behind a later one")
+        elif not m.qos and n in self.took:
+            raise Violation(f"<{n}> at QoS 0 is given to the application twice")
+        self.took += (n,)
+        self.since += (n,)
+        if m.qos:
+            self.taken.append(m)
+
+    def _do_ack(self, argument: str) -> None:
+        m = self.taken.pop(int(argument))
+        n = number_of(m.payload)
+        if n not in self.done:
+            self.done += (n,)
+        if self.case.stored:
+            m.ack(b",".join([b"%d" % k for k in self.done]))
+        else:
+            m.ack()
+
+    def qos(self, n: int) -> int:
+        """Return the QoS of a message by its number."""
+        return self.case.downs[n - 100] if n >= 100 else self.case.ups[n - 1]
+
+    # --- what must never be
+
+    def _look(self) -> None:
+        """Take in what became of what the application waits for."""
+        for item in list(self.handles):
+            n, o = item
+            if not o.done:
+                continue
+            self.handles.remove(item)
+            name = type(o.error).__name__ if o.error else ""
+            if not n:
+                self.subscription = not name
+                continue
+            self.ended += ((n, name),)
+            if self.qos(n) and not name and n not in self.broker.passed:
+                raise Violation(f"<{n}> is reported delivered, and the broker passed nothing on")
+            if name == "SessionLost" and not self.lost:
+                raise Violation(f"<{n}> ends with SessionLost, and no session was lost")
+            if name == "Failed" and n not in self.case.broker.refuses:
+                raise Violation(f"<{n}> ends with Failed, and was not refused")
+
+    def _on_the_wire(self, raw: bytes) -> None:
+        """Hold against the client what it writes."""
+        p = decode(self.case.broker.version, raw)
+        if self.bye:
+            raise Violation(f"{p.name} behind DISCONNECT [MQTT-3.14.4-2]")
+        if p.name == "DISCONNECT":
+            self.bye = True
+        elif p.name == "PUBLISH":
+            n = number_of(p.payload)
+            if n in self.withdrawn:
+                raise Violation(f"<{n}> goes out, and was withdrawn before it ever did")
+            if p.qos:
+                self._publish_goes(p, n)
+            self.ever += (n,) if n not in self.ever else ()
+        elif p.name == "PUBREC" and self.case.stored:
+            committed = self._medium().get(COMMITTED, b"").split(b",")
+            for pid, qos, n, recd in self.broker.flight:
+                if pid == p.packet_id and qos == 2 and not recd and b"%d" % n not in committed:
+                    raise Violation(f"PUBREC of <{n}> before it was on the medium")
+
+    def _medium(self) -> dict[int, bytes]:
+        """Return what would be there after a power cut."""
+        store = self.session.store
+        parts = (store.small, store.large) if self.case.layered else (store,)
+        return {key: value for part in parts for key, value in part.content.items()}
+
+    def _publish_goes(self, p: Any, n: int) -> None:
+        pid = p.packet_id
+        if pid in self.here:
+            raise Violation(f"PUBLISH {pid} again on a living connection [MQTT-4.4.0-1]")
+        for other, m in self.open:
+            if other == pid and m != n:
+                raise Violation(f"identifier {pid} of <{m}>, in flight, is used again for <{n}>")
+        if (pid, n) not in self.open:
+            self.open += ((pid, n),)
+        if p.dup and n not in self.ever and self.left[1] == self.case.crashes:
+            raise Violation(f"<{n}> with DUP, and it never was on the wire")
+        self.here += (pid,)
+        if len(self.here) > self.most:
+            raise Violation(f"{len(self.here)} messages in flight, {self.most} may be")
+        if self.case.stored and not any(payload(n) in v for v in self._medium().values()):
+            raise Violation(f"PUBLISH of <{n}> before it was on the medium")
+
+    def _before_the_broker(self, raw: bytes) -> None:
+        """Hold against the client what it acknowledges."""
+        p = decode(self.case.broker.version, raw)
+        if p.name in ("PUBACK", "PUBREC"):
+            for f in self.broker.flight:
+                if f[0] == p.packet_id and f[2] not in self.done:
+                    raise Violation(f"{p.name} of <{f[2]}> before the application was done with it")
+
+    def _before_the_client(self, raw: bytes) -> None:
+        """Take in what the client is about to know."""
+        p = decode_down(self.case.broker.version, raw)
+        if p.name == "CONNACK":
+            if not p.session_present:
+                self.open = tuple([o for o in self.open if o[0] in self.here])
+            if self.case.broker.version == 5:
+                most = p.properties.get("receive_maximum", self.case.window)
+                self.most = min(most, self.case.window)
+        elif p.name in ("PUBACK", "PUBCOMP") or (
+            p.name == "PUBREC" and getattr(p, "reason_code", 0) > 127
+        ):
+            self.open = tuple([o for o in self.open if o[0] != p.packet_id])
+            self.here = tuple([pid for pid in self.here if pid != p.packet_id])
+
+    def _passed_on(self) -> None:
+        """Hold the broker's newest message against those before it."""
+        *before, n = self.broker.passed
+        qos = self.qos(n)
+        if n in before:
+            if qos == 2 and n not in self.broker.excused:
+                raise Violation(f"<{n}> at QoS 2 is passed on twice")
+            if qos == 0:
+                raise Violation(f"<{n}> at QoS 0 is passed on twice")
+            return
+        if not qos:
+            return
+        ended = dict(self.ended)
+        for m in self.promised:
+            if (
+                m < n
+                and self.qos(m) == qos
+                and m not in before
+                and m not in self.withdrawn
+                and not ended.get(m)
+                and m not in self.broker.excused
+                and m not in self.case.broker.refuses + self.case.broker.closes
+            ):
+                raise Violation(f"<{n}> is passed on before <{m}>, which was published before it")
+
+    # --- what must hold at the end
+
+    def wrong_when_calm(self) -> str | None:
+        """Return what is wrong with a world in which nothing is left to be done, or None."""
+        s, b, case = self.session, self.broker, self.case
+        if not self.online:
+            return "not connected"
+        if self.subscription and not b.subscribed:
+            return "deaf: the application subscribed, and the broker knows nothing of it"
+        ended = dict(self.ended)
+        for n in self.promised:
+            if n in self.withdrawn or ended.get(n) or n in case.broker.refuses:
+                continue
+            given_up = n in b.excused or n in case.broker.closes or self.small_lost
+            if n not in b.passed and not (given_up and self.qos(n) == 2):
+                return f"<{n}> at QoS {self.qos(n)} is lost, and nobody was told"
+        for n in range(100, 100 + self.sent):
+            # Without its small part a store has lost what the application committed.
+            done = self.took if self.small_lost else self.done
+            if self.qos(n) and n not in done + b.gone + case.broker.oversize:
+                return f"<{n}> at QoS {self.qos(n)} never reached the application"
+        last = [n for n in self.took if self.qos(n) == 1]
+        if last and last[-1] != max(last):
+            return f"the application ends at <{last[-1]}>, and had <{max(last)}> before it"
+        if self.handles:
+            return f"who published <{self.handles[0][0]}> waits for ever"
+        for name in ("outbox", "inbox", "held", "released"):
+            if getattr(s, name):
+                return f"{name} is not empty: {len(getattr(s, name))}"
+        if case.stored:
+            keys = [hex(key) for key in s.store.data if key >= MESSAGES]
+            if keys:
+                return f"the store is not empty: {', '.join(keys)}"
+        for name in ("flight", "seen", "queue"):
+            if getattr(b, name) and not (name == "seen" and self.small_lost):
+                return f"the broker's {name} is not empty"
+        return None
+
+
+def no_output() -> None:
+    """The session has something to write: it is asked all the time."""
+
+
+_MEDIA: dict[str, tuple[type, type]] = {}
+
+
+def media_of(library: Library) -> tuple[type, type]:
+    """Return the media of a library."""
+    if library.name not in _MEDIA:
+        _MEDIA[library.name] = media(library)
+    return _MEDIA[library.name]
