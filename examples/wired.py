@@ -14,22 +14,39 @@ from dormouse.sleep import Node
 
 
 class Wired:
-    """An interface that finds its address by itself once it is on."""
+    """An interface that finds its address by itself once it is on.
 
-    def __init__(self, nic, on, off) -> None:
+    ``start`` and ``stop`` are called in turn: turned on again while it connects, PPP raises, and up
+    to MicroPython 1.23 LAN does."""
+
+    def __init__(self, nic, start, stop) -> None:
         self.nic = nic
-        self.on = on
-        self.off = off
+        self.start = start
+        self.stop = stop
+        self.started = False
 
     async def join(self, timeout_ms: int = 15000) -> None:
-        """Return as soon as the network can be used. Raises OSError if that takes too long."""
-        if not self.nic.isconnected():
-            self.on()
+        """Return as soon as the network can be used.
+
+        Raises OSError if that takes too long; then, as after a cancellation, it is off."""
         began = time.time()
-        while not self.nic.isconnected() or self.nic.ifconfig()[0] == "0.0.0.0":
-            if (time.time() - began) * 1000 > timeout_ms:
-                raise OSError("no address: cable? DHCP?")
-            await asyncio.sleep(0.02)
+        try:
+            if not self.started:
+                self.start()
+                self.started = True
+            while not self.nic.isconnected() or self.nic.ifconfig()[0] == "0.0.0.0":
+                if (time.time() - began) * 1000 > timeout_ms:
+                    raise OSError("no address: cable? DHCP?")
+                await asyncio.sleep(0.02)
+        except BaseException:
+            self.off()
+            raise
+
+    def off(self) -> None:
+        """Turn it off."""
+        if self.started:
+            self.started = False
+            self.stop()
 
 
 def lan() -> Wired:
@@ -38,16 +55,23 @@ def lan() -> Wired:
 
     pins = {"mdc": Pin(23), "mdio": Pin(18)}
     nic = network.LAN(phy_type=network.PHY_LAN8720, phy_addr=0, **pins)
-    return Wired(nic, lambda: nic.active(True), lambda: nic.active(False))
+    # A soft reset leaves it on.
+    return Wired(nic, lambda: nic.active() or nic.active(True), lambda: nic.active(False))
 
 
 def ppp() -> Wired:
-    """Return a PPP interface (MicroPython 1.24, in the firmware for ESP32). A modem has to be told
-    to dial before: see its manual."""
+    """Return a PPP interface (in the firmware for ESP32).
+
+    A modem has to be told to dial before: see its manual."""
     from machine import UART
 
     nic = network.PPP(UART(1, 115200, tx=17, rx=16, rxbuf=2048))
-    return Wired(nic, nic.connect, nic.disconnect)
+
+    def start():
+        nic.active(True)  # type: ignore[attr-defined]  # MicroPython 1.25 and older want it
+        nic.connect()
+
+    return Wired(nic, start, lambda: nic.active(False))  # type: ignore[attr-defined]
 
 
 async def main() -> None:

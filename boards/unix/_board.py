@@ -5,6 +5,7 @@ In the board's folder:
     flash.img    the flash, a littlefs (MicroPython); flash/ (CPython: a plain folder)
     put/         files that go onto the flash at the next boot
     rtc.bin      RTC memory: two bytes of length, content; gone with the power
+    radio.json   the network's state from a soft reset on (network.py)
     nvs/         a file for each committed NVS entry
     boot.json    how the last boot ended; without it the next boot is a power-on
     world        ns by which the board's world is ahead of the real clock: the sleep skipped
@@ -41,6 +42,7 @@ else:
 
 DEFAULTS = {
     "type": "esp32",  # or rp2
+    "version": "1.25",  # of MicroPython: where versions differ, this one is simulated
     "flash": 65536,  # bytes
     "block": 4096,  # bytes that are erased together
     "fs": "littlefs",  # fat: a card with FAT, whose sectors are written whole or not at all
@@ -58,6 +60,8 @@ STARTS = {"esp32": 946684800, "rp2": 1609459200}
 # time.time() is 0 at: MICROPY_EPOCH_IS_1970 in ports/rp2/mpconfigport.h, not so on ESP32.
 EPOCHS = {"esp32": 946684800, "rp2": 0}
 
+at_soft_reset = []  # called then: what keeps something that outlives it
+
 SURVIVES = ("deepsleep", "reset", "soft_reset", "wdt")  # ends of a boot that are no power loss
 
 
@@ -67,6 +71,7 @@ class state:
     folder = None
     config = None
     esp32 = True
+    version = ()
     cause = "power"  # how the boot before ended
     hard_cause = "power"  # the same, soft resets not counted: RP2's reset_cause
     wake = None  # timer, ext0, ext1: what ended the deep sleep, or the last light sleep
@@ -141,8 +146,8 @@ def seconds(year, month, day, hour, minute, second):
 # --- begin and end of a boot
 
 
-def configure(folder):
-    """Take the folder, and the configuration in it."""
+def configure(folder, version=None):
+    """Take the folder, and the configuration in it; version: in place of the one there."""
     state.started = ticks_ms()
     state.folder = folder
     state.config = dict(DEFAULTS)
@@ -151,9 +156,12 @@ def configure(folder):
         if key not in DEFAULTS:
             raise ValueError("board.json: unknown key " + key)
     state.config.update(config)
+    if version:
+        state.config["version"] = version
     if state.config["type"] not in STARTS:
         raise ValueError("board.json: unknown type")
     state.esp32 = state.config["type"] == "esp32"
+    state.version = tuple(int(part) for part in state.config["version"].split("."))
 
 
 def begin(wake, after_ms):
@@ -173,6 +181,8 @@ def begin(wake, after_ms):
         state.wake = last["wake"]
     if cause == "power":
         remove("rtc.bin")
+    if cause != "soft_reset":
+        remove("radio.json")
     if cause == "power" or (not state.esp32 and cause != "soft_reset"):
         if state.config["clock"] == "lost":
             set_clock(STARTS[state.config["type"]] * 1000000000)
@@ -220,6 +230,9 @@ def end(reason, sleep_ms=None, status=0):
         while True:
             sleep(1)
     state.ended = True
+    if reason == "soft_reset":
+        for keep in at_soft_reset:
+            keep()
     at = world_ns()
     _record(reason, sleep_ms)
     if reason in SURVIVES:

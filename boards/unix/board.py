@@ -15,12 +15,13 @@ files in FOLDER, which is made when missing: see README.md beside this file. pyt
     --wake timer|pin  what ended the deep sleep before this boot (timer)
     --after-ms MS     ... after this time, and not after the one planned
     --dies-after N    the power is cut when N more bytes were programmed
+    --version V       behave as this version of MicroPython does, where they differ (1.25)
     --list            only print the sizes and names of the files on the flash
     --read NAME       only print a file of the flash, in hex
     --help            only print this"""
 
 _HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
-_VALUES = ("--wake", "--after-ms", "--dies-after", "--read")
+_VALUES = ("--wake", "--after-ms", "--dies-after", "--version", "--read")
 _FLAGS = ("--fast", "--once", "--list", "--help")
 
 
@@ -164,7 +165,7 @@ if __name__ == "__main__":
     import _board
     import _flash
 
-    _board.configure(folder)
+    _board.configure(folder, options.get("--version"))
     if _board.MICROPYTHON:
         os.putenv("DORMOUSE_BOARD", folder)  # where network.py looks
     else:

@@ -2,11 +2,14 @@
 wrong.
 
 Names, numbers and behaviour are those of ports/esp32/network_wlan.c, or for a board of type rp2 of
-extmod/network_cyw43.c. In the board's folder (that of board.py, or $DORMOUSE_BOARD):
+extmod/network_cyw43.c and the cyw43-driver, in the version of MicroPython that the board is told:
+README.md beside this file has a table. A soft reset leaves all this as it is, on both ports. In the
+board's folder (that of board.py, or $DORMOUSE_BOARD):
 
     network.json  what the surroundings are like; read again at each use. All keys are in SCRIPT.
     network.log   what happened, a JSON line each: on, scan, join, fault, dhcp, static, up, lost,
                   leave, off, poweroff, dns
+    radio.json    what outlives a soft reset; only from one to the next boot
 
 Importing it puts this network under ``socket``: names lead to 127.0.0.1, slowly if the script says
 so, and without Wi-Fi nothing can be looked up or connected. (On MicroPython a socket then cannot
@@ -32,12 +35,16 @@ SCRIPT = {
     "down": False,  # no access point there
     "silent": False,  # it is there and does not answer
     "wrong_password": False,
+    "weak": 0,  # so many tries to join are refused though the password is right: a weak signal
+    "refused": False,  # no link, for no reason that is told
+    "kicked": False,  # the access point ends the connection
     "no_dhcp": False,
     "cable_ms": 0,  # LAN and PPP, until there is an address
     "unplugged": False,  # no cable
     "dns_ms": 0,  # a lookup of a name blocks that long
     "dns_fail": False,
     "type": None,  # esp32, rp2; None: that of board.json
+    "version": None,  # of MicroPython; None: that of board.json
 }
 UNREACHABLE = 113  # EHOSTUNREACH
 NO_NAME = -2  # of getaddrinfo, on both ports
@@ -88,6 +95,17 @@ def _script():
 
 _ESP32 = (_script()["type"] or _load("board.json").get("type") or "esp32") == "esp32"
 
+
+def _version():
+    board = sys.modules.get("_board")
+    if board and board.state.config:
+        return board.state.version
+    text = _script()["version"] or _load("board.json").get("version") or "1.25"
+    return tuple(int(part) for part in text.split("."))
+
+
+_VERSION = _version()
+
 # What the radio is doing.
 _IDLE = 0
 _SEARCH = 1  # for the access point
@@ -136,7 +154,9 @@ def country(code=None):
 class _Radio:
     """The one station interface of the board."""
 
-    on = False
+    on = False  # ESP32: it was started; RP2: as the last active(x) said, from 1.24.1 on
+    powered = False  # RP2: its radio chip has power, and its firmware
+    station = False  # RP2: the driver's interface is up (itf_state in cyw43_ctrl.c)
     phase = _IDLE
     since = 0  # ticks of the phase
     reason = 0  # ESP32: of the last fault, or 0; only an address clears it
@@ -144,6 +164,8 @@ class _Radio:
     static = None  # address set by hand
     address = ("0.0.0.0", "255.255.255.0", "0.0.0.0", "0.0.0.0")
     pm = None
+    tries = 0  # to join that were refused, since the power came
+    known = 0  # the same, since the last connect()
 
     def enter(self, phase):
         self.phase = phase
@@ -183,6 +205,11 @@ class _Radio:
             self.reason = 200 if _ESP32 else STAT_CONNECTING  # cyw43: link down, still "joining"
             if was == _UP:
                 _log("lost")
+        elif self.phase in (_JOIN, _ASK, _UP) and script["kicked"]:
+            # ESP32 connects again; cyw43: EV_DISASSOC leaves no state, the address stays
+            self.enter(_SEARCH if _ESP32 else _IDLE)
+            self.reason = 2 if _ESP32 else 0
+            _log("lost")
         passed = _ticks_diff(_ticks_ms(), self.since)
         if self.phase == _SEARCH and passed >= self.search_ms(script):
             if self.found(script):
@@ -192,8 +219,15 @@ class _Radio:
             else:
                 self.fault(STAT_NO_AP_FOUND)
         elif self.phase == _JOIN and passed >= script["join_ms"] and not script["silent"]:
-            if script["wrong_password"] or script["password"] not in (None, self.login[1]):
-                self.fault(STAT_WRONG_PASSWORD)
+            wrong = script["wrong_password"] or script["password"] not in (None, self.login[1])
+            if script["refused"]:
+                self.fault(STAT_CONNECT_FAIL)
+            elif wrong or self.tries < script["weak"]:
+                self.tries += 1
+                self.known += 1
+                # ESP32: first the handshake has no answer (4WAY_HANDSHAKE_TIMEOUT), which does not
+                # show while it tries again by itself; then AUTH_FAIL.
+                self.fault(15 if _ESP32 and self.known == 1 else STAT_WRONG_PASSWORD)
             elif self.static:
                 _log("static", address=self.static)
                 self.up(self.static)
@@ -246,27 +280,65 @@ class WLAN:
         if interface != 0:
             raise ValueError("only the station interface is simulated")
 
-    def active(self, on=None):
-        r = _radio
-        if on is None:
+    if _ESP32:
+
+        def active(self, on=None):
+            r = _radio
+            if on is not None and bool(on) != r.on:
+                r.on = bool(on)
+                _log("on" if on else "off")
+                r.enter(_IDLE)
+                if on:
+                    r.pm = self.PM_PERFORMANCE
+                elif not r.static:
+                    r.address = _Radio.address
             return r.on
-        if bool(on) == r.on:
-            return r.on if _ESP32 else None
-        r.on = bool(on)
-        _log("on" if on else "off")
-        r.enter(_IDLE)
-        if on:
-            _script()
-            r.pm = self.PM_PERFORMANCE
-        else:
-            r.address = _Radio.address
-            if not _ESP32:
-                r.static = None  # tcpip_deinit; then DHCP starts again
-        return r.on if _ESP32 else None
+
+        def connect(self, ssid=None, key=None, *, bssid=None):
+            self._connect(ssid, key, bssid, None)
+
+    else:
+
+        def active(self, on=None):
+            r = _radio
+            if on is None:
+                # Up to 1.24.0 it is the state of the link, which may be down with the radio on.
+                return r.on if _VERSION >= (1, 24, 1) else self.status() != 0
+            r.on = bool(on)
+            if on:
+                if not r.station:  # else nothing happens: what is set stays
+                    _log("on")
+                    r.pm = self.PM_PERFORMANCE
+                    r.static = None  # netif_add, dhcp_start
+                    r.address = _Radio.address
+                    r.enter(_IDLE)
+                r.powered = r.station = True
+                return
+            if _VERSION >= (1, 26):
+                self.disconnect()
+            if _VERSION >= (1, 28) and r.station:  # cyw43-driver 1.2: before that nothing happens
+                r.station = False
+                r.static = None
+                r.address = _Radio.address
+                r.enter(_IDLE)
+            _log("off")
+
+        def connect(self, ssid, key=None, *, auth=-1, security=-1, bssid=None, channel=0xFFFFFFFF):
+            self._connect(ssid, key, bssid, None if channel == 0xFFFFFFFF else channel)
+
+        def deinit(self):
+            r = _radio
+            if r.powered:  # cyw43_deinit: what it was told last by active() stays
+                r.powered = r.station = False
+                r.static = None
+                r.address = _Radio.address
+                r.reason = 0
+                r.enter(_IDLE)
+                _log("poweroff")
 
     def _connect(self, ssid, key, bssid, channel):
         r = _radio
-        if not r.on:
+        if not (r.on if _ESP32 else r.station):
             raise OSError("Wifi Not Started" if _ESP32 else 1)
         if bssid is not None and len(bssid) != 6:
             raise ValueError
@@ -274,27 +346,14 @@ class WLAN:
             raise OSError("Wifi Internal Error")
         if not _ESP32:
             r.reason = 0
+        r.known = 0
         r.login = (ssid, key, bssid, channel)
         r.enter(_SEARCH)
-
-    if _ESP32:
-
-        def connect(self, ssid=None, key=None, *, bssid=None):
-            self._connect(ssid, key, bssid, None)
-
-    else:
-
-        def connect(self, ssid, key=None, *, security=-1, bssid=None, channel=None):
-            self._connect(ssid, key, bssid, channel)
-
-        def deinit(self):
-            _radio.on = False
-            _radio.enter(_IDLE)
-            _log("poweroff")
 
     def disconnect(self):
         if not _radio.on and _ESP32:
             raise OSError("Wifi Not Started")
+        _radio.powered = True  # RP2: cyw43_ioctl ensures that it is, and turns it on if it is not
         if _radio.phase in (_SEARCH, _JOIN, _ASK, _UP):
             _radio.reason = 8 if _ESP32 else 0  # WIFI_REASON_ASSOC_LEAVE
             _log("leave")
@@ -330,7 +389,7 @@ class WLAN:
         return r.reason if r.phase == _FAULT else STAT_CONNECTING
 
     def scan(self):
-        if not _radio.on:
+        if not (_radio.on if _ESP32 else _radio.station):
             raise OSError("STA must be active" if _ESP32 else 1)
         script = _script()
         _log("scan")
@@ -351,30 +410,45 @@ class WLAN:
         if new is None:
             return r.address
         if new == "dhcp":
-            if _ESP32:
-                if not r.static:  # ESP_ERR_ESP_NETIF_DHCP_ALREADY_STARTED
-                    raise RuntimeError("Wifi Unknown Error 0x5004")
-                r.static = None
-                if r.phase == _UP:
-                    r.enter(_ASK)
-                return
-            r.static = None
-            if r.phase == _UP:
-                r.enter(_ASK)
+            _dhcp(True)
             began = _ticks_ms()
-            while not self.isconnected():  # network_lwip.c: it blocks
+            while not _ESP32 and not self.isconnected():  # network_lwip.c: it blocks
                 if _ticks_diff(_ticks_ms(), began) > 10000:
                     raise OSError("timeout waiting for DHCP to get IP address")
                 time.sleep(0.1)
             return
         if len(new) != 4:
             raise ValueError("requested length 4 but object has length %d" % len(new))
-        for part in new:
-            if len([int(n) for n in part.split(".")]) != 4:
-                raise ValueError("invalid arguments")
-        r.static = tuple(new)
-        if r.phase == _UP:
-            r.address = r.static
+        _set(new)
+
+    def ipconfig(self, what=None, **values):
+        r = _radio
+        r.advance()
+        if not values:
+            if what is None:
+                raise TypeError("must query one param")
+            if what == "dhcp4":
+                return not r.static if not _ESP32 else not r.static and r.phase in (_ASK, _UP)
+            if what == "addr4":
+                return r.address[:2]
+            if what == "gw4":
+                return r.address[2]
+            raise ValueError("unexpected key")
+        if what is not None:
+            raise TypeError("can't specify pos and kw args")
+        for name in values:
+            value = values[name]
+            if name == "dhcp4":
+                if not value:
+                    r.static = r.static or r.address
+                elif r.static or not _ESP32:
+                    _dhcp(True)
+            elif name == "addr4":
+                _set(tuple(value) + r.address[2:])
+            elif name == "gw4":
+                _set(r.address[:2] + (value,) + r.address[3:])
+            else:
+                raise ValueError("unexpected key")
 
     def config(self, what=None, **values):
         r = _radio
@@ -400,6 +474,80 @@ class WLAN:
         raise ValueError("unknown config param")
 
 
+if _VERSION < (1, 24):
+    del WLAN.ipconfig
+if _VERSION >= (2,):  # "deprecated and will be removed", extmod/network_lwip.c
+    del WLAN.ifconfig
+
+
+def _dhcp(on):
+    r = _radio
+    if _ESP32 and not r.static and r.phase in (_ASK, _UP):
+        raise RuntimeError("Wifi Unknown Error 0x5004")  # DHCP_ALREADY_STARTED: while it runs
+    r.static = None
+    if r.phase == _UP:
+        r.enter(_ASK)
+
+
+def _set(new):
+    for part in new:
+        if len([int(n) for n in part.split(".")]) != 4:
+            raise ValueError("invalid arguments")
+    _radio.static = _radio.address = tuple(new)
+
+
+def ipconfig(what=None, **values):
+    """Return or set what belongs to no interface: the name server (from 1.24 on)."""
+    if not values:
+        if what != "dns":
+            raise ValueError("unexpected key")
+        return _radio.address[3]
+    for name in values:
+        if name != "dns":
+            raise ValueError("unexpected key")
+        _radio.address = _radio.address[:3] + (values[name],)
+        _radio.static = _radio.static and _radio.address
+
+
+# --- soft reset: all of the above are variables of C (ports/esp32/main.c; in ports/rp2/main.c
+# mod_network_deinit, which does nothing where lwIP is)
+
+_KEPT = ("on", "powered", "station", "phase", "reason", "static", "address", "pm", "tries", "known")
+
+
+def _keep():
+    r = _radio
+    r.advance()
+    kept = {name: getattr(r, name) for name in _KEPT}
+    ssid, key, bssid, channel = r.login
+    kept["login"] = (ssid, key, bssid and _hex(bssid), channel)
+    kept["passed"] = _ticks_diff(_ticks_ms(), r.since)
+    kept["hostname"] = _hostname
+    kept["lan"] = _LAN_on()
+    with open(_folder() + "/radio.json", "w") as f:
+        json.dump(kept, f)
+
+
+def _restore():
+    global _hostname
+    board = sys.modules.get("_board")
+    if not board:
+        return
+    board.at_soft_reset.append(_keep)
+    kept = _load("radio.json")  # board.py removed it, if this boot is no soft reset
+    if not kept:
+        return
+    for name in _KEPT:
+        value = kept[name]
+        setattr(_radio, name, tuple(value) if isinstance(value, list) else value)
+    ssid, key, bssid, channel = kept["login"]
+    _radio.login = (ssid, key, bssid and _bytes(bssid), channel)
+    _radio.since = _ticks_ms() - kept["passed"]
+    _hostname = kept["hostname"]
+    if kept["lan"]:
+        _Cable.started = _ticks_ms()
+
+
 # --- a cable
 
 if _ESP32:
@@ -413,11 +561,13 @@ class _Cable:
     """
 
     started = None  # ticks; of whichever is on: a board of these tests has one
+    kind = None
 
     def _turn(self, on):
         if on == (_Cable.started is not None):
             return
         _Cable.started = _ticks_ms() if on else None
+        _Cable.kind = type(self).__name__
         _log("on" if on else "off", interface=type(self).__name__)
 
     def isconnected(self):
@@ -428,6 +578,18 @@ class _Cable:
 
     def ifconfig(self):
         return tuple(_script()["address"]) if self.isconnected() else _Radio.address
+
+    def ipconfig(self, what):
+        return {"addr4": self.ifconfig()[:2], "gw4": self.ifconfig()[2]}[what]
+
+
+if _VERSION < (1, 24):
+    del _Cable.ipconfig
+
+
+def _LAN_on():
+    # PPP's object has a finaliser, which ends it.
+    return _Cable.started is not None and _Cable.kind == "LAN"
 
 
 if _ESP32:
@@ -441,18 +603,45 @@ if _ESP32:
 
         def active(self, on=None):
             if on is not None:
+                if _VERSION < (1, 24) and bool(on) == (_Cable.started is not None):
+                    raise OSError("ethernet %sable failed" % ("en" if on else "dis"))
                 self._turn(bool(on))
             return _Cable.started is not None
 
     class PPP(_Cable):
+        """Up to 1.25 the port's own (network_ppp.c), which is turned on by active()."""
+
+        on = False
+
         def __init__(self, stream):
             self.stream = stream
 
-        def connect(self, security=0, user=None, key=None):
+        def active(self, on=None):
+            if on is not None:
+                self.on = bool(on)
+                if not on:
+                    self._turn(False)
+            return self.on
+
+        def connect(self, **options):
+            if not self.on and _VERSION < (1, 26):
+                raise OSError("must be active")
+            if _Cable.started is not None:
+                raise OSError(120)  # EALREADY
+            names = ("authmode", "username", "password")
+            if _VERSION >= (1, 26):
+                names += ("security", "user", "key")
+            for name in options:
+                if name not in names:
+                    raise TypeError("extra keyword arguments given")
+            self.on = True
             self._turn(True)
 
         def disconnect(self):
             self._turn(False)
+
+    if _VERSION < (1, 26):
+        del PPP.disconnect
 
 
 # --- socket, as far as it needs a network
@@ -523,4 +712,5 @@ def _install():
     _socket.socket.connect = checked
 
 
+_restore()
 _install()

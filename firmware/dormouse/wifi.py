@@ -55,10 +55,10 @@ class Wifi:
         self.store = store
         self.pm = pm
         self.renew = renew
-        self.fresh = self._static = False
+        self.fresh = False
 
     async def join(self, timeout_ms: int = 15000) -> None:
-        """Return as soon as the network can be used; at once if it can already.
+        """Return as soon as the network can be used; at once if it can already, being this one.
 
         Tries what it knows, for a third of ``timeout_ms`` at most, then a scan and DHCP. With less
         than 3 s left it does not scan: the port picks the access point, which is not remembered.
@@ -67,11 +67,14 @@ class Wifi:
         time.
         """
         wlan = self.wlan
-        if wlan.isconnected() and not self.fresh:
+        # Which network: a soft reset leaves the radio as it is, and may bring other settings.
+        # (Behind a name of 32 bytes ESP32 goes on into the password: network_wlan.c.)
+        if wlan.isconnected() and not self.fresh and wlan.config("ssid")[:32] == self.login[0]:
             return
         began = ticks_ms()
         known = self.store and self.store.data.get(_KEY)
         limit = timeout_ms // 3
+        again = not known
         code = None
         try:
             while True:
@@ -100,6 +103,9 @@ class Wifi:
                 if code is None:
                     break
                 if not known:
+                    if status == -3 and again:  # RP2: the signal may have been weak
+                        again = False
+                        continue
                     if status == 2:  # RP2: the link stands
                         code = 3
                     elif status > 999:
@@ -117,7 +123,7 @@ class Wifi:
             raise
         self.fresh = False
         if place and self.store:
-            place += " ".join(wlan.ifconfig()).encode()
+            place += " ".join(_address(wlan)).encode()
             if self.store.data.get(_KEY) != place:
                 try:
                     self.store.save({_KEY: place})
@@ -131,9 +137,16 @@ class Wifi:
             self.wlan.deinit()
 
     def _down(self):
-        if self.wlan.active():
-            self.wlan.disconnect()
-            self.wlan.active(False)
+        wlan = self.wlan
+        on = wlan.active()
+        if on:
+            wlan.disconnect()
+            wlan.active(False)
+        # RP2: only without power it forgets its address (up to 1.27), and up to 1.24.0 active()
+        # told of the link, which may be lost with the radio on. With nothing to forget it is left
+        # alone: it has the board's LED, too.
+        if hasattr(wlan, "deinit") and (on or _address(wlan)[0] != "0.0.0.0"):
+            wlan.deinit()
 
     def _start(self, known, ms):
         # Turn the radio on and set the address. Returns BSSID and channel, BSSID 0 if the network
@@ -148,10 +161,10 @@ class Wifi:
         if static and self.renew:
             static = int.from_bytes(urandom(2), "big") % self.renew
         if static:
-            wlan.ifconfig(tuple(bytes(known[7:]).decode().split()))
-        elif self._static and not hasattr(wlan, "deinit"):
-            wlan.ifconfig("dhcp")  # RP2 went back to DHCP by active, and would block here for 10 s
-        self._static = static
+            _set_address(wlan, bytes(known[7:]).decode().split())
+        elif not hasattr(wlan, "deinit"):
+            # ESP32 keeps an address that was set, over a soft reset, too; RP2 would block here.
+            _set_address(wlan, None)
         if known:
             return bytes(known[:7])
         if ms < _SCAN:
@@ -163,10 +176,31 @@ class Wifi:
         return best[1] + bytes((best[2],)) if best else _NOWHERE
 
 
+def _address(wlan):
+    # Address, mask, gateway, name server.
+    if hasattr(wlan, "ifconfig"):  # "deprecated and will be removed" (extmod/network_lwip.c, 1.28)
+        return wlan.ifconfig()
+    return wlan.ipconfig("addr4") + (wlan.ipconfig("gw4"), network.ipconfig("dns"))
+
+
+def _set_address(wlan, four):
+    # Set these; None: DHCP.
+    if hasattr(wlan, "ifconfig"):
+        wlan.ifconfig(tuple(four) if four else "dhcp")
+        return
+    wlan.ipconfig(dhcp4=not four)
+    if four:
+        wlan.ipconfig(addr4=(four[0], four[1]))
+        wlan.ipconfig(gw4=four[2])
+        network.ipconfig(dns=four[3])
+
+
 def _fault(status):
-    # What a status means for good: a code of WifiError, or None while there is hope.
+    # What a status means for good: a code of WifiError, or None while there is hope. (What ESP32
+    # gives up for no longer than until its next try, 15 or 204 after a wrong password, does not
+    # show: it tries without end, network_wlan.c. 202 comes some tries later.)
     if status in (-2, 201, 210, 211, 212):
         return 1
-    if status in (-3, 15, 202, 204):
+    if status in (-3, 202):
         return 2
     return 0 if status < 0 else None

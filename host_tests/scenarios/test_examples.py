@@ -125,9 +125,13 @@ def test_light_without_tls_and_when_the_network_is_lost(
             board.wait_line("command g/do/x after", 20)
 
 
-@pytest.mark.parametrize("wired", ["lan", "ppp"])
+@pytest.mark.parametrize(("wired", "version"), [("lan", "1.22"), ("ppp", "1.25")])
 def test_wired(
-    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, wired: str
+    runtime: Runtime,
+    mosquitto: Callable[..., MosquittoBroker],
+    tmp_path: Path,
+    wired: str,
+    version: str,
 ) -> None:
     """A cable that takes its time, a cable that is not there, and no part of Wi-Fi; a broker that
     wants a password."""
@@ -135,12 +139,12 @@ def test_wired(
     broker = mosquitto(allow_anonymous=False, **user)
     config = {"host": "broker.local", "port": broker.port, "client_id": "w", "topic": "w", **user}
     config |= {"wired": wired, "period": 60, "budget": 6000}
+    main = EXAMPLES / "wired.py"
+    files = {"config.json": config}
     with (
         Line() as line,
         Observer(broker, ("w/boot", 2)) as observer,
-        Board(
-            runtime, tmp_path, EXAMPLES / "wired.py", {"config.json": config}, uart=line.device
-        ) as board,
+        Board(runtime, tmp_path, main, files, uart=line.device, version=version) as board,
     ):
         board.set_network(cable_ms=300)
         assert board.run()[0].lines == ["error None"]

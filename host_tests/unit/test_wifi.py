@@ -11,12 +11,23 @@ CHECKS = Path(__file__).with_name("wifi_checks.py")
 NETWORK = runtimes.ROOT / "boards" / "unix" / "network.py"
 
 
-def start(runtime: runtimes.Runtime, board: str, folder: Path, port: int) -> runtimes.Device:
+# The simulated MicroPython. What differs: active() of RP2 up to 1.24.0 and from 1.28 on; ifconfig()
+# that is gone.
+VERSIONS = {
+    "cpython": {"esp32": "1.22", "rp2": "1.24.0"},
+    "micropython64": {"esp32": "1.25", "rp2": "1.25"},
+    "micropython32": {"esp32": "2.0", "rp2": "1.28"},
+}
+
+
+def start(
+    runtime: runtimes.Runtime, board: str, folder: Path, port: int, version: str
+) -> runtimes.Device:
     # Side by side, so that of boards/unix only the network is found: the rest needs board.py.
     folder.mkdir()
     program = Path(shutil.copy(CHECKS, folder))
     shutil.copy(NETWORK, folder)
-    (folder / "network.json").write_text(f'{{"type": "{board}"}}')
+    (folder / "network.json").write_text(f'{{"type": "{board}", "version": "{version}"}}')
     env = {"DORMOUSE_BOARD": str(folder), "BOARD_TYPE": board}
     return runtime.start(program, str(port), env=env)
 
@@ -25,11 +36,12 @@ def test_on_runtime(runtime: runtimes.Runtime, tmp_path: Path) -> None:
     """On both types of board at once: most of the time they wait."""
     names = re.findall(r"^async def (check_\w+)", CHECKS.read_text(), re.MULTILINE)
     assert len(names) > 15
+    versions = VERSIONS[runtime.name]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         with (
-            start(runtime, "esp32", tmp_path / "esp32", port) as esp32,
-            start(runtime, "rp2", tmp_path / "rp2", port) as rp2,
+            start(runtime, "esp32", tmp_path / "esp32", port, versions["esp32"]) as esp32,
+            start(runtime, "rp2", tmp_path / "rp2", port, versions["rp2"]) as rp2,
         ):
             for device in (esp32, rp2):
                 assert device.wait_exit(60) == 0, device.transcript()

@@ -65,21 +65,20 @@ def log():
 
 def events():
     """The names of what happened since the last call."""
-    return [line["event"] for line in log() if line["event"] != "leave"]
+    return [line["event"] for line in log() if line["event"] not in ("leave", "poweroff")]
 
 
 async def start(**changes):
     """A node before its first join: radio off, surroundings set, nothing remembered."""
     script(**changes)
-    wlan = network.WLAN()
-    if wlan.active():
-        wlan.disconnect()
-        wlan.active(False)
-    if not RP2:
-        network._radio.reason = 0
-        network._radio.static = None
+    power_on()
     log()
     return Counting()
+
+
+def power_on():
+    """The chip starts: its radio knows nothing."""
+    network._radio = network._Radio()
 
 
 def wifi(store=None, **options):
@@ -95,8 +94,7 @@ async def known(**changes):
     w.off()
     log()
     same(store.writes, 1)
-    if not RP2:
-        network._radio.static = None  # a chip that starts
+    power_on()
     store.writes = 0
     return store
 
@@ -181,6 +179,47 @@ async def check_joined_already():
     log()
     await w.join(1)
     same(log(), [])
+
+
+async def check_joined_to_another_network():
+    # As after a soft reset, which leaves the radio as it is, with other settings.
+    await Wifi("home", SECRET, await known(), renew=0).join(8000)
+    log()
+    script(ssid="elsewhere")
+    network._radio.phase = network._UP  # it has both
+    w = Wifi("elsewhere", SECRET)
+    await w.join(8000)
+    same(events(), ["off", "on", "scan", "join", "dhcp", "up"])
+    same(w.wlan.config("ssid"), "elsewhere")
+
+
+async def check_address_of_before_is_not_taken_for_dhcp():
+    store = await known()
+    await wifi(store).join(8000)
+    new = ["10.0.0.9", "255.255.255.0", "10.0.0.1", "10.0.0.1"]
+    script(address=new, ssid="elsewhere")
+    store = Counting()
+    log()
+    await Wifi("elsewhere", SECRET, store).join(8000)
+    same(events(), ["off", "on", "scan", "join", "dhcp", "up"])
+    same(bytes(store.data[4]), HERE + " ".join(new).encode())
+
+
+async def check_lost_link_is_forgotten():
+    # Up to 1.24.0 RP2's active() is false then, with the radio on and its address set.
+    store = await known()
+    await wifi(store).join(8000)
+    script(kicked=True)
+    wlan = network.WLAN()
+    while wlan.isconnected():
+        await sleep_ms(1)
+    script()
+    log()
+    store = Counting()
+    await wifi(store).join(8000)
+    found = events()
+    same(found[-4:], ["scan", "join", "dhcp", "up"])
+    same(store.writes, 1)
 
 
 async def check_access_point_moved():
@@ -306,7 +345,25 @@ async def check_wrong_password_ends_at_once():
     same(store.writes, 0)
     with open(FOLDER + "/network.log") as f:
         assert SECRET not in f.read()
-    same(events(), ["on", "scan", "join", "fault", "off"])
+    again = ["off", "on", "scan", "join"] if RP2 else ["join"]  # it might have been the signal
+    same(events(), ["on", "scan", "join", "fault", *again, "fault", "off"])
+
+
+async def check_weak_signal_is_no_wrong_password():
+    store = await start(weak=1)
+    w = wifi(store)
+    await w.join(9000)
+    assert w.wlan.isconnected()
+    store = await start(weak=2)
+    if RP2:
+        assert await fails(wifi(store), 9000, 2) < 3000
+
+
+async def check_refused_without_a_reason():
+    # RP2: CYW43_LINK_FAIL, -1: not for good, but nothing comes of it.
+    store = await start(refused=True)
+    ms = await fails(wifi(store), 300, 0)
+    assert ms < 250 if RP2 else ms >= 295, ms
 
 
 async def check_no_such_network_ends_before_the_time():
@@ -418,6 +475,7 @@ async def check_unlike_the_other_chip():
     await w.join(8000)
     same(w.wlan.status(), 3 if RP2 else 1010)
     same(hasattr(w.wlan, "deinit"), RP2)
+    assert hasattr(w.wlan, "ifconfig") or hasattr(w.wlan, "ipconfig")
     for value in (b"", b"12345"):
         try:
             w.wlan.disconnect()
