@@ -13,7 +13,7 @@ class Case:
     ``cuts``, ``crashes``, ``forgets``, ``withdrawals``, ``waits``: how often, at any moment.
     ``calm_waits``: time passes where nothing else is left to be done. ``subscribed``: begins behind
     a subscription. ``receive``: the client's own receive maximum. ``any_order``: the application
-    acknowledges in any order.
+    acknowledges in any order. ``expiry``: s, of each message that it publishes.
     """
 
     broker: Kind = field(default_factory=Kind)
@@ -36,6 +36,7 @@ class Case:
     max_packet: int = 0
     inbox: int = 0
     receive: int = 2
+    expiry: int = 0
 
     @property
     def budget(self) -> tuple[int, ...]:
@@ -83,7 +84,7 @@ QUICK: dict[str, Case] = {
     ),
     "store, down 2 2": Case(stored=True, downs=(2, 2), crashes=1),
     "store, withdrawn": Case(stored=True, ups=(2, 1), withdrawals=1, crashes=1, window=1),
-    "store, expiring": Case(expiring=True, stored=True, ups=(2, 1), crashes=1),
+    "store, expiring": Case(expiring=True, expiry=60, stored=True, ups=(2, 1), waits=2, cuts=1),
     "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, cuts=1, crashes=1),
     "two stores, one lost": Case(stored=True, layered=True, ups=(2,), downs=(2,), crashes=1),
     # MQTT 5

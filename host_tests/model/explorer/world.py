@@ -95,6 +95,7 @@ class World:
         self.left = case.budget  # cuts, crashes, forgets, withdrawals, waits
         # the application
         self.published = 0  # of case.ups
+        self.born: tuple[int, ...] = ()  # when, in s
         self.sent = 0  # of case.downs
         self.handles: list[tuple[int, Any]] = []  # number, Message: what it waits for
         self.taken: list[Any] = []
@@ -110,7 +111,7 @@ class World:
         self.open: tuple[tuple[int, int], ...] = ()  # identifier, number: begun and not ended
         self.here: tuple[int, ...] = ()  # identifiers of PUBLISH on this connection, not answered
         self.bye = False
-        self.most = case.window
+        self.most = case.window  # in flight, as the last CONNACK that came had it
         self.lost = 0  # how often the broker forgot
         self.small_lost = False  # the store's small part was: it then promises less
         self._begin()
@@ -152,6 +153,7 @@ class World:
                 self.online,
                 self.left,
                 self.published,
+                self.born,
                 self.sent,
                 tuple([(n, told(o, seen)) for n, o in self.handles]),
                 tuple([told(m, seen) for m in self.taken]),
@@ -269,7 +271,6 @@ class World:
         self.online = True
         self.bye = False
         self.here = ()
-        self.most = self.case.window
         self.session.connect(self.now)
 
     def _do_write(self, _: str) -> None:
@@ -391,7 +392,9 @@ class World:
         n = self.published + 1
         qos = self.case.ups[self.published]
         self.published = n
-        o = self.session.publish(UP_TOPIC, payload(n), qos)
+        options = {"message_expiry": self.case.expiry} if self.case.expiry else {}
+        self.born += (self.now // 1000,)
+        o = self.session.publish(UP_TOPIC, payload(n), qos, **options)
         if qos:
             self.promised += (n,)
         self.handles.append((n, o))
@@ -470,6 +473,8 @@ class World:
                 raise Violation(f"<{n}> is reported delivered, and the broker passed nothing on")
             if name == "SessionLost" and not self.lost:
                 raise Violation(f"<{n}> ends with SessionLost, and no session was lost")
+            if name == "Expired" and n in self.ever:
+                raise Violation(f"<{n}> ends as expired, and was on the wire")
             if name == "Failed" and n not in self.case.broker.refuses:
                 raise Violation(f"<{n}> ends with Failed, and was not refused")
 
@@ -484,6 +489,9 @@ class World:
             n = number_of(p.payload)
             if n in self.withdrawn:
                 raise Violation(f"<{n}> goes out, and was withdrawn before it ever did")
+            old = self.now // 1000 - self.born[n - 1]
+            if self.case.expiry and n not in self.ever and old >= self.case.expiry:
+                raise Violation(f"<{n}> goes out, and had expired before it ever did")
             if p.qos:
                 self._publish_goes(p, n)
             self.ever += (n,) if n not in self.ever else ()

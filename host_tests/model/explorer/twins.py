@@ -1,0 +1,313 @@
+"""Broken twins: the library with one fault of one line in it. Each must be found by exploring.
+
+Where the source changes, a twin whose line is gone says so (library.DoesNotFit), and has to follow.
+"""
+
+from dataclasses import dataclass
+
+from explorer.broker import Kind
+from explorer.cases import AT_PUBREL, FIVE, Case
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A fault: ``old`` is there once in ``file``; ``new``: in its place; ``case``: finds it."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    case: Case
+
+
+SESSION = "session.py"
+FIVE_SESSION = "session5.py"
+DURABLE = "durable.py"
+EXPIRY = "expiry.py"
+
+UP = Case(ups=(2, 1), cuts=1)
+UP_B = Case(broker=AT_PUBREL, ups=(2, 2), cuts=1)
+DOWN = Case(downs=(2, 1), cuts=1)
+DOWN_ANY = Case(downs=(1, 1))
+FORGETS = Case(ups=(2,), forgets=1)
+STORED_UP = Case(stored=True, ups=(2, 1), crashes=1)
+STORED_UP_B = Case(broker=AT_PUBREL, stored=True, ups=(2,), crashes=1)
+STORED_DOWN = Case(stored=True, downs=(2, 2), crashes=1, any_order=False)
+
+TWINS = [
+    # --- outgoing
+    Twin(
+        "repeats nothing after a reconnect",
+        SESSION,
+        "                o.sent = _BEFORE\n",
+        "                o.sent = _NOW\n",
+        UP,
+    ),
+    Twin(
+        "repeats without DUP",
+        SESSION,
+        "o.packet[0] = o.packet[0] & 0xF7 | present << 3",
+        "o.packet[0] &= 0xF7",
+        UP,
+    ),
+    Twin(
+        "sends again on a living connection",
+        SESSION,
+        "            if o.sent == _NOW:\n",
+        "            if o.sent == _NOW and o.expect > 5:\n",
+        UP,
+    ),
+    Twin(
+        "takes an identifier that is in use",
+        SESSION,
+        "            pid = self.pid % 65535 + 1\n",
+        "            return 7\n",
+        Case(ups=(2, 1)),
+    ),
+    Twin(
+        "says delivered when it was written",
+        SESSION,
+        "            if not o.expect:\n                self._finish(o)\n",
+        "            if o.expect < 5:\n                self._finish(o)\n",
+        Case(ups=(1,), cuts=1),
+    ),
+    Twin(
+        "frees the window at PUBREC",
+        SESSION,
+        "                if o.expect:\n                    free -= 1\n",
+        "                if 0 < o.expect < 7:\n                    free -= 1\n",
+        Case(ups=(2, 2), window=1),
+    ),
+    Twin(
+        "knows no window",
+        SESSION,
+        "        free = self.window\n",
+        "        free = 99\n",
+        Case(ups=(1, 1), window=1),
+    ),
+    Twin(
+        "answers PUBREC once only",
+        SESSION,
+        "                elif o.sent == _BEFORE:\n                    o.sent = _NOW\n"
+        "                    self._answer(0x62, o.pid)\n",
+        "",
+        UP,
+    ),
+    Twin(
+        "takes PUBREC for the end",
+        SESSION,
+        "            if o.expect == _PUBREC:\n",
+        "            if o.expect == _PUBREC and self._finish(o) is None:\n                return\n"
+        "            if o.expect == _PUBREC:\n",
+        UP_B,
+    ),
+    Twin(
+        "releases in another order",
+        SESSION,
+        "                self.outbox.insert(i, o)\n",
+        "                self.outbox.insert(0, o)\n",
+        UP_B,
+    ),
+    Twin(
+        "sends the newest first",
+        SESSION,
+        "        self.outbox.append(o)\n        self.on_output()\n",
+        "        self.outbox.insert(0, o)\n        self.on_output()\n",
+        Case(ups=(1, 1)),
+    ),
+    Twin(
+        "says delivered where the session was lost",
+        SESSION,
+        "                    o.error = SessionLost()\n",
+        "                    pass\n",
+        Case(broker=AT_PUBREL, ups=(2,), forgets=1),
+    ),
+    Twin(
+        "says lost where the session was not",
+        SESSION,
+        "                if not present:\n                    o.error",
+        "                if o.sent == _BEFORE:\n                    o.error",
+        UP_B,
+    ),
+    # --- incoming
+    Twin(
+        "forgets what it released at a reconnect",
+        SESSION,
+        "        self.state = _DOWN\n        for",
+        "        self.state = _DOWN\n        self.released = []\n        for",
+        DOWN,
+    ),
+    Twin(
+        "forgets what the application has at a reconnect",
+        SESSION,
+        "        for m in self.held:\n            m.fresh = False\n",
+        "        self.held = []\n",
+        DOWN,
+    ),
+    Twin(
+        "acknowledges before the application is done",
+        SESSION,
+        "                self.held.append(m)\n",
+        "                self.held.append(m)\n                m.done = True\n"
+        "                self.flush()\n",
+        DOWN,
+    ),
+    Twin(
+        "acknowledges in the application's order",
+        SESSION,
+        "                    blocked |= m.qos\n",
+        "                    pass\n",
+        DOWN_ANY,
+    ),
+    Twin(
+        "does not answer a PUBREL that it does not know",
+        SESSION,
+        "            self._answer(0x70, pid)\n            return\n",
+        "                self._answer(0x70, pid)\n            return\n",
+        DOWN,
+    ),
+    Twin(
+        "keeps an identifier behind its PUBREL",
+        SESSION,
+        "                self.released.remove(pid)\n",
+        "                pass\n",
+        DOWN,
+    ),
+    Twin(
+        "never answers a repeated PUBLISH",
+        SESSION,
+        "                        old.fresh = True\n",
+        "                        pass\n",
+        DOWN,
+    ),
+    Twin(
+        "makes no subscription again",
+        SESSION,
+        "            if self.filters:\n",
+        "            if None:\n",
+        Case(forgets=1),
+    ),
+    # --- in a store
+    Twin(
+        "puts a message on the medium when it is sent",
+        DURABLE,
+        "                        try:\n                            self.save()\n"
+        "                        except Exception:\n",
+        "                        try:\n                            pass\n"
+        "                        except Exception:\n",
+        STORED_UP,
+    ),
+    Twin(
+        "saves behind the bytes",
+        DURABLE,
+        "            self.save()\n            return data\n",
+        "            if not data:\n                self.save()\n            return data\n",
+        STORED_DOWN,
+    ),
+    Twin(
+        "does not keep PUBREC",
+        DURABLE,
+        "                    want[o.key] = number(o.pid)\n",
+        "                    pass\n",
+        STORED_UP_B,
+    ),
+    Twin(
+        "does not keep what it released",
+        DURABLE,
+        '                want[_SEEN + pid] = b""\n',
+        "                pass\n",
+        STORED_DOWN,
+    ),
+    Twin(
+        "does not keep what is done with before its turn",
+        DURABLE,
+        "                if m.done and m.qos == 2:\n",
+        "                if None:\n",
+        Case(stored=True, downs=(2,), cuts=1, crashes=1),
+    ),
+    Twin(
+        "marks what came as done with",
+        DURABLE,
+        "                if m.done and m.qos == 2:\n",
+        "                if m.qos == 2:\n",
+        Case(stored=True, ups=(1,), downs=(2,), crashes=1),
+    ),
+    Twin(
+        "commits in a record of its own",
+        DURABLE,
+        "            self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
+        "            self.committed = bytes(data)\n            self.save()\n",
+        STORED_DOWN,
+    ),
+    Twin(
+        "never clears the medium",
+        DURABLE,
+        "                    changes[key] = None\n",
+        "                    pass\n",
+        STORED_UP,
+    ),
+    Twin(
+        "brings the outbox back in another order",
+        DURABLE,
+        "for key in sorted(data, key=_number):",
+        "for key in sorted(data, key=_number, reverse=True):",
+        Case(stored=True, ups=(1, 1), crashes=1),
+    ),
+    # --- expiring
+    Twin(
+        "drops what was sent",
+        EXPIRY,
+        "                if o.packet and not o.sent:\n",
+        "                if o.packet:\n",
+        Case(expiring=True, expiry=30, ups=(1, 1), waits=1),
+    ),
+    Twin(
+        "sends what has expired",
+        EXPIRY,
+        "            if self.state:\n                self._expire()\n",
+        "",
+        Case(expiring=True, expiry=30, ups=(1,), waits=1),
+    ),
+    # --- MQTT 5
+    Twin(
+        "heeds no receive maximum",
+        FIVE_SESSION,
+        '        self.window = min(self.most, properties.get("receive_maximum", self.most))\n',
+        "",
+        Case(broker=Kind(version=5, receive_maximum=(1,)), ups=(1, 1)),
+    ),
+    Twin(
+        "forgets in a burst what CONNACK said",
+        FIVE_SESSION,
+        "        if self.memory and not self.server:\n",
+        "        if None:\n",
+        Case(
+            broker=Kind(version=5, receive_maximum=(1,)),
+            ups=(1, 1),
+            stored=True,
+            burst=True,
+            crashes=1,
+        ),
+    ),
+    Twin(
+        "takes a failing PUBREC for a good one",
+        FIVE_SESSION,
+        "            if kind == min(o.expect % _SUBACK, _PUBREC) and codes > 127:\n",
+        "            if None:\n",
+        Case(broker=Kind(version=5, refuses=(1,)), ups=(2,)),
+    ),
+    Twin(
+        "counts what came, and not what it answered",
+        FIVE_SESSION,
+        '        self.unanswered -= first in b"\\x40\\x70"\n',
+        "",
+        Case(broker=FIVE, downs=(1, 1, 1)),
+    ),
+    Twin(
+        "counts what came on an earlier connection",
+        FIVE_SESSION,
+        "        self.unanswered = 0  #",
+        '        self.unanswered = getattr(self, "unanswered", 0)  #',
+        Case(broker=FIVE, receive=1, downs=(1,), cuts=1),
+    ),
+]

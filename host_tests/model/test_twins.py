@@ -1,0 +1,39 @@
+"""A fault of one line in the library is found; without it the same bounds find nothing.
+
+An explorer that finds nothing says something only if it would have.
+"""
+
+from functools import cache
+
+import pytest
+from explorer.cases import Case
+from explorer.library import Library
+from explorer.search import Found, explore
+from explorer.twins import TWINS, Twin
+
+LIMIT = 30000  # states
+
+
+@cache
+def without(case: Case) -> Found:
+    """Explore the library as it is."""
+    library = Library()
+    try:
+        return explore(case, library, LIMIT)
+    finally:
+        library.close()
+
+
+def test_there_are_enough_and_each_is_another() -> None:
+    assert len({twin.name for twin in TWINS}) == len(TWINS) >= 20
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
+def test_a_fault_is_found(twin: Twin) -> None:
+    right = without(twin.case)
+    assert right.whole and not right.wrong
+    library = Library({twin.file: ((twin.old, twin.new),)})
+    try:
+        assert explore(twin.case, library, LIMIT, first=True).wrong
+    finally:
+        library.close()
