@@ -62,8 +62,8 @@ hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_R
 	@$(VENV_PYTHON) -m tools.board.hil $(call given,board,BOARD) $(port) $(wait) $(call said,host,HOST) \
 		$(dry_run) $(ARGS)
 
-plan: bootstrap  ## how long a battery lasts: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
-	@$(VENV_PYTHON) -m tools.board.plan $(call given,board,BOARD) $(call given,battery,BATTERY) \
+plan: bootstrap  ## bytes, waits, battery: BOARD= BATTERY=mAh PERIOD=s AWAKE_MS= AWAKE_MA= ASLEEP_UA=
+	@$(VENV_PYTHON) -m tools.command plan $(call given,board,BOARD) $(call given,battery,BATTERY) \
 		$(call given,period,PERIOD) $(call given,awake-ms,AWAKE_MS) \
 		$(call given,awake-ma,AWAKE_MA) $(call given,asleep-ua,ASLEEP_UA) $(ARGS)
 

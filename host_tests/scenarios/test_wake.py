@@ -6,6 +6,7 @@ import pytest
 from harness import runtimes
 from harness.needs import needed
 
+from tools.command.planning import wire as computed
 from tools.desk import wake
 
 pytestmark = pytest.mark.desk("counts turnarounds and wear of the simulated board (make wake)")
@@ -20,6 +21,28 @@ def bench(request: pytest.FixtureRequest) -> Iterator[wake.Bench]:
         yield chosen
 
 
+def is_as_planned(cost: wake.Wake) -> None:
+    """Check a measured wake against what `dormouse plan` computes: to the byte, and each packet."""
+    plan = computed.wake(
+        computed.Traffic(
+            qos=cost.qos,
+            topic=len(wake.TOPIC),
+            payload=wake.PAYLOAD,
+            client_id=len(wake.CLIENT_ID),
+            version=5 if cost.order == "burst 5" else 4,
+            order={"burst 5": "burst", "subscribing": "clean"}.get(cost.order, cost.order),
+            listens=cost.commands > 0,
+            commands=cost.got,
+            command_qos=cost.command_qos,
+            heard=False,
+        )
+    )
+    found = (cost.turnarounds, cost.up, cost.down)
+    assert found == (plan.turnarounds, plan.up, plan.down), (cost, plan.packets)
+    # The order within a flight is the broker's timing at times: PUBREL among acknowledgements.
+    assert sorted(cost.packets.split()) == sorted(plan.names("up").split())
+
+
 def test_one_turnaround_and_88_bytes(bench: wake.Bench) -> None:
     cost = {qos: bench.measure(qos, 0, 0, "burst") for qos in (0, 1, 2)}
     assert {qos: w.turnarounds for qos, w in cost.items()} == {0: 1, 1: 1, 2: 1}
@@ -30,11 +53,14 @@ def test_one_turnaround_and_88_bytes(bench: wake.Bench) -> None:
     assert cost[2].packets == "CONNECT PUBREL PUBLISH PUBREL DISCONNECT"
     assert cost[2].total == 88 + 2 * 4 + 4
     careful = bench.measure(1, 0, 0, "careful")
+    for one in (*cost.values(), careful):
+        is_as_planned(one)
     assert (careful.turnarounds, careful.total) == (2, 88)
 
 
 def test_one_turnaround_on_version_5(bench: wake.Bench) -> None:
     cost = bench.measure(1, 0, 0, "burst 5")
+    is_as_planned(cost)
     assert cost.packets == "CONNECT PUBLISH DISCONNECT"
     # Properties of CONNECT: their length, session expiry, receive maximum, maximum packet size; of
     # PUBLISH: their length. What CONNACK has is the broker's.
@@ -48,11 +74,21 @@ def test_queued_commands(bench: wake.Bench, qos: int) -> None:
     assert cost.got == 5
     assert "SUBSCRIBE" not in cost.packets
     assert cost.turnarounds <= 2 + (qos == 2)
+    is_as_planned(cost)
 
 
 def test_others(bench: wake.Bench) -> None:
     cost = bench.subscribing(1, 5, 1)
     assert (cost.turnarounds, cost.got) == (3, 0)
+    for qos in (0, 1, 2):
+        is_as_planned(bench.subscribing(qos, 0, 0))
+
+
+@pytest.mark.parametrize("bench", ["micropython64"], indirect=True)
+@pytest.mark.parametrize("qos", [0, 2])
+def test_plans_of_version_5(bench: wake.Bench, qos: int) -> None:
+    is_as_planned(bench.measure(qos, 0, 0, "burst 5"))
+    is_as_planned(bench.measure(qos, 3, 2, "burst 5"))
 
 
 @pytest.mark.parametrize("bench", ["micropython64", "micropython32"], indirect=True)

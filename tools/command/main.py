@@ -21,6 +21,7 @@ COMMANDS = {
     "pub": "publish a message, a file, lines of stdin",
     "sub": "subscribe, and print what comes",
     "request": "ask by MQTT, and print the answer",
+    "plan": "bytes, waits, charge, battery, queues: before it is built",
 }
 
 EXAMPLES = """

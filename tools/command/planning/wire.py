@@ -158,7 +158,10 @@ def _kept(t: Traffic) -> list[Packet]:
     up, down = "up", "down"
     fence = [Packet(up, "PINGREQ", PING)] if t.listens else []
     fenced = [Packet(down, "PINGRESP", PING)] if t.listens else []
-    connect, connack = Packet(up, "CONNECT", sizes.connect()), Packet(down, "CONNACK", sizes.connack())
+    connect, connack = (
+        Packet(up, "CONNECT", sizes.connect()),
+        Packet(down, "CONNACK", sizes.connack()),
+    )
     # The last wake's PUBREL had no time for its answer, unless commands made that wake longer.
     before = _released(up, "PUBREL", t) if not t.commands else []
     ended = _released(down, "PUBCOMP", t) if not t.commands else []
@@ -205,8 +208,8 @@ def _clean(t: Traffic) -> list[Packet]:
 def wake(traffic: Traffic) -> Wake:
     """Return a wake as it is when the session has settled (from the second one on).
 
-    Raises ValueError for more messages than go in one window, for an unknown order, and for commands
-    in the careful order, where it is the broker's timing that decides.
+    Raises ValueError for more messages than go in one window, for an unknown order, and for
+    commands in the careful order, where it is the broker's timing that decides.
     """
     if traffic.order == "careful" and traffic.commands:
         raise ValueError("commands in the careful order: not computed")

@@ -7,6 +7,10 @@ import re
 import sys
 from typing import Any
 
+import rich.box
+from rich.console import Console
+from rich.table import Table
+
 # What would move the cursor or change the terminal: all but newline and tab.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -18,6 +22,21 @@ class ReaderGone(Exception):
 def at_terminal() -> bool:
     """Tell whether a person reads stdout."""
     return sys.stdout.isatty()
+
+
+def console() -> Console:
+    """Return where a person reads; in a pipe it does not break lines."""
+    made = Console()
+    if not made.is_terminal:
+        made.width = 160
+    return made
+
+
+def table(*columns: str, title: str) -> Table:
+    """Return a table; without lines in a pipe."""
+    box = rich.box.ROUNDED if at_terminal() else None
+    made = Table(*columns, title=title, title_justify="left", box=box, pad_edge=at_terminal())
+    return made
 
 
 def write(data: bytes) -> None:
