@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from harness import runtimes
-from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
-from harness.certs import certificates
-from harness.chaos import ChaosProxy
-from harness.needs import missing, mosquitto_argv
-from harness.peer import ScriptedPeer
+
+from tools.testing import runtimes
+from tools.testing.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.chaos import ChaosProxy
+from tools.testing.needs import missing, mosquitto_argv
+from tools.testing.peer import ScriptedPeer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.needs import argv_of, missing, mosquitto_argv
-from harness.runtimes import ROOT, RUNTIMES
+from harness.programs import argv_of
 
 from tools.desk import demo, demo_life
 from tools.desk import demo_count as count
+from tools.testing.needs import missing, mosquitto_argv
+from tools.testing.runtimes import ROOT, RUNTIMES
 
 FULL = range(1, 11)
 OPTIONS = ["--plain", "--pause", "0"]

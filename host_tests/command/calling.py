@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from harness.runtimes import ROOT
+from tools.testing.runtimes import ROOT
 
 Run = Callable[..., "Done"]
 COMMAND = [sys.executable, "-m", "tools.command"]

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from calling import Done, Run
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.needs import mosquitto_argv
 
 from tools.command.main import main
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.needs import mosquitto_argv
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 from calling import Done, Run, start
-from harness import runtimes
-from harness.address import HOST
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.needs import needed
 
 from tools.command import sub
 from tools.command.shared import formats
 from tools.command.shared.failure import Failure
+from tools.testing import runtimes
+from tools.testing.address import HOST
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.needs import needed
 
 
 @pytest.fixture

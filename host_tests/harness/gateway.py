@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from .address import HOST
-from .loop import call
+from tools.testing.address import HOST
+from tools.testing.loop import call
 
 _SMALL = 200  # bytes that may go one by one
 

@@ -28,7 +28,7 @@ import pytest
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
-from .runtimes import Device, Runtime
+from tools.testing.runtimes import Device, Runtime
 
 FOLDER = "dormouse-hil"  # on the board, in the folder it starts in
 MARK, CUT = b"\x02", b"\x18"  # as in programs/on_board.py

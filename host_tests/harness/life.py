@@ -31,13 +31,13 @@ from typing import Any, Literal, Protocol, cast
 
 from model.model_broker import ModelBroker
 
-from . import chaos, runtimes, wire
-from .board import RESTARTS, Board, End
-from .brokers import MosquittoBroker
-from .chaos import ChaosError, ChaosProxy, ProxiedConnection
-from .loop import call, loop, run
-from .observer import Observer
-from .runtimes import FIRMWARE, ROOT, Runtime
+from tools.testing import chaos, runtimes, wire
+from tools.testing.board import RESTARTS, Board, End
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.chaos import ChaosError, ChaosProxy, ProxiedConnection
+from tools.testing.loop import call, loop, run
+from tools.testing.observer import Observer
+from tools.testing.runtimes import FIRMWARE, ROOT, Runtime
 
 PROGRAM = ROOT / "host_tests" / "scenarios" / "programs" / "life.py"
 WAKES = 3  # boots that publish

@@ -9,8 +9,8 @@ import subprocess
 import threading
 import tty
 
-from .needs import argv_of
-from .runtimes import ROOT, Device
+from harness.programs import argv_of
+from tools.testing.runtimes import ROOT, Device
 
 HOST = "127.0.0.1"
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.interrupt import Pending
-from harness.runtimes import MICROPYTHON64, ROOT, Runtime
+from tools.testing.runtimes import MICROPYTHON64, ROOT, Runtime
 
 UNREAD = 65536  # bytes that wait for a host that does not read; older ones are lost
 ASLEEP = 0.2  # seconds, whatever the deep sleep was

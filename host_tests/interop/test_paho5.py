@@ -10,11 +10,12 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from harness.brokers import MosquittoBroker
-from harness.runtimes import Device, Runtime
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.runtimes import Device, Runtime
 
 PROGRAM = Path(__file__).parent / "programs" / "five.py"
 

@@ -6,7 +6,7 @@ a real broker it can be cut, and looked into, between any two bytes.
 
 from typing import Any
 
-from harness import wire
+from tools.testing import wire
 
 
 class ModelBroker:

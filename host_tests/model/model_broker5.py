@@ -4,8 +4,9 @@ It uses all that it may: as many unacknowledged messages as the client takes, a 
 as there is one; and holds against the client whatever goes beyond what CONNACK allowed.
 """
 
-from harness import wire, wire5
 from model_broker import ModelBroker
+
+from tools.testing import wire, wire5
 
 RECEIVE_MAXIMUM = 2
 ALIASES = 1

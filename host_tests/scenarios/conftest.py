@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.address import HOST
-from harness.certs import certificates
 from harness.gateway import Gateway
 from harness.line import BridgedLine
-from harness.runtimes import Device, Runtime
 from play import PROGRAMS
+
+from tools.testing.address import HOST
+from tools.testing.certs import certificates
+from tools.testing.runtimes import Device, Runtime
 
 # A device with a fixed name that keeps its session, and is quick to notice and to try again.
 CLIENT = {

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness import wire
-from harness.board import Board
-from harness.brokers import Broker
-from harness.needs import argv_of
-from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import ROOT, Device
+from harness.programs import argv_of
+
+from tools.testing import wire
+from tools.testing.board import Board
+from tools.testing.brokers import Broker
+from tools.testing.peer import Connection, ScriptedPeer
+from tools.testing.runtimes import ROOT, Device
 
 PROGRAMS = Path(__file__).parent / "programs"
 

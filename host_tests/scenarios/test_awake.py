@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.board import Board
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.observer import Observer
-from harness.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
 from play import outage
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.observer import Observer
+from tools.testing.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
 
 pytestmark = pytest.mark.desk("examples/awake.py reads config.json, which on a board is yours")
 

@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness import wire
-from harness.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
-from harness.chaos import ChaosError, ChaosProxy
-from harness.observer import Observer
+
+from tools.testing import wire
+from tools.testing.brokers import BROKERS, AmqttBroker, Broker, MosquittoBroker
+from tools.testing.chaos import ChaosError, ChaosProxy
+from tools.testing.observer import Observer
 
 DESK = {
     "wss": "certificates: they want a name, and a clock that is set",

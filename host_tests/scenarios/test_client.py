@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import wire
-from harness.address import HOST
-from harness.brokers import MosquittoBroker
-from harness.chaos import ChaosProxy
-from harness.peer import ScriptedPeer
 from play import acknowledge, connected, grant
+
+from tools.testing import wire
+from tools.testing.address import HOST
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.chaos import ChaosProxy
+from tools.testing.peer import ScriptedPeer
 
 
 def test_cancelled_publish(start, peer: ScriptedPeer) -> None:

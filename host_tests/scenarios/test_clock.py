@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.board import Board
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.runtimes import Runtime
-from harness.sntp import TimeServer
 from play import PROGRAMS
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.runtimes import Runtime
+from tools.testing.sntp import TimeServer
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its clock and power cuts")
 

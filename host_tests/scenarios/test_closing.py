@@ -1,8 +1,9 @@
 """How a connection of MQTT 5.0 ends: what is written last, and who closes it."""
 
 import pytest
-from harness import wire5
-from harness.peer import Connection, ScriptedPeer
+
+from tools.testing import wire5
+from tools.testing.peer import Connection, ScriptedPeer
 
 MESSAGE = [["t", "x", 1, False]]
 

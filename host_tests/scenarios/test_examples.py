@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.board import Board
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
 from harness.line import Line
-from harness.needs import needed
-from harness.observer import Observer
-from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
-from harness.sntp import TimeServer
 from play import outage
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.needs import needed
+from tools.testing.observer import Observer
+from tools.testing.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
+from tools.testing.sntp import TimeServer
 
 pytestmark = pytest.mark.desk("examples read config.json, which on a board is yours")
 

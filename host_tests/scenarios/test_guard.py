@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.board import Board, End
-from harness.brokers import AmqttBroker, MosquittoBroker
-from harness.chaos import ChaosProxy
 from harness.interrupt import interrupt
-from harness.observer import Observer
-from harness.peer import ScriptedPeer
-from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
 from play import PROGRAMS
+
+from tools.testing.board import Board, End
+from tools.testing.brokers import AmqttBroker, MosquittoBroker
+from tools.testing.chaos import ChaosProxy
+from tools.testing.observer import Observer
+from tools.testing.peer import ScriptedPeer
+from tools.testing.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its crashes, watchdog and power cuts")
 

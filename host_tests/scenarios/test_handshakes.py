@@ -5,9 +5,10 @@ device does on its next connection shows what it remembered.
 """
 
 import pytest
-from harness import wire
-from harness.peer import Connection, ScriptedPeer
 from play import connected, grant
+
+from tools.testing import wire
+from tools.testing.peer import Connection, ScriptedPeer
 
 HOW = ["close", "reset"]
 pytestmark = pytest.mark.parametrize("transport", ["tcp", "gateway"])  # and over WebSocket

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.board import Board, End
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.observer import Observer
-from harness.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, Device, Runtime
-from harness.sntp import TimeServer
 from play import start_ota
+
+from tools.testing.board import Board, End
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.observer import Observer
+from tools.testing.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, Device, Runtime
+from tools.testing.sntp import TimeServer
 
 pytestmark = pytest.mark.desk("runs on the simulated board, for it sleeps deeply")
 

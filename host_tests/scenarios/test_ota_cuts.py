@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from harness import life
-from harness.board import RESTARTS, Board, End
-from harness.needs import missing
-from harness.runtimes import FIRMWARE
 from play import PROGRAMS
 
 from tools.board import ota
+from tools.testing.board import RESTARTS, Board, End
+from tools.testing.needs import missing
+from tools.testing.runtimes import FIRMWARE
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
 

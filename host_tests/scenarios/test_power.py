@@ -6,10 +6,11 @@ On a real board (make hil) the loss is a hard reset, and the journal is on its f
 from pathlib import Path
 
 import pytest
-from harness import wire
-from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import Runtime
 from play import connected
+
+from tools.testing import wire
+from tools.testing.peer import Connection, ScriptedPeer
+from tools.testing.runtimes import Runtime
 
 
 @pytest.fixture

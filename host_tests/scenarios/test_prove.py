@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from harness import life, runtimes
+from harness import life
 from harness.life import Fault, Life, Lives
-from harness.needs import missing, mosquitto_argv
 
 from tools.desk import prove
+from tools.testing import runtimes
+from tools.testing.needs import missing, mosquitto_argv
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
 

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from harness.board import Board
-from harness.brokers import MosquittoBroker
-from harness.observer import Observer
-from harness.runtimes import ROOT, Runtime
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.observer import Observer
+from tools.testing.runtimes import ROOT, Runtime
 
 pytestmark = pytest.mark.desk("programs with broker.local in them, most for the simulated board")
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import wire
-from harness.board import Board, End
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.chaos import ChaosProxy, ProxiedConnection
-from harness.observer import Observer
-from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import ROOT, Runtime
 from play import PROGRAMS
+
+from tools.testing import wire
+from tools.testing.board import Board, End
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.chaos import ChaosProxy, ProxiedConnection
+from tools.testing.observer import Observer
+from tools.testing.peer import Connection, ScriptedPeer
+from tools.testing.runtimes import ROOT, Runtime
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
 

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import wire
-from harness.board import Board
-from harness.brokers import Broker, MosquittoBroker
 from harness.gateway import Gateway
 from harness.line import BridgedLine
-from harness.observer import Observer
-from harness.peer import ScriptedPeer
-from harness.runtimes import Runtime
 from play import acknowledge, connected
+
+from tools.testing import wire
+from tools.testing.board import Board
+from tools.testing.brokers import Broker, MosquittoBroker
+from tools.testing.observer import Observer
+from tools.testing.peer import ScriptedPeer
+from tools.testing.runtimes import Runtime
 
 WS = {"transport": "ws"}
 PROGRAMS = Path(__file__).parent / "programs"

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.brokers import MosquittoBroker, free_port
-from harness.certs import Certificates, Identity, certificates
-from harness.peer import ScriptedPeer
-from harness.runtimes import CPYTHON, ROOT, Device, Runtime
+
+from tools.testing.brokers import MosquittoBroker, free_port
+from tools.testing.certs import Certificates, Identity, certificates
+from tools.testing.peer import ScriptedPeer
+from tools.testing.runtimes import CPYTHON, ROOT, Device, Runtime
 
 pytestmark = pytest.mark.desk("certificates: they want a name, and a clock that is set")
 

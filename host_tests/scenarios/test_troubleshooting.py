@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import wire, wire5
-from harness.board import Board
-from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import CPYTHON, ROOT, Runtime
 from play import PROGRAMS
+
+from tools.testing import wire, wire5
+from tools.testing.board import Board
+from tools.testing.peer import Connection, ScriptedPeer
+from tools.testing.runtimes import CPYTHON, ROOT, Runtime
 
 pytestmark = pytest.mark.desk("provokes messages on the simulated board and in this machine")
 

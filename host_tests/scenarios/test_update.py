@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import runtimes
-from harness.board import Board, End
-from harness.brokers import MosquittoBroker
-from harness.needs import missing
-from harness.observer import Observer
-from harness.runtimes import FIRMWARE, Device, Runtime
 from play import PROGRAMS, start_ota
 
 from tools.board import ota
+from tools.testing import runtimes
+from tools.testing.board import Board, End
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.needs import missing
+from tools.testing.observer import Observer
+from tools.testing.runtimes import FIRMWARE, Device, Runtime
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its boot.py, flash and power cuts")
 

@@ -8,9 +8,10 @@ import os
 from typing import Any
 
 import pytest
-from harness import wire5
-from harness.address import HOST
-from harness.peer import Connection, ScriptedPeer
+
+from tools.testing import wire5
+from tools.testing.address import HOST
+from tools.testing.peer import Connection, ScriptedPeer
 
 V5 = {"version": 5}
 METHOD = "SCRAM-SHA-256"

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from harness import runtimes
-from harness.needs import needed
 
 from tools.command.planning import wire as computed
 from tools.desk import wake
+from tools.testing import runtimes
+from tools.testing.needs import needed
 
 pytestmark = pytest.mark.desk("counts turnarounds and wear of the simulated board (make wake)")
 

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness import runtimes
-from harness.needs import argv_of, missing
-from harness.runtimes import ROOT
+from harness.programs import argv_of
 from harness.serial_board import SerialBoard
+
+from tools.testing import runtimes
+from tools.testing.needs import missing
+from tools.testing.runtimes import ROOT
 
 Tool = Callable[..., subprocess.CompletedProcess[str]]
 

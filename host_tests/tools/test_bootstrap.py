@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness.runtimes import ROOT
+
+from tools.testing.runtimes import ROOT
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import wire
 from harness.line import BridgedLine, Line
-from harness.peer import Connection, ScriptedPeer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.board import bridge
+from tools.testing import wire
+from tools.testing.peer import Connection, ScriptedPeer
 
 CONNECT = wire.connect("node")
 LONG = wire.publish("t", b"x" * 300)

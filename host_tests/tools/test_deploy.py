@@ -6,13 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from harness.brokers import AmqttBroker
-from harness.needs import argv_of
-from harness.observer import Observer
-from harness.runtimes import ROOT
+from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
 from tools.board import deploy, device, ports
+from tools.testing.brokers import AmqttBroker
+from tools.testing.observer import Observer
+from tools.testing.runtimes import ROOT
 
 PROGRAM = """\
 import asyncio, json

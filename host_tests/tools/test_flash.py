@@ -7,11 +7,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from harness import runtimes
-from harness.needs import missing
 from harness.serial_board import SerialBoard
 
 from tools.board import boards, flash
+from tools.testing import runtimes
+from tools.testing.needs import missing
 
 ESP = [board for board in boards.all_boards() if board.port == "esp32"]
 RP2 = [board for board in boards.all_boards() if board.port == "rp2"]

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from harness import hil
 from harness.hil import FOLDER, BoardLost, BoardRuntime, Link
-from harness.needs import argv_of, needed
-from harness.runtimes import MICROPYTHON32, ROOT, Runtime
+from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
 from tools.board import hil as tool_hil
+from tools.testing.needs import needed
+from tools.testing.runtimes import MICROPYTHON32, ROOT, Runtime
 
 STARTER = ROOT / "host_tests" / "scenarios" / "programs" / "on_board.py"
 SECRET = "wifi secret 1"

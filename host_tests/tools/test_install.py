@@ -11,13 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.brokers import AmqttBroker
-from harness.observer import Observer
-from harness.runtimes import ROOT
 from harness.serial_board import SerialBoard
 from test_flash import make_firmware
 
 from tools.board import boards, certificates
+from tools.testing.brokers import AmqttBroker
+from tools.testing.observer import Observer
+from tools.testing.runtimes import ROOT
 
 DOCUMENT = (ROOT / "docs" / "install.md").read_text()
 # Under `make test` its own variables would get into every make that is started here.

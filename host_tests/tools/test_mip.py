@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import runtimes
-from harness.brokers import AmqttBroker, Broker, MosquittoBroker
-from harness.certs import certificates
-from harness.needs import missing, mosquitto_argv
-from harness.runtimes import ROOT, Runtime
 from harness.serial_board import SerialBoard
 
 from tools.setup import mip_index
+from tools.testing import runtimes
+from tools.testing.brokers import AmqttBroker, Broker, MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.needs import missing, mosquitto_argv
+from tools.testing.runtimes import ROOT, Runtime
 
 PUBLISH = """\
 import asyncio, sys

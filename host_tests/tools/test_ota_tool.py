@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.brokers import AmqttBroker, MosquittoBroker, free_port
-from harness.certs import certificates
-from harness.needs import argv_of
-from harness.runtimes import ROOT, Device
+from harness.programs import argv_of
 
 from tools.board import ota
+from tools.testing.brokers import AmqttBroker, MosquittoBroker, free_port
+from tools.testing.certs import certificates
+from tools.testing.runtimes import ROOT, Device
 
 TOPIC = f"test/{os.getpid()}/tool"
 

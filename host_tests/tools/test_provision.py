@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness.brokers import AmqttBroker
-from harness.needs import argv_of
-from harness.observer import Observer
-from harness.runtimes import ROOT
+from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
 from tools.board import device
 from tools.board.settings import CannotProvision, collect, nested
+from tools.testing.brokers import AmqttBroker
+from tools.testing.observer import Observer
+from tools.testing.runtimes import ROOT
 
 SECRETS = ("wifi secret 1", "broker secret 2", "update secret 3 " * 3)
 

@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from harness.brokers import MosquittoBroker
-from harness.certs import Certificates, Identity, certificates
 from harness.serial_board import SerialBoard
 from test_provision import PSK, on_board, run
 
 from tools.board import certificates as tool_certificates
 from tools.board.settings import CannotProvision, collect
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import Certificates, Identity, certificates
 
 Mosquitto = Callable[..., MosquittoBroker]
 PASSWORD = "password of a key"

@@ -6,9 +6,10 @@ import socket
 import time
 
 import pytest
-from harness import runtimes
-from harness.board import RUNNER, Board
 from harness.interrupt import interrupt
+
+from tools.testing import runtimes
+from tools.testing.board import RUNNER, Board
 
 HOUR = 3_600_000  # ms
 

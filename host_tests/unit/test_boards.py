@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from harness.runtimes import FIRMWARE, ROOT
 
 from tools.board import boards
+from tools.testing.runtimes import FIRMWARE, ROOT
 
 FOLDERS = sorted(path for path in boards.BOARDS.iterdir() if path.is_dir())
 CHIPS = [path for path in FOLDERS if path.name != "unix"]

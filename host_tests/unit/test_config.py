@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from harness.board import Board
-from harness.runtimes import Runtime
+from tools.testing.board import Board
+from tools.testing.runtimes import Runtime
 
 PROGRAM = """\
 import dormouse.config as config

@@ -9,13 +9,13 @@ import conformance5_checks
 import conformance_checks
 import pytest
 from dormouse import client, session
-from harness import runtimes, wire
-from harness.needs import needed
-from harness.peer import ScriptedPeer
 from test_core import all_passed
 
 from tools.setup import conformance
 from tools.setup.conformance import Claim, Reason
+from tools.testing import runtimes, wire
+from tools.testing.needs import needed
+from tools.testing.peer import ScriptedPeer
 
 MODULES = (conformance_checks, conformance5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)

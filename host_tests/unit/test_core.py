@@ -8,8 +8,9 @@ import core_checks
 import durable_checks
 import pytest
 import session5_checks
-from harness import runtimes
-from harness.needs import needed
+
+from tools.testing import runtimes
+from tools.testing.needs import needed
 
 MODULES = (core_checks, durable_checks, session5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
-from harness import loop, wire
-from harness.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker
-from harness.certs import certificates
-from harness.chaos import ChaosError, ChaosProxy, ChaosTimeout, How
-from harness.needs import mosquitto_argv
-from harness.peer import Connection, PeerFailure, PeerTimeout, ScriptedPeer, dial
 from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
+
+from tools.testing import loop, wire
+from tools.testing.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.chaos import ChaosError, ChaosProxy, ChaosTimeout, How
+from tools.testing.needs import mosquitto_argv
+from tools.testing.peer import Connection, PeerFailure, PeerTimeout, ScriptedPeer, dial
 
 
 def make_mosquitto() -> Broker:
@@ -62,7 +63,7 @@ def test_call_on_its_own_thread_is_refused() -> None:
 # A process of its own: other tests' servers live on this one's loop.
 SHUTDOWN = """
 import asyncio, threading
-from harness import loop
+from tools.testing import loop
 async def value(): return 7
 async def forever(): await asyncio.Event().wait()
 first = loop.loop()

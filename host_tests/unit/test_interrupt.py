@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from harness.interrupt import interrupt, interrupt_if_waiting
-from harness.runtimes import MICROPYTHON32, MICROPYTHON64, Runtime
+
+from tools.testing.runtimes import MICROPYTHON32, MICROPYTHON64, Runtime
 
 TIMES = 300
 ALLOCATES = f"""

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from harness import runtimes
+from tools.testing import runtimes
 
 PROGRAM = Path(__file__).with_name("log_checks.py")
 

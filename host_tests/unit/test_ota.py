@@ -4,9 +4,9 @@ from pathlib import Path
 
 import ota_checks
 import pytest
-from harness import runtimes
 
 from tools.board import ota
+from tools.testing import runtimes
 
 PROGRAM = Path(ota_checks.__file__)
 

@@ -5,8 +5,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from harness import runtimes
-from harness.needs import needed
+from tools.testing import runtimes
+from tools.testing.needs import needed
 
 ROOT = runtimes.ROOT
 LIBRARY = ROOT / "firmware" / "dormouse"

@@ -8,12 +8,13 @@ from typing import Any
 import packet5_checks
 import pytest
 from dormouse import packet, packet5
-from harness import runtimes, wire, wire5
-from harness.needs import needed
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_core import all_passed
 from test_properties import name, payload, pid, qos, text, topic_filter
+
+from tools.testing import runtimes, wire, wire5
+from tools.testing.needs import needed
 
 PROGRAM = Path(packet5_checks.__file__)
 

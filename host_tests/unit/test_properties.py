@@ -4,9 +4,10 @@ import sys
 
 import core_checks
 from dormouse import packet
-from harness import wire
 from hypothesis import given
 from hypothesis import strategies as st
+
+from tools.testing import wire
 
 text = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=300)
 name = text.map(lambda t: t.replace("+", "").replace("#", "")).filter(bool)

@@ -10,12 +10,13 @@ import pytest
 import store_checks
 from dormouse.journal import Journal
 from dormouse.store import Layered, Store, StoreFull
-from harness import runtimes
-from harness.needs import needed
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from store_checks import Disk, PowerCut, after, plain
+
+from tools.testing import runtimes
+from tools.testing.needs import needed
 
 PROGRAM = Path(store_checks.__file__)
 MICROPYTHON_ONLY = {"power_cuts_on_littlefs", "power_cuts_on_fat", "full_littlefs"} | {

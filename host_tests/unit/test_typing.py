@@ -11,7 +11,8 @@ from dormouse.kinds import choose
 from dormouse.request import Requester
 from dormouse.session import Session
 from dormouse.session5 import Session5
-from harness import runtimes
+
+from tools.testing import runtimes
 
 LIBRARY = runtimes.ROOT / "firmware" / "dormouse"
 PROGRAMS = [runtimes.ROOT / "host_tests" / f"typed_{name}.py" for name in ("program", "mistakes")]

@@ -5,7 +5,7 @@ import shutil
 import socket
 from pathlib import Path
 
-from harness import runtimes
+from tools.testing import runtimes
 
 CHECKS = Path(__file__).with_name("wifi_checks.py")
 NETWORK = runtimes.ROOT / "boards" / "unix" / "network.py"

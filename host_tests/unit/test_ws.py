@@ -10,12 +10,13 @@ import dormouse.ws as ws
 import pytest
 import ws_checks
 from dormouse.session import ConnectionLost
-from harness import runtimes
 from hypothesis import given
 from hypothesis import strategies as st
 from test_core import all_passed
 from websockets.frames import Frame, Opcode
 from ws_checks import AGREED, Below, drive, nonce, opened, unmasked
+
+from tools.testing import runtimes
 
 
 @pytest.fixture(autouse=True)

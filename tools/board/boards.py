@@ -17,8 +17,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-BOARDS = ROOT / "boards"
+from ..paths import BOARDS
 
 # What a board.toml must have, by MicroPython port.
 NEEDED = {

@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..paths import find_library
 from . import certificates
 from .settings import FILES, CannotProvision, Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 TEST_TIMEOUT = 10  # seconds for the broker to answer
 # What mbedtls of the builds for ESP32 and RP2 has (docs/tls.md); the broker must have some of it.
 CIPHERS = "ECDHE+AES:kRSA+AES"
@@ -22,8 +22,7 @@ CIPHERS = "ECDHE+AES:kRSA+AES"
 
 def _dormouse(name: str) -> Any:
     """Return a module of firmware/dormouse."""
-    if str(ROOT / "firmware") not in sys.path:
-        sys.path.insert(0, str(ROOT / "firmware"))
+    find_library()
     return importlib.import_module(f"dormouse.{name}" if name else "dormouse")
 
 

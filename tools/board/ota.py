@@ -38,12 +38,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ..paths import BUILD, FIRMWARE, find_library
 from .broker_check import reason
 from .deploy import PACKAGE, CannotDeploy, compiled, library
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "ota"
-sys.path.insert(0, str(ROOT / "firmware"))
+OUT = BUILD / "ota"
+find_library()
 CHUNK = 2048  # bytes; a packet with it is below the node's max_packet, 4,096
 WINDOW = 65536  # bytes that the broker is given before the node has answered
 LONGEST = 3600  # s between two offers
@@ -125,7 +125,7 @@ def collect(
     gone = []
     if with_library:
         try:
-            paths |= compiled(library(), BUILD / "library", False)
+            paths |= compiled(library(), OUT / "library", False)
         except CannotDeploy as error:
             raise CannotUpdate(str(error)) from error
         # MicroPython would take a .py before the .mpy.
@@ -155,7 +155,7 @@ class Number:
     """
 
     def __init__(self, topic: str, bundle: Bundle):
-        self.path = BUILD / f"{hashlib.sha256(topic.encode()).hexdigest()[:16]}.json"
+        self.path = OUT / f"{hashlib.sha256(topic.encode()).hexdigest()[:16]}.json"
         self.digest = hashlib.sha256(f"{bundle.text(0)}".encode()).hexdigest()
         old: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
@@ -432,7 +432,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if set(options.topic) & set("+# ") or options.topic.endswith("/"):
         parser.error("--topic: the node's own, such as greenhouse/7")
     if not (options.main or options.file or options.library):
-        options.main = ROOT / "firmware" / "main.py"
+        options.main = FIRMWARE / "main.py"
     return options
 
 

@@ -33,18 +33,15 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "host_tests"))
+from ..paths import FIRMWARE
+from ..testing import runtimes
+from ..testing.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker
+from ..testing.chaos import ChaosError
+from ..testing.runtimes import RUNTIMES, NotAvailable, Runtime
+from .demo_count import final_lines
+from .demo_life import PERIOD, PLAN, DemoFailure, Life, Wake
 
-from harness import runtimes  # noqa: E402
-from harness.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker  # noqa: E402
-from harness.chaos import ChaosError  # noqa: E402
-from harness.runtimes import RUNTIMES, NotAvailable, Runtime  # noqa: E402
-
-from .demo_count import final_lines  # noqa: E402
-from .demo_life import PERIOD, PLAN, DemoFailure, Life, Wake  # noqa: E402
-
-NODE = ROOT / "firmware" / "main.py"
+NODE = FIRMWARE / "main.py"
 INTERRUPTED = 130  # exit status: 128 + SIGINT
 BEST_FIRST = ("micropython32", "micropython64", "cpython")
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.board import Board, End
-from harness.brokers import Broker
-from harness.chaos import ChaosProxy, ChaosTimeout, How, ProxiedConnection
-from harness.observer import Observer
-from harness.runtimes import Runtime
-from harness.wire import PUBLISH, PUBREC, Direction
-
+from ..testing.board import Board, End
+from ..testing.brokers import Broker
+from ..testing.chaos import ChaosProxy, ChaosTimeout, How, ProxiedConnection
+from ..testing.observer import Observer
+from ..testing.runtimes import Runtime
+from ..testing.wire import PUBLISH, PUBREC, Direction
 from .demo_count import COMMANDS, READINGS, Facts, Tally, facts, relay_faults, tallies
 
 TOPIC = "dormouse"

@@ -32,17 +32,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "host_tests"))
+from ..paths import ROOT
+from ..testing import runtimes
+from ..testing.brokers import BrokerFailure
 
-from harness import life, runtimes  # noqa: E402
-from harness.brokers import BrokerFailure  # noqa: E402
-from harness.life import Fault, Lives, ModelSide, MosquittoSide, Side  # noqa: E402
+sys.path.insert(0, str(ROOT / "host_tests"))  # a program for a checkout
+
+from harness import life
+from harness.life import Fault, Lives, ModelSide, MosquittoSide, Side
 
 CALM = 8  # lives that are measured
 SHOWN = 20  # failing points with their reasons

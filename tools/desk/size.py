@@ -18,10 +18,11 @@ REPORT = ROOT / "docs" / "footprint.md"
 BOARD = ROOT / "boards" / "unix" / "board.py"
 sys.path.insert(0, str(ROOT / "host_tests"))
 
-from harness import runtimes  # noqa: E402
-from harness.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
+
+from ..testing import runtimes  # noqa: E402
+from ..testing.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
 
 CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
 SLEEPER = ("kinds", "store", "durable", "journal", "chip", "sleep")  # a node that sleeps, too

@@ -25,16 +25,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "host_tests"))
+from ..paths import ROOT
+from ..testing import runtimes, wire
+from ..testing.board import Board
+from ..testing.brokers import BrokerFailure, MosquittoBroker
+from ..testing.chaos import ChaosProxy, ProxiedConnection
+from ..testing.observer import Observer
+from ..testing.peer import dial
+from ..testing.runtimes import Runtime
 
-from harness import life, runtimes, wire  # noqa: E402
-from harness.board import Board  # noqa: E402
-from harness.brokers import BrokerFailure, MosquittoBroker  # noqa: E402
-from harness.chaos import ChaosProxy, ProxiedConnection  # noqa: E402
-from harness.observer import Observer  # noqa: E402
-from harness.peer import dial  # noqa: E402
-from harness.runtimes import Runtime  # noqa: E402
+sys.path.insert(0, str(ROOT / "host_tests"))  # a program for a checkout
+
+from harness import life
 
 CLIENT_ID = "node-007"  # 8 bytes
 TOPIC = "greenhouse/7/temp/01"  # 20 bytes

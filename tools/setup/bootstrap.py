@@ -119,8 +119,8 @@ def has_ensurepip() -> bool:
 
 def pip_from_distribution() -> Path:
     """Return pip as a wheel from the distribution's package python3-pip-whl. Raises CannotSetUp."""
-    sys.path.insert(0, str(Path(__file__).parent))
-    import get  # type: ignore[import-not-found]  # beside this file: no package yet
+    sys.path.insert(0, str(ROOT))
+    from tools.setup import get
 
     try:
         return get.pip_wheel()

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Get the real parts that the tests and the simulated board run on.
 
-    python tools/setup/get.py micropython64 micropython32 mosquitto node-micropython
-    python tools/setup/get.py all
+    python -m tools.setup.get micropython64 micropython32 mosquitto node-micropython
+    python -m tools.setup.get all
 
 Each part is looked for in the order: an environment variable, the machine, `.cache/`; what is
 found nowhere is fetched into `.cache/` without root. Every function returns the beginning of an
@@ -31,10 +31,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from ..paths import CACHE
+
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parents[2]
-CACHE = ROOT / ".cache"
 
 MICROPYTHON_OLDEST = (1, 22)
 DEBIAN_SUITE = "trixie"  # Debian 13: MicroPython 1.25, for amd64, i386, arm64 and armhf
@@ -335,7 +335,7 @@ def say(text: str) -> None:
 @contextlib.contextmanager
 def locked() -> Iterator[None]:
     """Hold the cache for one process at a time (pytest-xdist starts several)."""
-    CACHE.mkdir(exist_ok=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "get.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         for leftover in CACHE.glob(f"{UNFINISHED}*"):  # of a process that was killed

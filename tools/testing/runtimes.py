@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import subprocess
 import sys
@@ -19,28 +18,14 @@ import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-FIRMWARE = ROOT / "firmware"
+from ..paths import FIRMWARE, ROOT  # noqa: F401
+from ..setup import get
 
 KILL_TIMEOUT = 10  # seconds for a killed process to be gone
 
 
-def _load_get() -> ModuleType:
-    """Import tools/setup/get.py, which is a program and in no package, as a module (once)."""
-    name = "dormouse_tools_get"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / "setup" / "get.py")
-        assert spec and spec.loader
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-get = _load_get()
-NotAvailable: type[Exception] = get.NotAvailable
+NotAvailable = get.NotAvailable
 
 
 class Device:

@@ -1,7 +1,6 @@
 """Skipping what cannot be had on this machine: with the reason, and never in CI."""
 
 import os
-import sys
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -30,9 +29,3 @@ def needed(part: Callable[[], T]) -> T:
 def mosquitto_argv() -> list[str]:
     """Return how to start mosquitto; skips the test where it cannot be had."""
     return needed(runtimes.get.mosquitto)
-
-
-def argv_of(name: str) -> list[str]:
-    """Return the argv of a program of tools/, to be started in ROOT."""
-    (found,) = (runtimes.ROOT / "tools").glob(f"*/{name}.py")
-    return [sys.executable, "-m", f"tools.{found.parent.name}.{name}"]

@@ -23,9 +23,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.runtimes import ROOT, Device, Runtime
+from ..paths import BOARDS
+from .runtimes import Device, Runtime
 
-RUNNER = ROOT / "boards" / "unix" / "board.py"
+RUNNER = BOARDS / "unix" / "board.py"
 
 RESTARTS = ("reset", "soft_reset", "wdt")  # ends after which a chip starts again by itself
 
