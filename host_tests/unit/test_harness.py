@@ -77,7 +77,7 @@ assert loop.call(value()) == 7 and loop.loop() is not first
 
 
 def test_loop_shuts_down_and_starts_again() -> None:
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-c", SHUTDOWN], cwd=root, capture_output=True, text=True, timeout=20
     )
