@@ -19,9 +19,9 @@ import asyncio
 import json
 import sys
 
-import dormouse.guard as guard
+import dormouse.field.guard as guard
 from dormouse import OutboxFull, Will
-from dormouse.config import load, make_client, make_wifi
+from dormouse.field.config import load, make_client, make_wifi
 from dormouse.router import Router
 
 

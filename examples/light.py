@@ -17,7 +17,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 import machine
 from dormouse import ConnectionLost
-from dormouse.config import load, make_client, make_wifi
+from dormouse.field.config import load, make_client, make_wifi
 from dormouse.sleep import sleep_budget
 
 # RTC memory is what an ESP32 has, and an RP2 has not.

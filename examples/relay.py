@@ -10,7 +10,7 @@ record, the command comes again and meets the old position; cut after it, it doe
 
 import asyncio
 
-from dormouse.config import load, make_client, make_store, make_wifi
+from dormouse.field.config import load, make_client, make_store, make_wifi
 from dormouse.sleep import Node
 from machine import Pin
 

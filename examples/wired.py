@@ -9,7 +9,7 @@ import asyncio
 import time
 
 import network
-from dormouse.config import load, make_client, make_store, make_wifi
+from dormouse.field.config import load, make_client, make_store, make_wifi
 from dormouse.sleep import Node
 
 

@@ -1,7 +1,7 @@
 """Puts an update in place, and the old version back if the new one does not connect (docs/ota.md).
 
 MicroPython runs this at each start before main.py. It needs nothing but MicroPython itself, for an
-update may replace everything else, and it is never updated itself. ``dormouse/ota.py`` writes
+update may replace everything else, and it is never updated itself. ``dormouse/field/ota.py`` writes
 update.json when a new version is on flash whole and verified: a line of JSON. Behind that line this
 file notes how far it is, a byte each (an appended byte is there or not, on littlefs and on FAT):
     (none)  nothing is done; first NAME is copied to NAME.old, for all files
@@ -94,7 +94,7 @@ def _boot():
         note("b")
         return
     # A syntax error or a loop ends nowhere; the watchdog ends it. An application that lives takes
-    # it over (dormouse.guard, or machine.WDT) and feeds it.
+    # it over (dormouse.field.guard, or machine.WDT) and feeds it.
     ms = plan["watchdog"]
     try:
         machine.WDT(timeout=ms)
@@ -111,7 +111,7 @@ def _boot():
 
     import sys
 
-    if sys.platform == "rp2":  # as in dormouse/sleep.py: RP2 has timers, ESP32 threads
+    if sys.platform == "rp2":  # as in dormouse/sleep/node.py: RP2 has timers, ESP32 threads
         return machine.Timer(-1, mode=0, period=plan["limit"] * 1000, callback=late)
     else:
         import _thread

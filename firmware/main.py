@@ -19,9 +19,9 @@ What it takes:
 
 import json
 
-import dormouse.guard as guard
+import dormouse.field.guard as guard
 from dormouse import OutboxFull, Will
-from dormouse.config import load, make_client, make_ota, make_wifi
+from dormouse.field.config import load, make_client, make_ota, make_wifi
 from dormouse.sleep import Node
 
 

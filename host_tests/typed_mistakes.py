@@ -5,23 +5,23 @@ Each line is an error that its comment expects; one that is none would be an unu
 
 import dormouse.reason
 from dormouse import Client, Message, Will
-from dormouse.chip import deepsleep
-from dormouse.clock import Clock
-from dormouse.config import make_client
-from dormouse.guard import feed, run
-from dormouse.journal import Journal
-from dormouse.led import LED
-from dormouse.log import Log
-from dormouse.ota import Ota
-from dormouse.request import Requester, respond
+from dormouse.field.config import make_client
+from dormouse.field.guard import feed, run
+from dormouse.field.led import LED
+from dormouse.field.log import Log
+from dormouse.field.ota import Ota
+from dormouse.mqtt5.request import Requester, respond
+from dormouse.net.clock import Clock
+from dormouse.net.serial import Serial
+from dormouse.net.tls import context
+from dormouse.net.wifi import Wifi
+from dormouse.net.ws import WebSocket
 from dormouse.router import Router
-from dormouse.rtc import RTCStore
-from dormouse.serial import Serial
 from dormouse.sleep import Node, sleep_budget
+from dormouse.sleep.chip import deepsleep
 from dormouse.store import Layered
-from dormouse.tls import context
-from dormouse.wifi import Wifi
-from dormouse.ws import WebSocket
+from dormouse.store.journal import Journal
+from dormouse.store.rtc import RTCStore
 
 
 def number(n: int) -> None:

@@ -11,32 +11,31 @@ from dormouse import (
     Session,
     SessionLost,
     Will,
-    chip,
     packet,
-    packet5,
     reason,
     stream,
 )
-from dormouse.clock import Clock, ClockError, now
-from dormouse.config import load, make_client, make_ota, make_store, make_wifi
-from dormouse.durable import durable
 from dormouse.expiry import Expired, expiring
-from dormouse.guard import Guard, Watchdog, end, feed, good, run, watch
-from dormouse.journal import Journal
-from dormouse.led import LED
-from dormouse.log import Log
-from dormouse.nvs import NVSStore
-from dormouse.ota import Ota
-from dormouse.request import Requester, respond
+from dormouse.field.config import load, make_client, make_ota, make_store, make_wifi
+from dormouse.field.guard import Guard, Watchdog, end, feed, good, run, watch
+from dormouse.field.led import LED
+from dormouse.field.log import Log
+from dormouse.field.ota import Ota
+from dormouse.mqtt5 import packet as packet5
+from dormouse.mqtt5.request import Requester, respond
+from dormouse.mqtt5.session import Codes, Disconnected, Failed
+from dormouse.net.clock import Clock, ClockError, now
+from dormouse.net.serial import Serial
+from dormouse.net.tls import CertificateError, context
+from dormouse.net.wifi import Wifi, WifiError
+from dormouse.net.ws import FrameError, UpgradeError, WebSocket
 from dormouse.router import Router, matches
-from dormouse.rtc import RTCStore
-from dormouse.serial import Serial
-from dormouse.session5 import Codes, Disconnected, Failed
-from dormouse.sleep import Node, sleep_budget, wake_reason
+from dormouse.sleep import Node, chip, sleep_budget
 from dormouse.store import Layered, Store, StoreFull
-from dormouse.tls import CertificateError, context
-from dormouse.wifi import Wifi, WifiError
-from dormouse.ws import FrameError, UpgradeError, WebSocket
+from dormouse.store.durable import durable
+from dormouse.store.journal import Journal
+from dormouse.store.nvs import NVSStore
+from dormouse.store.rtc import RTCStore
 
 
 async def main() -> None:
@@ -117,7 +116,7 @@ async def asleep() -> None:
     node = Node(client, period=300, budget=5000, subscribe=(("c/#", 2),), wifi=wifi, status="s")
     node.session.commit(b"state")
     node.publish("t", b"x", qos=2)
-    async for command in node.wake(urgent=wake_reason() == "pin"):
+    async for command in node.wake(urgent=chip.wake_reason() == "pin"):
         command.ack(b"state")
     left: int = sleep_budget(client.session, 0, node.next_wake())
     state: bytes | None = client.session.committed

@@ -230,7 +230,7 @@ class Pin:
 class UART:
     """The serial line: the terminal that board.json names. Not blocking, as with a timeout of 0.
 
-    On CPython it is a pair of StreamReader and StreamWriter, as ``dormouse.serial`` takes it there;
+    On CPython it is a pair of StreamReader and StreamWriter, as ``net.serial`` takes it there;
     it is made where asyncio runs.
     """
 

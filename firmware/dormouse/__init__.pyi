@@ -6,10 +6,10 @@ say what options there are, and a checker would look at the bodies, which are Mi
 """
 
 from .client import Client as Client
+from .packet import ConnectionLost as ConnectionLost
 from .packet import MQTTError as MQTTError
 from .packet import ProtocolError as ProtocolError
 from .packet import Will as Will
-from .session import ConnectionLost as ConnectionLost
 from .session import Message as Message
 from .session import OutboxFull as OutboxFull
 from .session import Refused as Refused

@@ -3,8 +3,10 @@
 Not for the device: left out of ``manifest.py`` and ``package.json``.
 """
 
+import ast
 import asyncio
 import base64
+import importlib
 import ssl
 import sys
 import tempfile
@@ -12,6 +14,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable
+from pathlib import Path
 
 if "micropython" not in sys.modules:
     _shim = types.ModuleType("micropython")
@@ -88,3 +91,26 @@ def set_psk(context: ssl.SSLContext, identity: str, key: bytes) -> None:
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("PSK")
     context.set_psk_client_callback(lambda hint: (identity, key))  # type: ignore[attr-defined]
+
+
+def _list_names() -> None:
+    # Let dir(), editors and ``import *`` see what packages load lazily: their .pyi names it.
+    folder = Path(__file__).parent
+    for stub in (folder / "__init__.pyi", *folder.glob("*/__init__.pyi")):
+        package = importlib.import_module(".".join(stub.parent.relative_to(folder.parent).parts))
+        given = {
+            alias.asname
+            for node in ast.parse(stub.read_text()).body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+            if alias.asname
+        }
+        own = {name for name, value in vars(package).items() if isinstance(value, type)}
+        names = sorted(given | {name for name in own if name[0] != "_"})
+        package.__all__ = names  # type: ignore[attr-defined]
+        package.__dir__ = lambda package=package: sorted(  # type: ignore[method-assign, misc]
+            {*vars(package), *package.__all__}
+        )
+
+
+_list_names()

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
-from .durable import _DurableSession
+from .mqtt5.session import Session5, _Pairs
 from .packet import _Payload, _Will
 from .session import Message
-from .session5 import Session5, _Pairs
 from .store import Store
+from .store.durable import _DurableSession
 
 class _Way(Protocol):
     """Another way to the broker than TCP: ws.WebSocket, serial.Serial."""

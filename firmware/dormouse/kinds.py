@@ -7,7 +7,7 @@ def choose(owner, version=4, store=None, expiring=False, **options):
     """Return a kind of session and the options that are left for it. Raises ValueError."""
     kind = Session
     if version == 5:
-        from .session5 import Session5 as kind
+        from .mqtt5.session import Session5 as kind
 
         options["owner"] = owner
     elif version != 4:
@@ -17,7 +17,7 @@ def choose(owner, version=4, store=None, expiring=False, **options):
 
         kind = make()
     if store:
-        from .durable import durable
+        from .store.durable import durable
 
         kind = durable(kind)
         options["store"] = store

@@ -18,6 +18,10 @@ class ProtocolError(MQTTError):
     """
 
 
+class ConnectionLost(MQTTError):
+    """The connection ended: closed by the broker, silent for too long, or by ``disconnect``."""
+
+
 def number(n: int) -> bytes:
     """Return a two byte integer, high byte first (section 1.5.2). Raises ValueError."""
     if not 0 <= n < 65536:

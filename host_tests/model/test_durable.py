@@ -8,9 +8,9 @@ processed together with each acknowledgement, and after a cut knows no more than
 import random
 
 import pytest
-from dormouse.durable import durable
 from dormouse.packet import MQTTError
 from dormouse.store import Store
+from dormouse.store.durable import durable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_broker import ModelBroker

@@ -6,9 +6,9 @@ On each connection broker and client take two messages at once and one topic ali
 from functools import partial
 
 import pytest
-from dormouse.durable import durable
+from dormouse.mqtt5.session import Session5
 from dormouse.packet import MQTTError
-from dormouse.session5 import Session5
+from dormouse.store.durable import durable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_broker5 import ModelBroker5

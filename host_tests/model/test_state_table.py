@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dormouse.durable import durable
+from dormouse.store.durable import durable
 from dormouse.packet import ProtocolError
 from dormouse.session import Session
-from dormouse.session5 import Session5
+from dormouse.mqtt5.session import Session5
 from dormouse.store import Store
 from harness import wire, wire5
 

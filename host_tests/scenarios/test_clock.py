@@ -185,7 +185,7 @@ def test_a_desk_sets_its_own_clock(runtime: Runtime, tmp_path: Path) -> None:
     """There is no machine.RTC: nothing to set, whenever it would ask."""
     program = tmp_path / "program.py"
     program.write_text(
-        "import asyncio\nfrom dormouse.clock import Clock\n"
+        "import asyncio\nfrom dormouse.net.clock import Clock\n"
         "asyncio.run(Clock(host='127.0.0.1', port=9, renew=1).join())\nprint('joined')\n"
     )
     with runtime.start(program) as device:

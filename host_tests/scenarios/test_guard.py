@@ -1,4 +1,4 @@
-"""A node that cannot be lost: dormouse.guard on the simulated board, on both types of chip."""
+"""A node that cannot be lost: guard on the simulated board, on both types of chip."""
 
 import ast
 import json

@@ -236,7 +236,7 @@ def test_how_messages_are_found() -> None:
 def test_all_messages_are_told() -> None:
     """What the library raises in words stands on a page for users, so that they can look it up."""
     pages = "".join(path.read_text() for path in PAGE.parent.glob("*.md"))
-    for path in (ROOT / "firmware" / "dormouse").glob("*.py"):
+    for path in (ROOT / "firmware" / "dormouse").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                 for words in node.exc.args:

@@ -129,7 +129,9 @@ def test_update(scene: Scene, runtime: Runtime, chip: str) -> None:
     names = {name for name in files if not name.startswith("lib/")}
     assert names == {"boot.py", "config.json", "main.py", "dormouse.journal", "update.id"}
     assert files["main.py"].decode() == version(2)
-    assert "lib/dormouse/ota.mpy" in files and not any(n.endswith((".new", ".old")) for n in files)
+    assert "lib/dormouse/field/ota.mpy" in files and not any(
+        n.endswith((".new", ".old")) for n in files
+    )
 
 
 BROKEN = {

@@ -109,7 +109,9 @@ def test_all_by_mip(board: SerialBoard) -> None:
     argv = [sys.executable, "-m", "mpremote", "connect", board.port, *line.split()]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    said = board.mpremote("exec", "import dormouse.sleep as s, dormouse.session5; print(s.Node)")
+    said = board.mpremote(
+        "exec", "import dormouse.sleep as s, dormouse.mqtt5.session; print(s.Node)"
+    )
     assert "Node" in said
 
 
@@ -174,7 +176,7 @@ def test_messages_are_those_of_the_tools() -> None:
     tools = [
         ROOT / "tools" / "board" / f"{name}.py" for name in (*names, "broker_check", "certificates")
     ]
-    others = ["host_tests/harness/hil.py", "firmware/dormouse/clock.py"]
+    others = ["host_tests/harness/hil.py", "firmware/dormouse/net/clock.py"]
     # What OpenSSL says is none of a tool's: test_tls.py has it from a handshake.
     others.append("host_tests/scenarios/test_tls.py")
     source = "".join(path.read_text() for path in (*tools, *(ROOT / other for other in others)))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from harness.serial_board import SerialBoard
 
+from tools import parts
 from tools.setup import mip_index
 from tools.testing import runtimes
 from tools.testing.brokers import AmqttBroker, Broker, MosquittoBroker
@@ -70,7 +71,9 @@ def run(chip: Runtime, folder: Path, text: str) -> list[str]:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.stem for path in (folder / "lib" / "dormouse").iterdir()}
+    library = folder / "lib" / "dormouse"
+    found = (path.relative_to(library) for path in library.rglob("*") if path.is_file())
+    return {path.with_suffix("").as_posix() for path in found}
 
 
 def options(broker: Broker) -> str:
@@ -80,8 +83,10 @@ def options(broker: Broker) -> str:
 def test_core(chip: Runtime, index: str, tmp_path: Path) -> None:
     install = f"import mip\nmip.install('dormouse', index='{index}/index', target='lib')\n"
     run(chip, tmp_path, install)
-    assert names(tmp_path) == set(mip_index.modules("dormouse"))
-    assert {path.suffix for path in (tmp_path / "lib" / "dormouse").iterdir()} == {".mpy"}
+    assert names(tmp_path) == set(parts.with_needs(""))
+    assert {
+        path.suffix for path in (tmp_path / "lib" / "dormouse").iterdir() if path.is_file()
+    } == {".mpy"}
     with AmqttBroker() as broker:
         text = PUBLISH.format(more="", port=broker.port, options=options(broker))
         assert run(chip, tmp_path, text)[0].startswith("published")
@@ -98,32 +103,32 @@ def test_mqtt5_and_a_store(chip: Runtime, index: str, tmp_path: Path, mpy: bool)
         "import mip\nfor name in ('dormouse-mqtt5', 'dormouse-store'):\n"
         f"    mip.install(name, index='{index}/index', target='lib', mpy={mpy})\n",
     )
-    wanted = {*mip_index.modules("dormouse-mqtt5"), *mip_index.modules("dormouse-store")}
-    assert names(tmp_path) == wanted and "sleep" not in wanted
+    wanted = {*parts.with_needs("mqtt5"), *parts.with_needs("store")}
+    assert names(tmp_path) == wanted and "sleep/node" not in wanted
     with MosquittoBroker(mosquitto_argv()) as broker:
         text = PUBLISH.format(
-            more="from dormouse.journal import Journal",
+            more="from dormouse.store.journal import Journal",
             port=broker.port,
             options="version=5, clean=False, store=Journal('journal')",
         )
         (line,) = run(chip, tmp_path, text)
-    assert "dormouse.session5" in line and "dormouse.durable" in line
+    assert "dormouse.mqtt5.session" in line and "dormouse.store.durable" in line
 
 
 def test_tls(chip: Runtime, index: str, tmp_path: Path) -> None:
     certs = certificates()
     (tmp_path / "ca.der").write_bytes(certs.ca_der)
-    install = f"import mip\nmip.install('dormouse-tls', index='{index}/index', target='lib')\n"
+    install = f"import mip\nmip.install('dormouse-net', index='{index}/index', target='lib')\n"
     run(chip, tmp_path, install)
-    assert names(tmp_path) == {*mip_index.modules("dormouse"), "tls", "clock"}
+    assert names(tmp_path) == set(parts.with_needs("net"))
     with MosquittoBroker(mosquitto_argv(), tls=certs) as broker:
         text = PUBLISH.format(
-            more="import dormouse.clock\nfrom dormouse.tls import context",
+            more="import dormouse.net.clock\nfrom dormouse.net.tls import context",
             port=broker.tls_port,
             options="tls=context('ca.der')",
         )
         (line,) = run(chip, tmp_path, text)
-    assert "dormouse.tls" in line and "dormouse.clock" in line
+    assert "dormouse.net.tls" in line and "dormouse.net.clock" in line
 
 
 def test_mpremote_installs_for_a_node_that_sleeps(index: str, tmp_path: Path) -> None:
@@ -132,13 +137,13 @@ def test_mpremote_installs_for_a_node_that_sleeps(index: str, tmp_path: Path) ->
         missing(runtimes.MICROPYTHON64.reason)
     with AmqttBroker() as broker, SerialBoard(tmp_path / "board") as board:
         board.mpremote("mip", "install", "--index", f"{index}/index", "dormouse-sleep")
-        found = set(re.findall(r"(\w+)\.mpy", board.mpremote("fs", "ls", ":lib/dormouse")))
-        assert found == set(mip_index.modules("dormouse-sleep"))
+        found = set(re.findall(r"(\w+)\.mpy", board.mpremote("fs", "ls", ":lib/dormouse/sleep")))
+        assert {f"sleep/{name}" for name in found} == set(parts.modules()["sleep"])
         program = tmp_path / "main.py"
         program.write_text(
             "import asyncio\n"
             "from dormouse import Client\n"
-            "from dormouse.journal import Journal\n"
+            "from dormouse.store.journal import Journal\n"
             "from dormouse.sleep import Node\n"
             f"client = Client('127.0.0.1', {broker.port}, client_id='s', clean=False,\n"
             f"    store=Journal('journal'), {options(broker)})\n"
@@ -159,7 +164,7 @@ def test_package_json_of_the_repository(index: str, tmp_path: Path) -> None:
     with SerialBoard(tmp_path / "board") as board:
         board.mpremote("mip", "install", f"{index}/package.json")
         said = board.mpremote(
-            "exec", "import dormouse.sleep as s, dormouse.session5; print(s.Node)"
+            "exec", "import dormouse.sleep as s, dormouse.mqtt5.session; print(s.Node)"
         )
     assert "Node" in said
 
@@ -170,19 +175,12 @@ def test_package_json_is_up_to_date() -> None:
     json.loads(mip_index.package_json())
 
 
-@pytest.mark.parametrize("package", mip_index.PACKAGES)
-def test_package_has_what_its_modules_import(package: str) -> None:
-    """At the top of a module; what is imported later is asked for by who uses it."""
-    there = set(mip_index.modules(package))
-    for name in there:
-        text = (mip_index.LIBRARY / f"{name}.py").read_text()
-        assert set(re.findall(r"^from \.(\w+) import", text, re.M)) <= there, name
-
-
-def test_every_module_is_in_one_package() -> None:
-    listed = [name for _, own in mip_index.PACKAGES.values() for name in own]
-    files = [path.stem for path in mip_index.LIBRARY.glob("*.py") if path.stem != "_host"]
-    assert sorted(listed) == sorted(files)
+@pytest.mark.parametrize("part", parts.modules())
+def test_package_has_what_its_modules_import(part: str) -> None:
+    """At the top of a module and later, but for what the door to other kinds of session asks."""
+    there = {*parts.with_needs(part), *parts.NOT_FOR_DEVICES}
+    for name in there - parts.NOT_FOR_DEVICES - {parts.DOOR}:
+        assert parts.imports(name) <= there, name
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

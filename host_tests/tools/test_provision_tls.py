@@ -30,7 +30,7 @@ PASSWORD = "password of a key"
 MAIN = """\
 import asyncio, json
 from dormouse import Client
-from dormouse.tls import context
+from dormouse.net.tls import context
 async def main():
     with open("config.json") as f:
         config = json.load(f)

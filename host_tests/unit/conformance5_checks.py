@@ -4,8 +4,8 @@ See core_checks.py, whose way this is. Bytes are written out by hand from the st
 """
 
 import core_checks
-import dormouse.durable as durable
-import dormouse.session5 as session5
+import dormouse.mqtt5.session as session5
+import dormouse.store.durable as durable
 from core_checks import MS, Line, h, raises, same
 from dormouse.packet import MQTTError, Will
 from dormouse.session import ConnectionLost, SessionLost

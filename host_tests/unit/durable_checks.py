@@ -5,9 +5,9 @@ See core_checks.py, whose way this is. Bytes are written out by hand from the st
 
 import core_checks
 from core_checks import Line, h, raises, same
-from dormouse.durable import CLEAN, durable
 from dormouse.session import OutboxFull, Refused, Session, SessionLost
 from dormouse.store import Store, StoreFull
+from dormouse.store.durable import CLEAN, durable
 
 DurableSession = durable()
 SECOND = 1000

@@ -1,6 +1,6 @@
 """Checks of log.py that run on every runtime (see core_checks.py)."""
 
-import dormouse.log as logs
+import dormouse.field.log as logs
 from core_checks import run, same
 from dormouse.store import Store
 

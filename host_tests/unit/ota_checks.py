@@ -6,7 +6,7 @@ from binascii import hexlify
 from hashlib import sha256
 
 from core_checks import run, same
-from dormouse.ota import Ota, hmac
+from dormouse.field.ota import Ota, hmac
 
 KEY = "k" * 64
 TOPIC = "green/7"

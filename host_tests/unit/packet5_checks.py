@@ -5,7 +5,7 @@ written out by hand from the standard, MQTT 5.0.
 """
 
 import core_checks
-import dormouse.packet5 as packet5
+import dormouse.mqtt5.packet as packet5
 import dormouse.reason as reason
 from core_checks import h, raises, same
 from dormouse.packet import ProtocolError, Will

@@ -7,11 +7,11 @@ several is taken apart by ``pieces``, which knows the lengths of table 2-4 and n
 
 import core_checks
 from core_checks import Line, h, raises, same
-from dormouse.durable import durable
 from dormouse.expiry import Expired, expiring
+from dormouse.mqtt5.session import Disconnected, Failed, Session5
 from dormouse.packet import ProtocolError, Will
 from dormouse.session import ConnectionLost, OutboxFull, Refused, Session
-from dormouse.session5 import Disconnected, Failed, Session5
+from dormouse.store.durable import durable
 from durable_checks import Medium
 
 DurableSession5 = durable(Session5)

@@ -8,10 +8,10 @@ import os
 import sys
 from binascii import crc32, unhexlify
 
-import dormouse.journal as journal
-import dormouse.nvs as nvs
-import dormouse.rtc as rtc
 import dormouse.store as stores
+import dormouse.store.journal as journal
+import dormouse.store.nvs as nvs
+import dormouse.store.rtc as rtc
 from core_checks import raises, run, same
 
 # Bytes from one power cut on littlefs to the next: the argument "every" cuts at every byte.

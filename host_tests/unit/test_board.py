@@ -216,7 +216,7 @@ def test_an_alarm_ends_the_deep_sleep_of_rp2(make, before, lwip_timer, short):
     # ESP32's does not.
     assert make(program.replace("-1", "1")).run()[0].sleep_ms == HOUR
     # dormouse sees to it.
-    program = before + "\nimport dormouse.chip\ndormouse.chip.deepsleep(3600000)\n"
+    program = before + "\nimport dormouse.sleep.chip\ndormouse.sleep.chip.deepsleep(3600000)\n"
     assert make(program, type="rp2", lwip_timer=lwip_timer).run()[0].sleep_ms == HOUR
 
 

@@ -1,17 +1,19 @@
 """boards/: every folder is complete, and a copy of one is a board."""
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 
+from tools import parts
 from tools.board import boards
-from tools.testing.runtimes import FIRMWARE, ROOT
+from tools.testing.runtimes import ROOT
 
 FOLDERS = sorted(path for path in boards.BOARDS.iterdir() if path.is_dir())
 CHIPS = [path for path in FOLDERS if path.name != "unix"]
-LIBRARY = {path.name for path in (FIRMWARE / "dormouse").glob("*.py")} - {"_host.py"}
+LIBRARY = {f"{name}.py" for name in parts.every()}
 
 
 class Manifest:
@@ -30,10 +32,12 @@ class Manifest:
             return
         path, before = self._folder / name, self._folder
         self._folder = path.parent
-        exec(path.read_text(), {"include": self.include, "package": self.package})
+        names = {"include": self.include, "package": self.package}
+        with contextlib.chdir(self._folder):
+            exec(path.read_text(), names)
         self._folder = before
 
-    def package(self, name: str, files: tuple[str, ...], opt: int) -> None:
+    def package(self, name: str, files: list[str], opt: int) -> None:
         assert all((self._folder / name / file).is_file() for file in files)
         self.frozen |= {f"{name}/{file}" for file in files}
 

@@ -4,7 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from dormouse import chip
+from dormouse.sleep import chip
 
 
 @pytest.mark.parametrize(

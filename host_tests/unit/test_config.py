@@ -1,4 +1,4 @@
-"""What a node makes of its config.json (dormouse/config.py)."""
+"""What a node makes of its config.json (dormouse/field/config.py)."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from tools.testing.board import Board
 from tools.testing.runtimes import Runtime
 
 PROGRAM = """\
-import dormouse.config as config
+import dormouse.field.config as config
 import machine
 import sys
 
@@ -56,8 +56,8 @@ def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
     assert plain == "('h', 1883, None) 5 None"
     assert wifi == "('s', 'w') True"
     assert clock == "('s', 'w') True"
-    assert {"dormouse.journal", "dormouse.durable"} <= set(loaded.split())
-    assert not {"dormouse.wifi", "dormouse.tls", "dormouse.ws"} & set(loaded.split())
+    assert {"dormouse.store.journal", "dormouse.store.durable"} <= set(loaded.split())
+    assert not {"dormouse.net.wifi", "dormouse.net.tls", "dormouse.net.ws"} & set(loaded.split())
     assert errors == [
         "ValueError config.json: no host: make provision",
         "ValueError config.json: no host: make provision",

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import dormouse.mqtt5.packet as packet5
 import packet5_checks
 import pytest
-from dormouse import packet, packet5
+from dormouse import packet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_core import all_passed

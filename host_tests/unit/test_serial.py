@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from dormouse.serial import Serial
+from dormouse.net.serial import Serial
 
 
 class Line:

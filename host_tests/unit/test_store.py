@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 import store_checks
-from dormouse.journal import Journal
 from dormouse.store import Layered, Store, StoreFull
+from dormouse.store.journal import Journal
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule

@@ -6,18 +6,19 @@ import re
 from pathlib import Path
 
 import pytest
-from dormouse.durable import durable
 from dormouse.kinds import choose
-from dormouse.request import Requester
+from dormouse.mqtt5.request import Requester
+from dormouse.mqtt5.session import Session5
 from dormouse.session import Session
-from dormouse.session5 import Session5
+from dormouse.store.durable import durable
 
+from tools import parts
 from tools.testing import runtimes
 
 LIBRARY = runtimes.ROOT / "firmware" / "dormouse"
 PROGRAMS = [runtimes.ROOT / "host_tests" / f"typed_{name}.py" for name in ("program", "mistakes")]
-INTERNAL = {"_host", "kinds", "convert"}  # no user imports these
-PUBLIC = sorted(path.stem for path in LIBRARY.glob("*.py") if path.stem not in INTERNAL)
+INTERNAL = {"kinds", "mqtt5/convert"}  # no user imports these
+PUBLIC = sorted(set(parts.every()) - INTERNAL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -62,7 +63,8 @@ def test_what_is_looked_for() -> None:
 
 
 def test_no_stub_without_module() -> None:
-    assert {path.stem for path in LIBRARY.glob("*.pyi")} == set(PUBLIC)
+    found = {path.relative_to(LIBRARY).with_suffix("") for path in LIBRARY.rglob("*.pyi")}
+    assert {path.as_posix() for path in found} == set(PUBLIC)
     assert (LIBRARY / "py.typed").exists()
 
 
@@ -70,10 +72,22 @@ def test_no_stub_without_module() -> None:
 def test_typed_programs_use_all(program: Path) -> None:
     """`make lint` looks at these; mistakes are not made with what is only read or raised."""
     text = program.read_text()
-    used = set(re.findall(r"^(?:from|import) dormouse\.(\w+)", text, re.M)) | {"__init__", "client"}
-    used |= set(re.findall(r"\bfrom dormouse import \(?([^)]*)", text)[0].replace(",", " ").split())
-    seldom = {"packet", "packet5", "stream", "durable", "expiry", "session5", "nvs"}
-    assert set(PUBLIC) - {"session", "safe"} - used <= (
+    used = {"client"} | {name for name in PUBLIC if name.endswith("__init__")}
+    statement = r"^from dormouse\.?([\w.]*) import \(?((?<=\()[^)]*|[^\n]*)"
+    for module, names in re.findall(statement, text, re.M):
+        path = module.replace(".", "/")
+        every = [name.split()[0] for name in names.split(",") if name.strip()]
+        used |= {path, *(f"{path}/{name}".lstrip("/") for name in every)}
+        stub = LIBRARY / path / "__init__.pyi"
+        if stub.exists():  # names of a package stand for the modules that have them
+            for home, name in re.findall(
+                r"^from \.(\w+) import \w+ as (\w+)", stub.read_text(), re.M
+            ):
+                used |= {f"{path}/{home}".lstrip("/")} if name in names else set()
+    used |= {n.replace(".", "/") for n in re.findall(r"^import dormouse\.([\w.]+)", text, re.M)}
+    seldom = {"packet", "stream", "expiry", "store/durable", "store/nvs"}
+    seldom |= {"mqtt5/packet", "mqtt5/session"}
+    assert set(PUBLIC) - {"session", "field/safe"} - used <= (
         seldom if "mistakes" in program.stem else set()
     )
 
@@ -130,13 +144,13 @@ def test_options_of_publish() -> None:
     for module, of, function in (
         ("client", "Client", "publish"),
         ("client", "Client", "publish_nowait"),
-        ("sleep", "Node", "publish"),
+        ("sleep/node", "Node", "publish"),
     ):
         assert in_stub(module, of, function) == expected
     own = in_code(Session5.publish, without="payload qos retain")
-    assert in_stub("session5", "Session5", "publish") == dict.fromkeys({*expected} - {*own})
+    assert in_stub("mqtt5/session", "Session5", "publish") == dict.fromkeys({*expected} - {*own})
     given = in_code(Requester.request)
-    assert in_stub("request", "Requester", "request") == {
+    assert in_stub("mqtt5/request", "Requester", "request") == {
         **dict.fromkeys({*expected} - {"response_topic", "correlation_data"} - {*given}),
         "retain": False,
     }
@@ -152,4 +166,4 @@ def test_options_of_requests() -> None:
     session.disconnect(0, **values)
     expected = {"code": 0, **dict.fromkeys(values)}
     assert in_stub("client", "Client", "disconnect") == expected
-    assert in_stub("session5", "Session5", "disconnect") == dict.fromkeys(values)
+    assert in_stub("mqtt5/session", "Session5", "disconnect") == dict.fromkeys(values)

@@ -6,7 +6,7 @@ What is right is said by the frames of the library websockets.
 import asyncio
 from pathlib import Path
 
-import dormouse.ws as ws
+import dormouse.net.ws as ws
 import pytest
 import ws_checks
 from dormouse.session import ConnectionLost

@@ -13,8 +13,8 @@ import network  # isort: split
 
 import socket  # on MicroPython network's, for it was imported before
 
+from dormouse.net.wifi import Wifi, WifiError, sleep_ms, ticks_ms
 from dormouse.store import Store, StoreFull
-from dormouse.wifi import Wifi, WifiError, sleep_ms, ticks_ms
 
 FOLDER = os.getenv("DORMOUSE_BOARD")
 PORT = int(sys.argv[1])  # somebody listens there

@@ -4,7 +4,7 @@ Bytes are written out by hand from RFC 6455. See core_checks.py, whose way this 
 """
 
 import core_checks
-import dormouse.ws as ws
+import dormouse.net.ws as ws
 from core_checks import same
 from dormouse.session import ConnectionLost
 

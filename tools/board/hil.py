@@ -33,6 +33,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .. import parts
 from ..paths import BUILD, ROOT
 from ..testing import runtimes
 from . import boards, deploy, ports
@@ -194,9 +195,9 @@ def markdown(rows: list[Row], head: str) -> str:
 def library(mpy: int) -> dict[str, bytes]:
     """Return dormouse's files as this board loads them, by their names in FOLDER."""
     if mpy != deploy.MPY_VERSION:
-        return {f"dormouse/{path.name}": path.read_bytes() for path in deploy.library()}
+        return {f"dormouse/{name}.py": parts.source(name).read_bytes() for name in parts.every()}
     with tempfile.TemporaryDirectory() as folder:
-        files = deploy.compiled(deploy.library(), Path(folder), False)
+        files = deploy.compiled(Path(folder), False)
         return {name.removeprefix("lib/"): path.read_bytes() for name, path in files.items()}
 
 
@@ -381,7 +382,7 @@ def main(argv: list[str] | None = None) -> int:
             return listed(board, port, options.host, rest)
         return tried(board, port, options.host, rest, options.report)
     except (
-        *(boards.BadBoard, ports.NoPort, deploy.CannotDeploy, DeviceError),
+        *(boards.BadBoard, ports.NoPort, parts.CannotCompile, DeviceError),
         *(CannotTry, BoardLost, BoardError),
     ) as error:
         print(f"hil: {error}", file=sys.stderr)

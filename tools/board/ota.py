@@ -38,9 +38,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from .. import parts
 from ..paths import BUILD, FIRMWARE, find_library
 from .broker_check import reason
-from .deploy import PACKAGE, CannotDeploy, compiled, library
+from .deploy import PACKAGE, compiled
 
 OUT = BUILD / "ota"
 find_library()
@@ -125,11 +126,11 @@ def collect(
     gone = []
     if with_library:
         try:
-            paths |= compiled(library(), OUT / "library", False)
-        except CannotDeploy as error:
+            paths |= compiled(OUT / "library", False)
+        except parts.CannotCompile as error:
             raise CannotUpdate(str(error)) from error
         # MicroPython would take a .py before the .mpy.
-        gone = [f"{PACKAGE}/{path.name}" for path in library()]
+        gone = [f"{PACKAGE}/{name}.py" for name in parts.every()]
     for item in files:
         name, _, source = item.partition("=")
         paths[name if source else Path(name).name] = Path(source or name)

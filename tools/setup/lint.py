@@ -50,11 +50,11 @@ NOT_IN_STUBS = "asyncio.core"
 # Attributes that are there in objects only, so stubtest does not see them in the classes.
 IN_OBJECTS = (
     "dormouse.client.Client.publish_nowait",
-    "dormouse.sleep.Node.publish",
-    "dormouse.rtc.Blob.load",
-    "dormouse.rtc.Blob.dump",
-    "dormouse.serial.Serial.read",
-    "dormouse.serial.Serial.write",
+    "dormouse.sleep.node.Node.publish",
+    "dormouse.store.rtc.Blob.load",
+    "dormouse.store.rtc.Blob.dump",
+    "dormouse.net.serial.Serial.read",
+    "dormouse.net.serial.Serial.write",
 )
 # stubtest imports the library on CPython; nothing is called, so the loop may be missing.
 STUBTEST = f"""
@@ -180,7 +180,7 @@ def modules(port: str) -> tuple[Path, ...]:
 
 def own_classes() -> set[str]:
     """Return the names of the library's classes: their attributes are made as they are needed."""
-    text = "\n".join(path.read_text() for path in LIBRARY.glob("*.py"))
+    text = "\n".join(path.read_text() for path in LIBRARY.rglob("*.py"))
     return set(re.findall(r"^\s*class (\w+)", text, re.M)) | {"None"}
 
 
@@ -220,7 +220,7 @@ def copy_changed(files: list[Path], folder: Path) -> None:
     """Make ``folder`` hold copies of these files; what has not changed stays: mypy's cache goes by
     the time."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in set(folder.iterdir()) - {folder / file.name for file in files}:
+    for path in set(folder.glob("*.py")) - {folder / file.name for file in files}:
         path.unlink()
     for file in files:
         beside = folder / file.name
@@ -289,7 +289,9 @@ def main() -> int:
     if unknown:
         parser.error(f"no such check: {', '.join(sorted(unknown))}")
     chosen = [check for check in everything if not options.check or check.name in options.check]
-    copy_changed(list(LIBRARY.glob("*.py")), BUILD / "names" / "dormouse")
+    for folder in [LIBRARY, *(path for path in LIBRARY.iterdir() if path.is_dir())]:
+        beside = BUILD / "names" / "dormouse" / folder.relative_to(LIBRARY)
+        copy_changed(list(folder.glob("*.py")), beside)
     for port, names in SIMULATED.items():
         board = ROOT / "boards" / port
         copy_changed([board / name for name in names], BUILD / f"board-{port}")

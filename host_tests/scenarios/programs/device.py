@@ -33,7 +33,7 @@ def context():
 
 def line():
     """Return the serial line ``uart``, a pseudo-terminal."""
-    from dormouse.serial import Serial
+    from dormouse.net import Serial
 
     if sys.implementation.name == "micropython":
         import ffi
@@ -57,7 +57,7 @@ def client(**more):
         options["host"] = ""
         options["stream"] = line()
     elif transport != "tcp":
-        from dormouse.ws import WebSocket
+        from dormouse.net import WebSocket
 
         options["stream"] = WebSocket("/mqtt")
     if "backoff" in options:

@@ -4,7 +4,7 @@ as a broker would that got no acknowledgement. Its version is its first line; se
 import os
 
 import machine
-from dormouse.ota import Ota
+from dormouse.field import Ota
 from part import PART
 
 ota = Ota("key", "n")

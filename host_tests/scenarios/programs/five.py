@@ -3,8 +3,8 @@
 import asyncio
 
 from device import client, config, run, say, text
-from dormouse.request import Requester, respond
-from dormouse.session5 import Failed
+from dormouse.mqtt5 import Requester, respond
+from dormouse.mqtt5.session import Failed
 
 
 async def told(name, awaitable):

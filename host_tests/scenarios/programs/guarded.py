@@ -12,9 +12,9 @@ import json
 import sys
 import time
 
-import dormouse.guard as guard
+import dormouse.field.guard as guard
 import machine
-from dormouse.config import make_client, make_store
+from dormouse.field.config import make_client, make_store
 from dormouse.sleep import Node
 
 with open("config.json") as f:

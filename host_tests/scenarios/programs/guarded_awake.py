@@ -3,8 +3,8 @@
 import asyncio
 import json
 
-import dormouse.guard as guard
-from dormouse.config import make_client
+import dormouse.field.guard as guard
+from dormouse.field.config import make_client
 
 with open("config.json") as f:
     config = json.load(f)

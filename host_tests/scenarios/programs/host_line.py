@@ -2,7 +2,7 @@
 
 import asyncio
 
-from dormouse.serial import Serial
+from dormouse.net import Serial
 
 
 class Line:

@@ -1,7 +1,7 @@
 """Publishes ``publish`` at QoS 2 if it is new, and takes messages; its session is in a file."""
 
 from device import client, config, run, say, text
-from dormouse.journal import Journal
+from dormouse.store import Journal
 
 
 async def main():

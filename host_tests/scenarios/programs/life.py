@@ -10,8 +10,8 @@ import json
 import sys
 
 from dormouse import Client
-from dormouse.journal import Journal
 from dormouse.sleep import Node
+from dormouse.store import Journal
 
 with open("config.json") as f:
     config = json.load(f)

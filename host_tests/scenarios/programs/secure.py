@@ -1,7 +1,7 @@
 """Publishes one message over TLS, with what ``tls`` of its configuration says."""
 
 from device import client, config, run, say
-from dormouse.tls import context
+from dormouse.net.tls import context
 
 
 async def main():

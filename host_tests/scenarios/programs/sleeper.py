@@ -22,15 +22,14 @@ def make_store(name):
 
         return Store()
     if name == "journal":
-        from dormouse.journal import Journal
+        from dormouse.store import Journal
 
         return Journal("store")
-    from dormouse.rtc import RTCStore
+    from dormouse.store import RTCStore
 
     if name == "rtc":
         return RTCStore()
-    from dormouse.journal import Journal
-    from dormouse.store import Layered
+    from dormouse.store import Journal, Layered
 
     return Layered(RTCStore(), Journal("store"))
 
@@ -38,25 +37,25 @@ def make_store(name):
 def make_node(store):
     options = config["client"]
     if "tls" in config:
-        from dormouse.tls import context
+        from dormouse.net.tls import context
 
         options["tls"] = context(**config["tls"])
     if "will" in config:
         options["will"] = Will(*config["will"])
     transport = config.get("transport")
     if transport == "ws":
-        from dormouse.ws import WebSocket
+        from dormouse.net import WebSocket
 
         options["stream"] = WebSocket("/mqtt")
     elif transport == "uart":
-        from dormouse.serial import Serial
+        from dormouse.net import Serial
         from machine import UART
 
         options["stream"] = Serial(UART(1, 115200))
     client = Client(config.get("host", "127.0.0.1"), store=store, **options)
     wifi = None
     if config.get("wifi"):
-        from dormouse.wifi import Wifi
+        from dormouse.net import Wifi
 
         wifi = Wifi("home", "right", store)
     elif config.get("host"):
@@ -65,7 +64,7 @@ def make_node(store):
         network.WLAN().active(True)
         network.WLAN().connect("home", None)
     if "clock" in config:
-        from dormouse.clock import Clock
+        from dormouse.net import Clock
 
         wifi = Clock(wifi, "127.0.0.1", store, config["node"]["period"], 0, config["clock"])
     return Node(client, wifi=wifi, **config["node"])

@@ -3,9 +3,9 @@
 import asyncio
 import json
 
-from dormouse.chip import deepsleep
-from dormouse.clock import Clock, now
-from dormouse.journal import Journal
+from dormouse.net.clock import Clock, now
+from dormouse.sleep.chip import deepsleep
+from dormouse.store import Journal
 
 with open("config.json") as f:
     config = json.load(f)

@@ -6,16 +6,13 @@ import sys
 
 import machine
 from dormouse import Client
-from dormouse.config import load
 from dormouse.expiry import expiring
-from dormouse.journal import Journal
-from dormouse.nvs import NVSStore
-from dormouse.request import respond
-from dormouse.rtc import RTCStore
+from dormouse.field.config import load
+from dormouse.mqtt5 import respond
+from dormouse.net import Wifi
 from dormouse.session import Message, Session
 from dormouse.sleep import Node
-from dormouse.store import Store
-from dormouse.wifi import Wifi
+from dormouse.store import Journal, NVSStore, RTCStore, Store
 
 CPYTHON = sys.implementation.name != "micropython"
 FOLDER = sys.modules["_board"].state.folder

@@ -5,9 +5,9 @@ import json
 
 import machine
 from dormouse import Client, OutboxFull
-from dormouse.journal import Journal
-from dormouse.ota import Ota
+from dormouse.field import Ota
 from dormouse.sleep import Node
+from dormouse.store import Journal
 
 with open("config.json") as f:
     config = json.load(f)

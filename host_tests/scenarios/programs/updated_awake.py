@@ -5,8 +5,8 @@ import json
 
 import machine
 from dormouse import Client
-from dormouse.journal import Journal
-from dormouse.ota import Ota
+from dormouse.field import Ota
+from dormouse.store import Journal
 
 with open("config.json") as f:
     config = json.load(f)

@@ -111,7 +111,7 @@ def _password(options: argparse.Namespace) -> str | None:
 def _context(options: argparse.Namespace) -> ssl.SSLContext | None:
     """Return the TLS context, or None. Raises Failure."""
     if options.psk:
-        from dormouse.tls import context
+        from dormouse.net.tls import context
 
         return context(psk=(options.psk_identity or "", options.psk))
     if options.key and not options.cert:
@@ -166,7 +166,7 @@ def make_client(options: argparse.Namespace, **more: Any) -> Client:
         **more,
     }
     if options.ws:
-        from dormouse.ws import WebSocket
+        from dormouse.net.ws import WebSocket
 
         settings["stream"] = WebSocket(options.ws)
     if options.version == 5:

@@ -1,0 +1,340 @@
+"""A node that cannot be lost: crashes are counted, hangs end, and it can be reached in any case.
+
+    guard.run(make, config)     # the last line of main.py
+
+``make(config, store, log)`` returns the application, which has ``async run()``. Import what may be
+broken inside ``make``. An exception out of it, or a watchdog's reset, is a crash: it is counted in
+the store, its traceback goes into the log, and the chip sleeps for a while, longer each time. After
+some crashes in a row the application gives way to ``safe``. A Ctrl-C is never a crash.
+
+Settings in ``config``, all of them optional: ``crashes`` (5), in a row, until safe mode;
+``safe_period`` (300 s, or ``period`` if that is longer): from one safe wake to the next; ``retry``
+(8): one in so many safe wakes, by chance, tries the application; 0: only a start by a person does,
+and that ``crashes`` times at most; ``watchdog`` (180 s, 0: none); ``led`` (see ``led.LED``).
+"""
+
+import asyncio
+import gc
+import sys
+from os import urandom
+from time import sleep
+
+from micropython import const
+
+from ..sleep.chip import before, deepsleep, register, release, wake_reason
+from .config import make_store
+from .log import Log
+
+if sys.implementation.name == "micropython":
+    from sys import print_exception
+    from time import ticks_ms
+else:
+    from .._host import print_exception, ticks_ms
+
+_CRASHES = const(8)  # key in the store: how many in a row (1 byte), and why the last one (text)
+_FIRST = const(10)  # s of sleep after the first crash
+_SAFE = const(300)  # s from one safe wake to the next, at least
+_PERSON = const(5)  # s in which somebody who just started the node can stop it
+_DAY = const(86400)  # s, the longest limit of the watchdog
+_LINES = const(-4)  # of a traceback
+_REASON = const(80)  # characters of why it crashed
+_TICKS = const(0x3FFFFFFF)
+_RP2 = const(8000)  # ms; its hardware takes 8,388 at most
+_OFTEN = const(2000)  # ms between its feeds
+_NEVER = const(0x1FFFFFFF)  # ms, six days, four times which fit into the 32 bits of ESP-IDF's ticks
+_CLEAR = const(0x3000)  # RP2: what is written to a register + this clears these bits in it
+_ENABLE = const(0x40000000)  # in CTRL, the watchdog's first register
+
+_this = None  # the Guard of this boot
+
+
+class Watchdog:
+    """Resets the chip if ``feed`` was not called for ``limit`` s: feed it where there is progress,
+    not by a timer.
+
+    ESP32: ``machine.WDT``. A second one sets the time anew (ports/esp32/machine_wdt.c). RP2's
+    takes 8.4 s at most, less than a name lookup may block, so a Timer feeds it while the last
+    ``feed`` is less than ``limit`` ago; a second one starts the time anew (watchdog_enable).
+    """
+
+    def __init__(self, limit: float) -> None:
+        import machine
+
+        self.limit = int(limit * 1000)
+        self.timer = None
+        self.fed = ticks_ms()
+        before.append(self.release)
+        if hasattr(machine, "DEEPSLEEP_RESET"):
+            self.wdt = machine.WDT(timeout=self.limit)
+            return
+        self.wdt = machine.WDT(timeout=_RP2)
+        try:
+            # In the interrupt, for a TLS handshake computes for seconds.
+            self.timer = machine.Timer(-1, period=_OFTEN, callback=self._tick, hard=True)
+        except TypeError:  # before MicroPython 1.26
+            self.timer = machine.Timer(-1, period=_OFTEN, callback=self._tick)
+
+    def feed(self) -> None:
+        """There was progress."""
+        self.fed = ticks_ms()
+        if not self.timer:
+            self.wdt.feed()
+
+    def release(self) -> None:
+        """Stop it, for a person or a sleep: RP2 for good (its Timer ends with the program, and its
+        sleep with a Timer), ESP32's for six days."""
+        import machine
+
+        if self.timer:
+            self.timer.deinit()
+            machine.mem32[register(_CLEAR)] = _ENABLE
+        else:
+            machine.WDT(timeout=_NEVER)
+
+    def _tick(self, timer):
+        if ticks_ms() - self.fed & _TICKS < self.limit:
+            self.wdt.feed()
+
+
+class Guard:
+    """What ``run`` knows of this boot."""
+
+    def __init__(self, config, store):
+        import machine
+
+        global _this
+        _this = self
+        self.config = config
+        self.store = self.led = self.watchdog = trouble = None
+        limit = self.number("watchdog", 180)
+        if limit <= 0 and on_trial():
+            limit = 180  # boot.py's is running, and shorter
+        if limit > 0:
+            self.watchdog = Watchdog(min(limit, _DAY))
+        try:
+            self.store = store(config)
+            trouble = self.store.warning
+        except Exception as e:  # without one, nothing is counted, but nothing stops
+            trouble = repr(e)
+        self.log = Log(self.store)
+        if trouble:
+            self.log("trouble:", trouble, keep=True)
+        state = (self.store and self.store.data.get(_CRASHES)) or b"\0"
+        self.crashes = state[0]
+        self.reason = str(state[1:], "utf-8")
+        self.woken = wake_reason()
+        # Somebody may be there. On RP2 a reset may be the end of a sleep, with nobody there.
+        self.person = self.woken == "power" or (
+            self.woken == "reset" and hasattr(machine, "DEEPSLEEP_RESET")
+        )
+        self.limit = max(self.number("crashes", 5), 1)
+        self.period = max(self.number("period", _SAFE), 1)
+        self.safe_period = max(self.number("safe_period", max(self.period, _SAFE)), 1)
+        try:
+            if config.get("led") is not None:
+                from .led import LED
+
+                self.led = LED(config["led"])
+                if self.led.outlasts:
+                    before.append(self.led.light)
+        except Exception as e:
+            self.log("trouble:", repr(e))  # in each wake, so it is not to be saved in each
+
+    def number(self, name, default):
+        """Return a setting, whatever is there in its place."""
+        try:
+            return int(self.config[name])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return default
+
+    def safe(self):
+        """Return whether this wake is not the application's."""
+        # An update on trial has to show what it can: boot.py sees to its end.
+        if self.crashes < self.limit or on_trial():
+            return False
+        # It may have been mended over the cable: who did it starts it to see that it works. It is
+        # counted before, and has an end: a panic, a brown-out, a switched supply are such starts.
+        if self.person and self.crashes < 2 * self.limit:
+            return not self.count()
+        # By chance and not by count: a count would have to be stored.
+        retry = self.number("retry", 8)
+        return not (retry and urandom(1)[0] % retry == 0)
+
+    def crash(self, reason, text):
+        """Count a crash; return whether that is on the medium."""
+        self.reason = reason[:_REASON]
+        self.log("crash", self.crashes + 1, text, keep=True)
+        saved = self.count()
+        self.crashes += 1
+        return saved
+
+    def count(self):
+        """Write that there was one crash more, for the next boot; return whether that is there."""
+        n = min(self.crashes + 1, 255)
+        return self.log.save({_CRASHES: bytes((n,)) + self.reason.encode()})
+
+    def delay(self):
+        """Return the s to sleep after a crash."""
+        if self.crashes > self.limit:
+            return self.safe_period
+        return min(_FIRST << min(self.crashes - 1, 12), self.period)
+
+    def show(self, blinks):
+        """Blink for a person: only one who has just started the node may be there."""
+        if self.led:
+            if self.woken == "power" and blinks:
+                self.led.blink(blinks)
+            self.led.light()
+
+    def leave(self):
+        """After a crash, or in safe mode: before the sleep, let a person who is there stop it."""
+        feed()
+        self.show(5)
+        if self.person:
+            print("asleep in", _PERSON, "s; Ctrl-C stops it")
+            sleep(_PERSON)
+
+    def sleep(self, s):
+        """Sleep for s seconds, however the application left the radio."""
+        self.leave()
+        try:
+            import network
+
+            wlan = network.WLAN()
+            if hasattr(wlan, "deinit"):  # RP2
+                wlan.deinit()
+        except Exception:  # none there, or it is as broken as all else
+            pass
+        deepsleep(s * 1000)
+
+
+def on_trial() -> bool:
+    """Return whether this is a try of a new version of the application (see ``boot.py``)."""
+    try:
+        with open("update.json") as f:
+            return f.read()[-1:].isdigit()
+    except OSError:
+        return False
+
+
+def feed() -> None:
+    """There was progress: not before ``limit`` s from now will the watchdog reset the chip."""
+    if _this and _this.watchdog:
+        _this.watchdog.feed()
+
+
+def good(publish=None) -> None:
+    """The node has reached the broker, so what crashed is over. Writes only if there were crashes.
+
+    ``publish``: the client's or Node's; tells at <topic>/safe that safe mode is over.
+    """
+    g = _this
+    if g and g.crashes:
+        try:
+            if g.crashes >= g.limit and publish:
+                publish(g.config["topic"] + "/safe", b"", 1, True)
+        except Exception:
+            return  # no room: the next time
+        g.log("well again", keep=True)
+        if g.log.save({_CRASHES: None}):
+            g.crashes = 0
+
+
+def end(error=None, publish=None) -> None:
+    """The application's wake is over, with ``Node.error``, or None if all went well (``good``).
+
+    Call it before ``Node.sleep``. Saves the log if it has to; turns the LED off, after a few
+    blinks if something went wrong and the power has just been turned on: 2 no Wi-Fi, 3 no broker,
+    4 refused, 5 crashed, or in safe mode.
+    """
+    g = _this
+    feed()
+    if error is None:
+        good(publish)
+    if g:
+        g.log.save()
+        kind = type(error).__name__
+        g.show(error and {"WifiError": 2, "Refused": 4}.get(kind, 3))
+
+
+async def watch(client) -> None:
+    """Feed the watchdog for a client that stays connected, for ever: run it as a task.
+
+    Progress is that bytes came from the broker, or that an attempt to connect ended. Its time must
+    be longer than keepalive + timeout, and than the longest wait of backoff with an attempt
+    (a name lookup included: 30 s). Notes, too, that the broker was reached (``good``).
+    """
+    seen = None
+    while True:
+        now = getattr(client.session, "heard", 0), client.error, client.connected
+        if now != seen:
+            seen = now
+            feed()
+            if client.connected:
+                good(client.publish_nowait)
+        client._changed.clear()
+        await client._changed.wait()
+
+
+async def _run(make, g):
+    await make(g.config, g.store, g.log).run()
+
+
+async def _visit(g):
+    from .safe import visit
+
+    await visit(g)
+
+
+def run(make, config: dict, store=make_store) -> None:
+    """Run the application, or safe mode. On a chip it does not return, if ``run()`` of the
+    application ends in ``Node.sleep``; where that returns, this does, and the watchdog is stopped.
+
+    ``store(config)`` returns the store. Raises KeyboardInterrupt and SystemExit.
+    """
+    try:
+        g = Guard(config, store)
+        why = text = g.woken
+        if why != "watchdog":
+            try:
+                asyncio.run(_visit(g) if g.safe() else _run(make, g))
+                return
+            except (Exception, asyncio.CancelledError) as e:  # the latter is no Exception
+                gc.collect()  # it may have been for want of memory
+                why, text = _tell(e)
+        s = g.safe_period
+        if g.crash(why, text):
+            s = g.delay()
+        else:
+            # The next boot will not know of it: help has to come now, or never.
+            if sys.implementation.name == "micropython":
+                _drop_tasks()
+            feed()
+            asyncio.run(_visit(g))
+        g.sleep(s)
+    except Exception as e:
+        # Not even that went well: then again from the beginning, in a while.
+        print(_tell(e)[1])
+        deepsleep(_SAFE * 1000)
+    finally:
+        release()
+
+
+def _drop_tasks():
+    # What the application left running is not to go on. (asyncio.new_event_loop would make a queue
+    # that stream.py does not know.)
+    from asyncio.core import _io_queue, _task_queue
+
+    while _task_queue.peek():
+        _task_queue.pop()
+    for _, _, stream in list(_io_queue.map.values()):
+        _io_queue._dequeue(stream)
+    gc.collect()
+
+
+def _tell(e):
+    from io import StringIO
+
+    f = StringIO()
+    print_exception(e, f)
+    return repr(e), "\n".join(f.getvalue().strip().split("\n")[_LINES:])

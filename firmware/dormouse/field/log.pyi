@@ -1,0 +1,13 @@
+"""Types of log.py."""
+
+from ..store import Store, _Changes
+
+class Log:
+    store: Store | None
+    ring: bytearray
+    used: int
+    due: bool
+    def __init__(self, store: Store | None = None, size: int = 512) -> None: ...
+    def __call__(self, *words: object, keep: bool = False) -> None: ...
+    def text(self) -> bytes: ...
+    def save(self, changes: _Changes | None = None) -> bool: ...

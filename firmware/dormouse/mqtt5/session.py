@@ -1,0 +1,546 @@
+"""The MQTT 5.0 session: what differs from session.py. Sans-IO; for ``Client(version=5)`` only.
+
+Section numbers are those of the OASIS standard, MQTT Version 5.0.
+"""
+
+from micropython import const
+
+from ..expiry import expiring, length, varint
+from ..packet import ProtocolError, frame, number, reader, string
+from ..session import ConnectionLost, Refused, Session
+from .packet import (
+    ProtocolError5,
+    auth,
+    connect,
+    disconnect,
+    encode_properties,
+    read_ack,
+    read_auth,
+    read_connack,
+    read_disconnect,
+    read_properties,
+    read_publish,
+    read_suback,
+    request,
+)
+
+_CONNACK = const(2)
+_PUBLISH = const(3)
+_PUBREC = const(5)
+_PUBREL = const(6)
+_SUBACK = const(9)
+_UNSUBACK = const(11)
+_DISCONNECT = const(14)
+_AUTH = const(15)
+
+_NOW = const(2)  # Message.sent
+
+_CONNECTING = const(1)  # Session.state
+_CLOSING = const(3)
+_CLOSED = const(4)
+
+_FOREVER = const(0xFFFFFFFF)  # Session Expiry Interval: never
+_NAMES = const(32)  # topic names that are looked for again in a connection
+_WINDOW = const(16)  # messages at QoS 1 and 2 that the server may have in flight
+_REDIRECTS = const(3)
+_KEPT = "receive_maximum maximum_qos retain_available maximum_packet_size server_keepalive".split()
+
+# Reason codes after which the same again may work: unspecified, implementation specific, server
+# unavailable, busy, shutting down, keep alive, receive maximum, rate, quota, administrative,
+# connection rate, connect time. (All others say that something has to change first.)
+_RETRY = b"\x80\x83\x88\x89\x8b\x8d\x93\x96\x97\x98\x9f\xa0"
+_ANOTHER = b"\x9c\x9d"  # use another server, server moved
+
+
+def _words(code, properties):
+    if "reason_string" in properties or not isinstance(code, int):
+        return properties.get("reason_string", "topic filter")
+    from ..reason import text
+
+    return text(code)
+
+
+def _malformed(first, *size):
+    return ProtocolError(first, *size) if size else ProtocolError5(first, 0x81)
+
+
+class Failed(Refused):
+    """The server said no, for good.
+
+    ``code``: the reason code, or the list of those of a SUBACK or UNSUBACK; ``properties``: those
+    of its packet, with ``reason_string`` if it gave one. Of a publish: it is not delivered.
+    """
+
+    def __init__(self, code, properties) -> None:
+        # Not Refused's: its texts are those of 3.1.1.
+        super(Refused, self).__init__(_words(code, properties), code)
+        self.code = code
+        self.properties = properties
+
+
+class Codes(list):
+    """The reason codes of a SUBACK or UNSUBACK, in the order of the topic filters; ``properties``:
+    those of its packet."""
+
+
+class Disconnected(ConnectionLost):
+    """The server ended the connection, or did not take it, for a reason that may pass.
+
+    ``code`` and ``properties`` as those of ``Failed``.
+    """
+
+    def __init__(self, code, properties) -> None:
+        super().__init__(_words(code, properties), code)
+        self.code = code
+        self.properties = properties
+
+
+class Session5(expiring(Session)):
+    """An MQTT 5.0 session.
+
+    ``session_expiry``: s that the server keeps the session after the connection ended; if None,
+    for ever with clean=False, else not at all. ``properties``: more of CONNECT's, a dict:
+    receive_maximum (16), topic_alias_maximum (0), user_properties, request_problem_information,
+    request_response_information, auth_method. ``will_properties``: a dict: will_delay and so on.
+    ``auth(data)`` answers the server's challenges with auth_method: bytes for bytes; for None, at
+    the begin, the first data, or None. ``owner``: has an ``address``, to be changed where a server
+    says that it moved. All other arguments are Session's.
+
+    ``server``: the properties of the last CONNACK, a dict. A message that arrived has
+    ``properties``; one that went out ``codes``, the reason code (or codes), and ``properties``
+    of its acknowledgement.
+    """
+
+    def __init__(
+        self,
+        on_output,
+        client_id: str = "",
+        clean: bool = True,
+        keepalive: int = 60,
+        will=None,
+        username: str | None = None,
+        password=None,
+        session_expiry: int | None = None,
+        properties=None,
+        will_properties=None,
+        auth=None,
+        owner=None,
+        **options,
+    ) -> None:
+        super().__init__(on_output, client_id, clean, keepalive, None, None, None, **options)
+        if session_expiry is None:
+            session_expiry = 0 if clean else _FOREVER
+        self.expiry = session_expiry
+        self.auth = auth
+        self.owner = owner
+        self.redirects = 0
+        self.server = {}
+        self.memory = None  # of ``server`` what a burst has to heed, encoded: for a store
+        self.most = self.window
+        self.fault = None
+        self.rest = []  # SUBSCRIBEs beside ``again``, one for each subscription identifier
+        self.properties = {"receive_maximum": _WINDOW}
+        self.properties.update(properties or {})
+        self.properties["maximum_packet_size"] = self.limits[3]
+        if session_expiry:
+            self.properties["session_expiry"] = session_expiry
+        self.greeting = client_id, keepalive, will, username, password, will_properties
+        self.will_delay = (will_properties or {}).get("will_delay", 0)
+        self._greet()
+
+    def _greet(self):
+        client_id, keepalive, will, username, password, will_properties = self.greeting
+        if self.auth:
+            self.properties["auth_data"] = self.auth(None)
+        self.hello = bytes(
+            connect(
+                client_id,
+                self.clean,
+                keepalive,
+                will,
+                username,
+                password,
+                self.properties,
+                will_properties,
+            )
+        )
+
+    # --- what the application asks for
+
+    def publish(self, topic, payload=b"", qos=0, retain=False, message_expiry=None, **properties):
+        """As Session's. ``properties``: payload_format, content_type, response_topic,
+        correlation_data, user_properties. ``message_expiry``: s.
+
+        Raises Failed if the server said in CONNACK that it does not take this QoS, retained
+        messages, or a packet of this size.
+        """
+        if "topic_alias" in properties:
+            raise ValueError("topic_alias")  # they are for a connection, and made at its begin
+        properties["message_expiry"] = message_expiry  # rewritten when it is sent
+        data = bytearray(encode_properties(_PUBLISH, properties))
+        if isinstance(payload, str):
+            payload = payload.encode()
+        n = len(data) + len(payload)
+        data.extend(memoryview(payload))
+        if len(data) != n:  # its items are wider than a byte
+            raise TypeError(payload)
+        # Only in the properties, before the payload, differs the packet from that of 3.1.1.
+        o = super().publish(topic, data, qos, retain, message_expiry)
+        o.properties = None
+        try:
+            self._allowed(qos, retain, length(o.packet))
+        except Failed:
+            self.withdraw(o)
+            raise
+        return o
+
+    def request(
+        self,
+        first: int,
+        filters,
+        subscription_id: int = 0,
+        no_local: bool = False,
+        retain_as_published: bool = False,
+        retain_handling: int = 0,
+        user_properties=None,
+    ):
+        """As Session's, with the options of SUBSCRIBE (section 3.8.3.1) for all these filters."""
+        properties = {"user_properties": user_properties}
+        pairs = filters
+        if first == 0x82:
+            more = no_local << 2 | retain_as_published << 3 | min(retain_handling, 3) << 4
+            more |= subscription_id << 8
+            pairs = []
+            rest = []
+            for name, options in filters:
+                options |= more
+                code = 0
+                if options >> 8 and not self.server.get("subscription_id_available", 1):
+                    code = 0xA1
+                elif ("#" in name or "+" in name) and not self.server.get("wildcard_available", 1):
+                    code = 0xA2
+                elif name.startswith("$share/") and not self.server.get("shared_available", 1):
+                    code = 0x9E
+                if code:
+                    raise Failed(code, {})
+                # Repeated for a server that forgot: a packet for each identifier.
+                (pairs if not pairs or options >> 8 == pairs[0][1] >> 8 else rest).append(
+                    (name, options)
+                )
+            if rest:
+                self.rest.append(self.request(first, rest))
+            properties["subscription_id"] = pairs[0][1] >> 8 or None if pairs else None
+            filters = []
+            for name, options in pairs:
+                filters.append((name, options & 0xFF))
+        pid = self._new_pid()
+        packet = request(first, pid, filters, properties)
+        self._allowed(0, 0, len(packet))
+        o = self._queue(packet, pid, (first >> 4) + 1)
+        o.filters = pairs
+        return o
+
+    def disconnect(self, code: int = 0, **properties) -> None:
+        """As Session's. ``code`` 4: the server is to publish the will all the same, after its
+        delay. ``properties``: session_expiry, reason_string, user_properties. Raises Failed for
+        what is longer than the server takes."""
+        if properties.get("session_expiry") and not self.properties.get("session_expiry"):
+            raise ValueError("session_expiry")  # section 3.14.2.2.2
+        bye = disconnect(code, properties)
+        self._allowed(0, 0, len(bye))  # [MQTT-3.14.2-3, 3.14.2-4]
+        self.bye = bye
+        super().disconnect()
+
+    def reauthenticate(self) -> None:
+        """Begin the exchange of ``auth`` anew, on a living connection (section 4.12.1)."""
+        self._auth(0x19, self.auth(None))
+
+    # --- what the driver tells
+
+    def connect(self, now: int) -> None:
+        """As Session's."""
+        self.bye = self.fault = None
+        self.names = {}  # topic names that the server will mean by their alias
+        self.aliases = {}  # topic name: alias, or 0 when it was sent once
+        self.alias_limit = self.alias_last = 0  # what the server takes is in CONNACK
+        self.unanswered = 0  # messages at QoS 1 and 2 that came on this connection
+        self._greet()  # each connection's authentication begins anew
+        if "auth_method" in self.properties:
+            self.burst = False  # nothing but AUTH goes before CONNACK [MQTT-3.1.2-30]
+        if self.memory and not self.server:
+            self._heed(read_properties(0x20, self.memory, 0)[0])
+        for o in self.outbox:
+            if self._unfit(o):
+                self.burst = False  # the server may take more by now: CONNACK will tell
+        super().connect(now)
+        self.reader = reader(self.limits[3], self._packet, _malformed)
+        next(self.reader)
+
+    def receive(self, data: memoryview, now: int) -> None:
+        """As Session's, but for a fault of the server: it is told why first. ``take`` raises it."""
+        if self.fault:
+            return
+        try:
+            super().receive(data, now)
+        except (ProtocolError, ConnectionLost) as e:
+            code = 0x97  # no room for its messages
+            if isinstance(e, ProtocolError):
+                # With a second argument: longer than what it was told.
+                code = 0x95 if len(e.args) > 1 else getattr(e, "code", 0x82)
+            elif isinstance(e, Disconnected):
+                raise
+            self.fault = e
+            self.state = _CLOSING
+            self.control = disconnect(code)
+            self.on_output()
+
+    def take(self, now: int) -> memoryview | None:
+        """As Session's. Raises what ended the connection, when the server was told."""
+        if self.fault and self.state:
+            data = self.control
+            self.control = b""
+            if not data:
+                raise self.fault
+            return memoryview(data)
+        data = super().take(now)
+        if data and self.state == _CLOSED:
+            return memoryview(self.bye)
+        return data
+
+    # --- inside
+
+    def _allowed(self, qos, retain, size):
+        server = self.server
+        code = 0
+        if qos > server.get("maximum_qos", 2):
+            code = 0x9B
+        elif retain and not server.get("retain_available", 1):
+            code = 0x9A
+        elif size > server.get("maximum_packet_size", size):
+            code = 0x95
+        if code:
+            raise Failed(code, {})
+
+    def _expire(self):
+        super()._expire()
+        if self.state > _CONNECTING:
+            for o in list(self.outbox):
+                o.error = self._unfit(o)
+                if o.error:
+                    self._finish(o)
+
+    def _unfit(self, o):
+        # Why the server does not take what was published before it said so, or None.
+        if o.packet and o.sent < 2:
+            first = o.packet[0] if o.expect < _SUBACK else 0
+            try:
+                self._allowed(first >> 1 & 3, first & 1, length(o.packet))
+            except Failed as e:
+                return e
+
+    def _wire(self, o):
+        packet = o.packet
+        if packet[0] >> 4 != _PUBLISH:
+            return packet
+        n, at = varint(packet, 1)
+        end = at + n
+        n = at + 2 + (packet[at] << 8 | packet[at + 1])
+        name = bytes(packet[at:n])
+        pid = packet[n : n + 2] if o.expect else b""
+        # A topic gets its alias at its second use: few are used once, and it costs 3 bytes.
+        alias = self.aliases.get(name, -1)
+        topic = b"\0\0" if alias > 0 else name
+        # One that is shorter than its alias gets none.
+        most = self.server.get("maximum_packet_size", _FOREVER)
+        if alias < 0 and self.alias_limit and len(self.aliases) < _NAMES and len(name) > 5:
+            self.aliases[name] = 0
+        elif not alias and self.alias_last < self.alias_limit and end + 5 <= most:
+            self.alias_last += 1
+            alias = self.aliases[name] = self.alias_last
+        left = self.left(o)
+        if left is None and alias < 1:
+            return packet
+        values, at = read_properties(packet[0], packet, n + len(pid))
+        if left is not None:
+            # A clock that went back must not make it longer.
+            values["message_expiry"] = min(max(left, 1), values["message_expiry"])
+        if alias > 0:
+            values["topic_alias"] = alias
+        packet = memoryview(packet)[at:end]
+        return frame(o.packet[0], topic, pid, encode_properties(_PUBLISH, values), packet)
+
+    def _packet(self, first, body):
+        kind = first >> 4
+        if kind != _PUBLISH and first & 15 != (2 if kind == _PUBREL else 0):
+            raise ProtocolError5(first, 0x81)
+        if self.state == _CONNECTING and kind not in (_CONNACK, _AUTH):
+            raise ProtocolError5(first, 0x82)
+        if kind == _AUTH:
+            code, properties = read_auth(body)
+            if not self.auth or properties.get("auth_method") != self.properties.get("auth_method"):
+                raise ProtocolError5(first, 0x82)
+            if self.state == _CONNECTING and not code:
+                raise ProtocolError5(first, 0x82)  # [MQTT-4.12.0-2]
+            data = self.auth(properties.get("auth_data", b""))
+            if code:
+                self._auth(0x18, data)
+        elif kind == _DISCONNECT:
+            self._refuse(*read_disconnect(body))
+        elif not _PUBLISH < kind < 12 or kind == 8 or kind == 10:
+            super()._packet(first, body)
+        elif kind < _SUBACK:
+            pid, code, properties = read_ack(first, body)
+            self._acknowledged(first, pid, code, properties)
+        else:
+            pid, codes, properties = read_suback(first, body)
+            codes = Codes(codes)
+            codes.properties = properties
+            self._acknowledged(first, pid, codes, properties)
+
+    def _acknowledged(self, first, pid, codes, properties):
+        kind = first >> 4
+        if properties and not self.properties.get("request_problem_information", 1):
+            raise ProtocolError5(first, 0x82)  # [MQTT-3.1.2-29]
+        self.redirects = 0  # it does something for us
+        o = self._find(pid)
+        body = b""
+        if o and o.sent and kind != _PUBREL:
+            # PUBCOMP has nothing to say where PUBREC had.
+            o.codes = codes or o.codes or 0
+            o.properties = properties or getattr(o, "properties", None) or {}
+            if kind == min(o.expect % _SUBACK, _PUBREC) and codes > 127:
+                # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
+                self._finish(o)
+                o.error = Failed(codes, properties)
+                return
+            if kind == o.expect == _UNSUBACK:
+                self._unsuback(o, codes)
+            elif kind == _SUBACK:
+                body = b"\0\0" + bytes(codes)
+        elif kind == _PUBREC and codes > 127:
+            return  # of what this client forgot at a restart: there is nothing to release
+        self._reply(first, pid, body)
+        if o in self.rest and o.error:
+            raise o.error  # nobody waits for this one
+
+    def _resume(self, present):
+        again = self.again
+        if not present and (again not in self.outbox or again.sent != _NOW):
+            # It will be made again, and these with it.
+            for o in self.rest:
+                if o in self.outbox and o.sent != _NOW:
+                    self.outbox.remove(o)
+            self.rest = []
+        super()._resume(present)
+
+    def _suback(self, o, codes):
+        if len(codes) != len(o.filters):
+            raise ProtocolError5(0x90, 0x82)
+        for (name, options), code in zip(o.filters, codes):
+            if code < 3:
+                self.filters[name] = options
+            else:
+                self.filters.pop(name, None)
+                o.error = Failed(o.codes, o.properties)
+
+    def _unsuback(self, o, codes):
+        if len(codes) != len(o.filters):
+            raise ProtocolError5(0xB0, 0x82)
+        gone = []
+        for name, code in zip(o.filters, codes):
+            if code > 127:
+                o.error = Failed(codes, o.properties)
+            else:
+                gone.append(name)
+        o.filters = gone
+
+    def _auth(self, code, data):
+        method = self.properties["auth_method"]
+        self.control += auth(code, {"auth_method": method, "auth_data": data})
+        self.on_output()
+
+    def _connack(self, body):
+        if body == b"\0\1":
+            self._refuse(0x84, {})  # as a server of 3.1.1 says it
+        present, code, properties = read_connack(body)
+        if code:
+            self._refuse(code, properties)
+        if properties.get("auth_method") != self.properties.get("auth_method"):
+            raise ProtocolError5(0x20, 0x82)  # [MQTT-4.12.0-5, 4.12.0-6]
+        if self.auth:
+            self.auth(properties.get("auth_data", b""))  # the server's proof
+        self._heed(properties)
+        kept = {}
+        for name in properties:
+            if name in _KEPT:
+                kept[name] = properties[name]
+        self.memory = encode_properties(_CONNACK, kept)
+        self.alias_limit = properties.get("topic_alias_maximum", 0)
+        self.expiry = properties.get("session_expiry", self.properties.get("session_expiry", 0))
+        client_id, *rest = self.greeting
+        client_id = properties.get("assigned_client_id", client_id)
+        self.greeting = (client_id,) + tuple(rest)
+        super()._connack(bytes((present, 0)))
+        if self.expiry:
+            self.clean = False  # from now on: the session began at this connection
+
+    def _heed(self, properties):
+        self.server = properties
+        self.window = min(self.most, properties.get("receive_maximum", self.most))
+        self.keepalive = properties.get("server_keepalive", self.greeting[1]) * 875
+
+    def _refuse(self, code, properties):
+        reference = properties.get("server_reference")
+        if code in _ANOTHER and reference and self.owner and self.redirects < _REDIRECTS:
+            self.redirects += 1
+            self.owner.address = _address(reference, self.owner.address)
+        elif code and code not in _RETRY:
+            raise Failed(code, properties)
+        raise Disconnected(code, properties)
+
+    def _publish(self, first, body):
+        topic, payload, qos, pid, properties = read_publish(first, body)
+        alias = properties.pop("topic_alias", 0)
+        if alias > self.properties.get("topic_alias_maximum", 0):
+            raise ProtocolError5(first, 0x94)
+        if alias and topic:
+            self.names[alias] = topic
+        elif alias:
+            if alias not in self.names:
+                raise ProtocolError5(first, 0x82)
+            topic = self.names[alias]
+        if qos:
+            self.unanswered += 1
+            if self.unanswered > self.properties["receive_maximum"]:
+                raise ProtocolError5(first, 0x93)
+        size = n = len(body) - len(payload)  # of these bytes Session does not know
+        for m in self.inbox:
+            n += m.size
+        if n > self.limits[2]:
+            if qos:
+                raise ConnectionLost("inbox full")
+            self.dropped += 1
+            return
+        before = len(self.inbox)
+        pid = number(pid) if qos else b""
+        super()._publish(first, string(topic) + pid + payload)  # as 3.1.1 has it
+        if len(self.inbox) > before:
+            self.inbox[-1].properties = properties
+            self.inbox[-1].size = size
+
+    def _answer(self, first, pid):
+        # As the server counts (section 4.9): also what it repeated of an earlier connection.
+        self.unanswered -= first in b"\x40\x70"
+        super()._answer(first, pid)
+
+
+def _address(reference, address):
+    # The first of a list of servers (section 4.11): a name or address, perhaps with a port.
+    host = reference.split(" ")[0]
+    port = address[1]
+    if host[:1] == "[":
+        host, _, rest = host[1:].partition("]")
+        rest = rest[1:]
+    else:
+        host, _, rest = host.partition(":")
+    return host, int(rest) if rest.isdigit() else port, address[2]

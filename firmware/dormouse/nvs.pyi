@@ -1,9 +1,0 @@
-"""Types of nvs.py."""
-
-from .packet import _Bytes
-from .rtc import Blob
-
-class NVSStore(Blob):
-    def __init__(self, namespace: str = "dormouse", size: int = 4000) -> None: ...
-    def load(self) -> _Bytes: ...
-    def dump(self, blob: _Bytes) -> None: ...

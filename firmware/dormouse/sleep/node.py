@@ -1,0 +1,475 @@
+"""Wake cycles: Wi-Fi up, one burst out, what the broker kept in, and asleep again.
+
+A ``Node`` needs a client with a store that survives deep sleep. It keeps to a plan of wakes and to
+a budget of time awake, whatever the network does; what could not be sent stays in the store.
+"""
+
+import asyncio
+import sys
+from binascii import crc32
+from os import urandom
+from time import gmtime, time, time_ns
+
+from micropython import const
+
+from ..packet import MQTTError
+from ..session import ConnectionLost
+from ..store.durable import CLEAN
+from .chip import before, deepsleep, wake_reason
+
+if sys.implementation.name == "micropython":
+    from time import ticks_ms
+else:
+    from .._host import ticks_ms
+
+_NODE = const(3)  # keys in the store
+_ADDRESS = const(6)
+_OUTGOING = const(0x20000)  # from here on
+
+_NONE = const(0)  # DurableSession.fence
+_DUE = const(1)
+_PUBCOMP = const(7)  # Message.expect
+_TICKS = const(0x3FFFFFFF)
+_GRACE = const(300)  # ms for DISCONNECT when the budget is spent
+_GUARD = const(1000)  # ms beyond the budget, after which the chip sleeps in the middle of anything
+_LONGEST = const(0x7FFFFFFF)  # ms, of ESP32's: a C int
+_RP2 = const(4294967)  # ms, the longest that RP2's machine.deepsleep takes (ports/rp2/modmachine.c)
+_STRIKES = const(2)  # bursts in vain, in as many wakes, that the careful order did better
+_AGAIN = const(50)  # wakes in the careful order until a burst is tried again
+_EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports begins
+_SET = const(1700000000)  # a clock that says less was never set
+
+
+def sleep_budget(session, now: int, planned: int) -> int:
+    """Return how many ms a connected client's chip may sleep lightly, ``planned`` ms at most.
+
+    ``session``: ``client.session``; ``now``: ms, ``time.ticks_ms()``; ``planned``: ms until the
+    next wake that is planned anyway. A PINGREQ that would be due before that wake is sent now, so
+    that no wake is only for it, but for a plan longer than the keep-alive allows. Let asyncio run
+    until ``session.asked`` is None, its answer being there, before the chip sleeps. Raises
+    ConnectionLost if the broker is silent.
+    """
+    left = session.tick(now)
+    if session.asked is None and left < planned:
+        session.asked = now
+        session.control += b"\xc0\x00"  # PINGREQ
+        session.on_output()
+    if session.asked is not None:
+        left = session.keepalive  # from the answer on, which does not come into the sleep
+    return min(left, planned)
+
+
+class Node:
+    """A node that sleeps deeply.
+
+    ``client``: a Client with a ``store``, not started. ``period``: s between wakes. ``budget``: ms
+    awake at most, from the creation of the Node. ``subscribe``: pairs of topic filter and QoS, all
+    that it listens to. ``wifi``: what has ``async join(ms)`` and ``off()`` (see ``wifi.Wifi``), or
+    None. ``status``: a topic at which each wake leaves, retained, until when the node sleeps.
+    ``jitter``: s, added at random to each sleep. ``max_messages``, ``max_bytes``: what a wake takes
+    in of what the broker has queued; the rest waits there. ``expiry``: s, how long the broker keeps
+    the session, if known. ``backoff``: wakes without trying to connect, at most, after many in
+    vain. ``guard``: whether the chip is put to sleep by force 1 s after the budget: True whatever
+    holds it up, "network" only what blocks in joining and in a name lookup (for a program whose own
+    hangs are a watchdog's, see ``guard``), False never.
+
+    ``error``: why the last wake was not complete, or None. ``reason``: what ``wake_reason`` says.
+
+    Raises ValueError for a plan that cannot work.
+    """
+
+    def __init__(
+        self,
+        client,
+        period: float,
+        budget: int = 10000,
+        subscribe=(),
+        wifi=None,
+        status: str | None = None,
+        jitter: float = 0,
+        max_messages: int = 100,
+        max_bytes: int = 32768,
+        expiry: float | None = None,
+        backoff: int = 16,
+        guard: bool = True,
+    ) -> None:
+        import machine
+
+        session = client.session
+        store = getattr(session, "store", None)
+        # RTC memory and a clock that goes on in deep sleep come together: ESP32 has both.
+        clock = hasattr(machine.RTC, "memory")
+        # s, from one sign of life to the next: a wake of which the timer was early by a quarter
+        # counts for the one that was planned.
+        away = period * 1.25 + jitter + budget / 1000
+        # MQTT 5: the broker is to announce a node that misses its wake, and no other.
+        delay = getattr(session, "will_delay", 0)
+        if expiry is None:
+            expiry = getattr(session, "expiry", None)
+        why = None
+        if not store or not store.survives:
+            why = "the client needs a store that survives deep sleep"
+        elif budget + _GUARD >= period * 1000:
+            why = "the budget is longer than the period"
+        elif expiry is not None and expiry <= away:
+            why = "the broker's session expires before the next wake"
+        elif delay and delay <= away:
+            why = "the will is published before the next wake: make will_delay longer"
+        elif delay and delay > expiry:
+            why = "the will is published when the session expires: make session_expiry longer"
+        elif away * 1000 > (_LONGEST if clock else _RP2):
+            why = "longer than this chip can sleep: RP2 4294 s, ESP32 24 days"
+        elif not 0 <= jitter <= period:
+            why = "the jitter is longer than the period"
+        if why:
+            raise ValueError(why)
+        self.began = ticks_ms()
+        self.client = client
+        self.session = session
+        self.store = store
+        self.publish = client.publish_nowait
+        self.period = int(period * 1000)
+        self.budget = budget
+        self.subscribe = subscribe
+        self.wifi = wifi
+        self.status = status
+        self.late = int.from_bytes(urandom(3), "big") * int(jitter * 1000) >> 24
+        self.limits = max_messages, max_bytes
+        self.backoff = backoff
+        # Wakes are at this point of each period, by the chip's clock: what a wake takes does not
+        # add up, and nodes that got their power together do not wake together.
+        name = session.hello  # has the client id in it
+        if hasattr(session, "greeting"):
+            name = session.greeting[0].encode()  # for that is all of it that does not change
+        self.phase = crc32(name) % self.period if clock else None
+        self.away = away
+        self.reason = wake_reason()
+        self.guard = guard
+        self.timer = None
+        self.ip = ""  # the broker's address; None while the network is asked, which may block
+        # Woken before the point: this wake is the one that was planned for it.
+        self.early = self.reason == "timer" and clock
+        self.address = client.address
+        # DISCONNECT "with will message": its delay begins, and the next wake ends it.
+        self._bye = {"code": 4} if delay else {}
+        self.error = self._task = self._last = None
+        self.over = True
+        # bursts in vain; wakes in vain; how many to let pass
+        self.strikes, self.failures, self.skip = store.data.get(_NODE) or b"\0\0\0"
+        self.early = self.early and self.next_wake() - self.late > self.period
+        if guard:
+            self._guard()
+
+    # --- the plan
+
+    def next_wake(self) -> int:
+        """Return the ms from now until the next planned wake; ``sleep`` takes as many."""
+        if self.phase is None:
+            left = self.period - (ticks_ms() - self.began & _TICKS)
+        else:
+            left = (self.phase - time_ns() // 1000000) % self.period
+            if self.early and left < self.period >> 2:
+                left += self.period
+        return max(left + self.late, 1)
+
+    def waiting(self) -> int:
+        """Return how many messages at QoS 1 and 2 are not through yet."""
+        n = 0
+        for key in self.store.data:
+            n += key >= _OUTGOING
+        return n
+
+    def sleep(self, ms: int | None = None) -> None:
+        """Save the session, and sleep until the next planned wake, or for ``ms``. On a chip it does
+        not return.
+
+        End the loop over ``wake`` first, or ``await close()``: without DISCONNECT the broker
+        announces the node's death, its will.
+        """
+        try:
+            self.session.save()
+            if self.wifi:
+                self.wifi.off()
+        finally:
+            deepsleep(ms or self.next_wake())
+
+    def _guard(self):
+        # What blocks, a name server that does not answer for one, cannot be cancelled. All that
+        # matters is on the medium already, so this is no more than a power cut that was planned.
+        import machine
+
+        def sleep(timer):
+            if self.guard is True or (self.guard and self.ip is None):
+                try:
+                    if self.wifi and timer:
+                        self.wifi.off()  # RP2's radio would stay on
+                finally:
+                    deepsleep(self.next_wake())
+
+        ms = self.budget + _GUARD
+        before.append(self._unguard)
+        if hasattr(machine, "DEEPSLEEP_RESET"):  # ESP32's callbacks do not run while the port
+            import _thread  # waits for the network (MicroPython issue 9713), but threads do
+            from time import sleep as wait
+
+            def watch():
+                wait(ms / 1000)
+                sleep(None)
+
+            _thread.start_new_thread(watch, ())
+        else:
+            self.timer = machine.Timer(-1, mode=machine.Timer.ONE_SHOT, period=ms, callback=sleep)
+
+    def _unguard(self):
+        self.guard = False
+        if self.timer:
+            self.timer.deinit()
+
+    # --- a wake
+
+    def wake(self, urgent: bool = False):
+        """Return what the broker has kept: messages, for ``async for``.
+
+        Joins the Wi-Fi and connects, sends what waits in the store, and ends when the broker has no
+        more, ``max_messages`` or ``max_bytes`` are reached, or the budget is spent. Each message is
+        acknowledged when the body is done with it. Raises nothing; see ``error``. After wakes in
+        vain some pass without a try, but for ``urgent`` ones.
+        """
+        self.error = None
+        self.over = False
+        self.count = self.bytes = 0
+        if self.skip and not urgent:
+            self.skip -= 1
+            self.over = True
+            if self._note():  # it could not be noted: then it would never come to an end
+                self.over = False
+            else:
+                self.error = ConnectionLost("backoff", self.skip)
+        last = self._last
+        self._last = None
+        if last in self.session.held and not last.done:
+            self.session.inbox.insert(0, last)  # an earlier loop was left before it was done
+        return self
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        last = self._last
+        self._last = None
+        if last:
+            try:
+                last.ack()
+            except (OSError, MQTTError) as e:
+                self.error = e
+        if not self.over and not self._task:
+            self._task = asyncio.create_task(self._run())
+        changed = self.client._changed
+        inbox = self.session.inbox
+        changed.set()  # the body is done with what it had
+        while not inbox or self._enough():
+            if self.over:
+                raise StopAsyncIteration
+            changed.clear()
+            await changed.wait()
+        if self.over and self.error:
+            raise StopAsyncIteration
+        m = inbox.pop(0)
+        self.count += 1
+        self.bytes += len(m.payload)
+        self._last = m
+        return m
+
+    async def close(self) -> None:
+        """End a wake before its end; messages that were not taken come again."""
+        task = self._task
+        if task:
+            task.cancel()
+            while not task.done():
+                await asyncio.sleep(0)
+            await self.client.disconnect(**self._bye)  # cancelled before it began
+            self._end()
+
+    # --- inside
+
+    def _enough(self):
+        messages, size = self.limits
+        return self.count >= messages or self.bytes >= size
+
+    def _left(self):
+        return self.budget - (ticks_ms() - self.began & _TICKS)
+
+    async def _run(self):
+        self.up = False
+        self.ip = None
+        try:
+            await asyncio.wait_for(self._work(), self._left() / 1000)
+        except Exception as e:  # whatever it is, the node has to get to sleep
+            self.error = e
+        finally:
+            try:
+                await asyncio.wait_for(self.client.disconnect(**self._bye), _GRACE / 1000)
+            except (asyncio.TimeoutError, asyncio.CancelledError):
+                pass  # MicroPython cancels what is in wait_for twice
+            self._count()
+            self._note()
+            self._end()
+
+    def _count(self):
+        # What this wake tells about the next ones.
+        if not self.up:
+            # Random, for a fleet that lost its broker is not to look for it together.
+            self.failures = min(self.failures + 1, 7)
+            bound = min(1 << self.failures, self.backoff + 1)
+            self.skip = int.from_bytes(urandom(2), "big") * bound >> 16
+            return
+        self.failures = self.skip = 0
+        if self.session.doubt:
+            # It answered to CONNECT, but not to what came with it.
+            self.strikes = min(self.strikes + 1, 255)
+        elif self.strikes < _STRIKES or self.strikes > _AGAIN:
+            self.strikes = 0
+        else:
+            self.strikes += 1
+
+    def _note(self):
+        # In one record, and only if anything has changed.
+        data = self.store.data
+        changes = {}
+        state = bytes((self.strikes, self.failures, self.skip))
+        if state != (data.get(_NODE) or b"\0\0\0"):
+            changes[_NODE] = state
+        if not self.over:  # the end of a wake
+            address = None
+            if self.up and self.ip != self.address[0]:
+                address = ("%s\0%s" % (self.address[0], self.ip)).encode()
+            if address != data.get(_ADDRESS):
+                changes[_ADDRESS] = address
+        try:
+            self.store.save(changes)
+        except (OSError, MQTTError) as e:
+            self.error = e
+            return True
+
+    def _end(self):
+        self._task = None
+        self.over = True
+        self.client._changed.set()
+
+    async def _work(self):
+        c = self.client
+        s = self.session
+        s.burst = self.strikes < _STRIKES
+        self._ask()
+        waiting = list(s.outbox)
+        await self._join()
+        host = self.address[0]
+        ip = None
+        known = self.store.data.get(_ADDRESS)
+        if known:
+            name, ip = str(known, "utf-8").split("\0")
+            if name != host:  # the settings have changed
+                ip = None
+        limits = c.timeout, s.timeout
+        try:
+            if ip or (s.burst and s.known is not None):
+                # What is remembered may be wrong: then there has to be time for another try.
+                left = max(self._left(), 1)
+                c.timeout = min(c.timeout, left / 4000)
+                s.timeout = min(s.timeout, left >> 1)
+            await self._connect(ip)
+        except (OSError, MQTTError, asyncio.TimeoutError) as e:
+            late = isinstance(e, asyncio.TimeoutError)
+            moved = c.address[0] != self.ip  # MQTT 5: to where the broker said
+            doubt = s.doubt and not hasattr(e, "code")  # the broker has said why
+            if not (ip or doubt or moved or (late and self.wifi)):
+                raise
+            c.timeout, s.timeout = limits
+            if moved:
+                self.address = c.address
+                s.doubt = s.burst = False
+            if late and self.wifi:
+                self.wifi.fresh = True  # the network took us, and nothing came back
+                await self._join()
+            # The address is looked up; and in the careful order, which the session sees to.
+            await self._connect(None)
+        finally:
+            c.timeout, s.timeout = limits
+        self.up = True
+        while (s.fencing and s.fence != CLEAN and not self._enough()) or not self._settled():
+            if not c._task:
+                raise c.error or ConnectionLost("disconnected")
+            if not c.connected and self._enough():
+                break  # nobody takes what fills the inbox: connected again it would be the same
+            if s.fencing and s.fence == _NONE and c.connected and not (s.inbox or self._busy()):
+                s.fence = _DUE
+                s.on_output()
+            c._changed.clear()
+            await c._changed.wait()
+        for o in waiting:  # it has nobody else to be told
+            if o.error:
+                raise o.error
+        if getattr(s, "expiry", self.away + 1) <= self.away:
+            raise ConnectionLost("session expiry", s.expiry)  # the broker gives less than asked
+
+    def _ask(self):
+        # Subscribe only to what the session does not have; say until when the node sleeps.
+        s = self.session
+        wanted = dict(self.subscribe)
+        pairs = []
+        for name in wanted:
+            if s.filters.get(name) != wanted[name]:
+                pairs.append((name, wanted[name]))
+        if pairs:
+            s.request(0x82, pairs)
+        names = []
+        for name in s.filters:
+            if name not in wanted:
+                names.append(name)
+        if names:
+            s.request(0xA2, names)
+        # A broker at which nothing is subscribed has nothing to send.
+        s.fencing = bool(wanted or names)
+        if self.status:
+            asleep = (self.next_wake() + self.budget) // 1000 + 1
+            until = time() + asleep
+            if gmtime(0)[0] == 2000:
+                until += _EPOCH
+            text = '{"asleep":%d,"until":%d}' % (asleep, until if until > _SET else 0)
+            try:
+                s.publish(self.status, text, 0, True)
+            except MQTTError:
+                pass  # no room: what waits there is more important; or the broker retains nothing
+
+    async def _join(self):
+        if self.wifi:
+            await self.wifi.join(max(self._left() * 3 >> 2, 1))  # it shall have time to say why
+
+    async def _connect(self, ip):
+        host, port, tls = self.address
+        self.ip = ip
+        self.ip = ip or (host and _lookup(host, port))  # "": no network, a serial line
+        self.client.address = self.ip, port, tls, host
+        await self.client.connect()
+
+    def _busy(self):
+        for m in self.session.held:
+            if m.fresh and not m.done:
+                return True
+
+    def _settled(self):
+        # The end of a QoS 2 handshake can wait: PUBREL goes in the next burst if it has to.
+        for o in self.session.outbox:
+            if o.expect != _PUBCOMP:
+                return False
+        return self._enough() or not (self.session.inbox or self._busy())
+
+
+def _lookup(host, port):
+    import socket
+
+    a = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0][-1]
+    if isinstance(a, tuple):
+        return a[0]
+    family, a = socket.sockaddr(a)[:2]  # MicroPython's unix port
+    return socket.inet_ntop(family, a)

@@ -1,0 +1,223 @@
+"""Where a session survives. Here: in RAM, the base of all media; two media as one; the record.
+
+Media have modules of their own: ``journal`` (a file), ``rtc`` (ESP32 RTC memory), ``nvs`` (ESP32).
+One of your own (FRAM, SD card, SQLite) is a subclass of ``Store`` with ``read`` and ``write``.
+"""
+
+from binascii import crc32
+
+from micropython import const
+
+from .. import __getattr__ as _find
+from ..packet import MQTTError
+
+_MESSAGES = const(0x40000)  # keys from here on are messages
+MAGIC = b"dmo\x01"  # the last byte is the version; records follow
+
+
+def __getattr__(name):
+    # Journal, RTCStore, NVSStore
+    home = {"J": "journal", "R": "rtc", "N": "nvs"}.get(name[0], "")
+    return _find(name, "dormouse.store", home)
+
+
+class StoreFull(MQTTError):
+    """The medium or its limit has no room: nothing was changed."""
+
+
+class Store:
+    """What must survive, by key (int, 1 to 2**30 - 1): in RAM, so it ends with the process.
+
+    ``data``: what is stored, a dict of int to bytes, bytearray or memoryview; not to be changed but
+    by ``save``. ``survives``: 0 nothing, 1 deep sleep and soft reset, 2 power loss too.
+    ``warning``: a str if what was found on the medium was corrupt or foreign, or None.
+    """
+
+    survives = 0
+    warning = None
+
+    def __init__(self) -> None:
+        self.data = self.read()
+
+    def read(self) -> dict:
+        """Return what the medium holds. Of what cannot be read, keep what can, set ``warning`` and
+        do not raise: a node that does not start is worse than one that forgot."""
+        return {}
+
+    def write(self, changes: dict) -> None:
+        """Put ``changes`` on the medium, all or none, a power cut at any moment included; ``data``
+        has them already, for media that hold all of it in one piece. A value None removes the key.
+        Raises StoreFull, OSError."""
+
+    def save(self, changes: dict) -> None:
+        """Put ``changes`` on the medium, all or none; None removes a key. They are there when this
+        returns. If it raises (StoreFull, OSError), nothing has changed."""
+        if not changes:
+            return
+        old = {}
+        for key in changes:
+            old[key] = self.data.get(key)
+        update(self.data, changes)
+        try:
+            self.write(changes)
+            old = {}
+        finally:
+            update(self.data, old)
+
+
+class Layered(Store):
+    """Messages in ``large``, small state in ``small``, two Stores: flash and RTC memory, say.
+
+    It survives what both survive. A change of both takes two records, and the power may be cut
+    between them: what is added is there before what it replaces is gone.
+    """
+
+    def __init__(self, small: Store, large: Store) -> None:
+        self.small = small
+        self.large = large
+        self.survives = min(small.survives, large.survives)
+        self.warning = small.warning or large.warning
+        super().__init__()
+
+    def read(self) -> dict:
+        data = dict(self.small.data)
+        data.update(self.large.data)
+        return data
+
+    def write(self, changes: dict) -> None:
+        small = {}
+        new = {}
+        gone = {}
+        for key, value in changes.items():
+            (small if key < _MESSAGES else gone if value is None else new)[key] = value
+        if not small:
+            new.update(gone)  # one record
+            gone = {}
+        large = self.large
+        undo = []
+        try:
+            for store, part in ((large, new), (self.small, small), (large, gone)):
+                old = {}
+                for key in part:
+                    old[key] = store.data.get(key)
+                store.save(part)
+                undo.append((store, old))
+            undo = []
+        finally:
+            for store, old in undo[::-1]:
+                store.save(old)
+
+
+def message(changes: dict) -> bool:
+    """Return whether a message is added. Where there is a limit it is for these: what their
+    handshakes need beside them must find room, or no message could ever leave."""
+    for key in changes:
+        if key >= _MESSAGES and changes[key] is not None:
+            return True
+    return False
+
+
+def update(data: dict, changes: dict) -> None:
+    """Apply changes to a dict."""
+    for key, value in changes.items():
+        if value is not None:
+            data[key] = value
+        elif key in data:
+            del data[key]
+
+
+# A record, in which a medium of bytes holds changes. Numbers: seven bits a byte, the lowest first,
+# all but the last byte with 0x80 added.
+#     the length of the entries; a check byte, which tells a length that is wrong from a torn record
+#     entries: the key; 0 to remove it, or 1 + the value's length, and the value
+#     CRC-32 of all before it in this medium, low byte first, so no stale record fits by chance
+
+
+def _head(*numbers):
+    out = b""
+    for n in numbers:
+        while n > 127:
+            out += bytes((n & 127 | 128,))
+            n >>= 7
+        out += bytes((n,))
+    return out
+
+
+def _entry(key, value):
+    return _head(key, 0 if value is None else len(value) + 1)
+
+
+def size(changes: dict) -> int:
+    """Return how many bytes the entries of changes take."""
+    n = 0
+    for key, value in changes.items():
+        n += len(_entry(key, value)) + len(value or b"")
+    return n
+
+
+def pack(write, changes: dict, crc: int) -> tuple:
+    """Give a record to ``write(bytes)``, values from where they are; ``crc``: the one before it.
+
+    Returns its CRC and its length in bytes. Raises what ``write`` raises.
+    """
+    n = size(changes)
+    head = _head(n)
+    crc = crc32(head, crc)
+    n += len(head) + 5
+    head += bytes((crc >> 24,))
+    crc = crc32(head[-1:], crc)
+    write(head)
+    for key, value in changes.items():
+        for part in (_entry(key, value), value):
+            if part:
+                write(part)
+                crc = crc32(part, crc)
+    write(crc.to_bytes(4, "little"))
+    return crc, n
+
+
+def unpack(f, crc: int, left: int) -> tuple:
+    """Read a record from stream ``f``, in which ``left`` bytes remain; ``crc``: the one before it.
+
+    Returns changes, whose values are bytearrays, and its CRC. Raises EOFError if the record is torn
+    off, ValueError if it is corrupt.
+    """
+    error = EOFError
+
+    def take(n):
+        nonlocal crc, left
+        left -= n
+        if left < 0:
+            raise error
+        data = bytearray(n)
+        if f.readinto(data) != n:
+            raise error
+        crc = crc32(data, crc)
+        return data
+
+    def number():
+        n = shift = 0
+        while shift < 35:
+            byte = take(1)[0]
+            n |= (byte & 127) << shift
+            if byte < 128:
+                return n
+            shift += 7
+        raise ValueError
+
+    n = number()
+    check = crc >> 24
+    if take(1)[0] != check:
+        raise ValueError
+    if left < n + 4:
+        raise EOFError
+    left = n
+    error = ValueError
+    changes = {}
+    while left:
+        key = number()
+        n = number()
+        changes[key] = take(n - 1) if n else None
+    if f.read(4) != crc.to_bytes(4, "little"):
+        raise ValueError
+    return changes, crc

@@ -1,0 +1,302 @@
+"""A session that survives: what the wire depends on is on a store's medium before the byte is sent.
+
+    before these bytes are written      this is on the medium
+    PUBLISH at QoS 1 or 2               the packet [MQTT-4.4.0-1]
+    PUBREL                              that PUBREC came; the packet no more [MQTT-4.3.3-1]
+    PUBREC                              the identifier, and with it what the application committed
+    the identifier's next use           that its handshake has ended
+
+It can also start a connection in one burst: CONNECT, unfinished handshakes, new messages and a
+PINGREQ behind them, before CONNACK (section 3.1.4 allows it). The PINGREQ is a fence: if nothing
+came between it and its PINGRESP, the broker has nothing left to send.
+"""
+
+from micropython import const
+
+from ..packet import number
+from ..session import Message, OutboxFull, Session
+from . import StoreFull
+
+# Packet types (section 2.2.1).
+_CONNACK = const(2)
+_PUBLISH = const(3)
+_PUBREL = const(6)
+_PUBCOMP = const(7)
+_SUBACK = const(9)
+_PINGRESP = const(13)
+
+_DOWN = const(0)  # Session.state
+_CONNECTING = const(1)
+_CLOSING = const(3)
+
+_NEVER = const(0)  # Message.sent
+_BEFORE = const(1)
+
+# Keys in the store.
+_COMMITTED = const(1)  # what the application committed
+_FILTERS = const(2)  # there since the broker keeps a session: what is subscribed
+_SERVER = const(7)  # MQTT 5: what the last CONNACK said of the server
+_LAST = const(5)  # the number of the last message that was sent, 4 bytes
+_SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due
+_RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its identifier
+_MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
+_FIVE = const(0x20000000)  # + that: a packet of MQTT 5
+
+# DurableSession.fence
+_NONE = const(0)
+_DUE = const(1)  # goes behind all that may be sent now
+_SENT = const(2)
+CLEAN = const(3)  # its PINGRESP came, and no message before it: the broker's queue is empty
+
+
+def _number(key):
+    return key % _FIVE
+
+
+def durable(base=Session):
+    """Return a kind of session, made from ``base``, that survives."""
+
+    class DurableSession(base):
+        """A session that lives in ``store`` (a ``store.Store``), and goes on where the last one
+        ended.
+
+        ``full``: with "oldest", a publish for which there is no room drops the oldest message that
+        was never sent (its ``error`` is OutboxFull); with "refuse" it raises OutboxFull. All other
+        arguments are the base's. ``committed``: the bytes last given to ``Message.ack``, or None.
+
+        Raises ValueError for clean=True. What the store raises when it cannot write, OSError or
+        StoreFull, is raised by ``ack``, OSError by ``publish`` too; from ``take`` it ends the
+        connection.
+        """
+
+        def __init__(
+            self, on_output, client_id, store, full="refuse", clean=True, **options
+        ) -> None:
+            super().__init__(on_output, client_id, clean, **options)
+            if clean or full not in ("refuse", "oldest"):
+                raise ValueError("a store needs clean=False, full= refuse or oldest", clean, full)
+            self.store = store
+            self.full = full
+            self.burst = False  # whether to send before CONNACK, where the broker has a session
+            self.doubt = False  # a burst had no answer: so far there is no other
+            self.fencing = False  # whether to send a fence at each connection
+            self.fence = _NONE
+            self.moved = self.proven = self.ready = None
+            self._load()
+
+        def _load(self):
+            data = self.store.data
+            five = hasattr(self, "server")  # Session5
+            self.first = _MESSAGE + (_FIVE if five else 0)
+            # A copy: the application may add to what it is given, and must not change ``data``.
+            self.committed = bytes(data[_COMMITTED]) if _COMMITTED in data else None
+            self.known = data.get(_FILTERS)
+            self.memory = data.get(_SERVER)
+            if self.known:
+                for text in str(self.known, "utf-8").split("\0"):
+                    options, name = text.split(" ", 1)
+                    self.filters[name] = int(options) & (-1 if five else 3)
+            self.kept = dict(self.filters)
+            last = data.get(_LAST)
+            if last:
+                self.pid = int.from_bytes(last, "big")
+            self.last = self.pid
+            for key in sorted(data, key=_number):  # which is the order of the outbox
+                if key < _RELEASED:
+                    if key > _SEEN:
+                        self.released.append(key - _SEEN)
+                    continue
+                o = Message()
+                o.key = key
+                o.sent = _BEFORE
+                if key < _MESSAGE:
+                    o.pid = int.from_bytes(data[key], "big")
+                    o.expect = _PUBCOMP
+                    o.packet = None
+                else:
+                    count = _number(key) - _MESSAGE
+                    o.pid = (count - 1) % 65535 + 1
+                    if self._find(o.pid):  # a store in two parts lost power between them
+                        continue
+                    if last and count > self.last:
+                        o.sent = _NEVER
+                    self.pid = max(self.pid, count)
+                    o.packet = data[key] = bytearray(data[key])
+                    if (key >= _FIVE) != five:
+                        from ..mqtt5.convert import convert
+
+                        # In RAM only, at each start: there may be no room for another record.
+                        o.packet = convert(o.packet, five, hasattr(self, "left"))
+                    o.expect = _PUBLISH + (o.packet[0] >> 1 & 3)
+                self.outbox.append(o)
+            if not last:
+                self.last = self.pid
+
+        # --- the store
+
+        def save(self) -> None:
+            """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
+            data = self.store.data
+            want = {}
+            order = 0
+            for o in self.outbox:
+                if o.expect == _PUBCOMP:
+                    if o.key >= _MESSAGE:
+                        o.key = _RELEASED + order
+                    order = o.key + 1 & 0x1FFFF
+                    want[o.key] = number(o.pid)
+                elif 0 < o.expect < _PUBCOMP:
+                    want[o.key] = o.packet
+                    if o.sent:
+                        self.last = max(self.last, _number(o.key) - _MESSAGE)
+            for pid in self.released:
+                want[_SEEN + pid] = b""
+            for m in self.held:
+                # Done with, though its turn to be answered may come later: were it not marked with
+                # what the application committed, it would be processed twice.
+                if m.done and m.qos == 2:
+                    want[_SEEN + m.pid] = b""
+            changes = {}
+            for key in data:
+                if key >= _SEEN and key not in want:
+                    changes[key] = None
+            want[_LAST] = self.last.to_bytes(4, "big")
+            want[_COMMITTED] = self.committed
+            if self.known is not None and self.filters != self.kept:
+                self.kept = dict(self.filters)
+                names = []
+                for name in self.kept:
+                    names.append("%d %s" % (self.kept[name], name))
+                self.known = "\0".join(names).encode()
+            want[_FILTERS] = self.known
+            want[_SERVER] = self.memory
+            for key in want:
+                # A packet does not change (but for its DUP), and is long to compare.
+                if key not in data if key >= _MESSAGE else want[key] != data.get(key):
+                    changes[key] = want[key]
+            if changes:
+                self.store.save(changes)
+
+        def commit(self, data) -> None:
+            """Set what the next record holds for the application; for ``Message.ack``."""
+            self.committed = data.encode() if isinstance(data, str) else bytes(data)
+
+        def flush(self) -> None:
+            """As Session's; what the application committed is on the medium when it returns."""
+            super().flush()
+            if self.committed != self.store.data.get(_COMMITTED):
+                self.save()
+
+        def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
+            """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
+            box = list(self.outbox)
+            victims = []
+            while True:
+                try:
+                    o = super().publish(topic, payload, qos, retain, **options)
+                    if qos:
+                        if self.state:
+                            self.last = _number(o.key) - _MESSAGE  # about to be sent: one record
+                        try:
+                            self.save()
+                        except Exception:
+                            self.outbox.remove(o)
+                            raise
+                    break
+                except (OutboxFull, StoreFull):
+                    for old in self.outbox:
+                        if 0 < old.expect < _PUBCOMP and not old.sent:
+                            break
+                    else:
+                        old = None
+                    if self.full == "refuse" or not old or not qos:
+                        self._put_back(box)
+                        raise OutboxFull  # whatever had no room
+                    self.outbox.remove(old)
+                    victims.append(old)
+                except Exception:
+                    self._put_back(box)
+                    raise
+            for old in victims:
+                old.packet = None
+                old.done = True
+                old.error = OutboxFull()
+            return o
+
+        def _put_back(self, box):
+            # None had to go in vain; but for what has ended meanwhile.
+            self.outbox = [o for o in box if not o.done]
+
+        def withdraw(self, o) -> None:
+            """As the base's; it is gone from the medium too."""
+            super().withdraw(o)
+            if not self.state:
+                self.save()
+
+        # --- the burst
+
+        def connect(self, now: int) -> None:
+            """As Session's; with ``burst``, what waits is sent at once."""
+            super().connect(now)
+            self.ready = None
+            self.proven = False
+            self.fence = _DUE if self.fencing else _NONE
+            self.early = _CONNECTING
+            if self.burst and self.known is not None and not self.doubt:
+                # As if CONNACK had come with session present. If it says otherwise, _resume is
+                # called again, and what has gone in the burst by then
+                #   PUBLISH: was new to the broker, with or without DUP; it is not sent again.
+                #   PUBREL: meant nothing to it; its message ends with SessionLost, as it would have
+                #   without a burst.
+                # If CONNACK refuses, the broker must not have looked at what followed CONNECT
+                # [MQTT-3.1.4-5]: all of it goes again at the next connection.
+                self.early = _DOWN
+                self._resume(1)
+
+        def lost(self) -> None:
+            """As Session's; notes a burst that nothing was heard of to its end."""
+            super().lost()
+            if self.early == _DOWN and not self.proven:
+                self.doubt = True
+            self.early = _CONNECTING
+
+        def take(self, now: int) -> memoryview | None:
+            """As Session's; saves before it returns. Raises OSError or StoreFull."""
+            data = self.ready or super().take(now)
+            self.ready = None
+            if self.fence == _DUE and self.early < self.state < _CLOSING:
+                if self.asked is None or self.state == _CONNECTING:
+                    self.ready = super().take(now)
+                    if not self.ready:  # all is out: the fence goes behind it, in one piece
+                        self.fence = _SENT
+                        self.moved = False
+                        self.asked = self.sent = now
+                        data = memoryview(bytes(data or b"") + b"\xc0\x00")
+            self.save()
+            return data
+
+        def _queue(self, packet, pid, expect):
+            o = super()._queue(packet, pid, expect)
+            o.key = self.first + self.pid
+            return o
+
+        def _packet(self, first, body):
+            super()._packet(first, body)
+            kind = first >> 4
+            # Whether the broker took what came with CONNECT: it answers to it, if it has to.
+            self.proven = kind != _CONNACK or not (self.fencing or self.outbox)
+            if kind == _SUBACK and self.fence == CLEAN:
+                self.fence = _NONE  # retained messages may follow
+            if kind == _CONNACK:
+                if self.known is None:
+                    self.known = b""
+                if self.fence == _SENT:
+                    self.asked = self.heard  # PINGRESP is due yet
+            elif kind in (_PUBLISH, _PUBREL):
+                self.moved = True
+                if self.fence == CLEAN:
+                    self.fence = _NONE
+            elif kind == _PINGRESP and self.fence == _SENT:
+                self.fence = _NONE if self.moved else CLEAN
+
+    return DurableSession

@@ -1,0 +1,30 @@
+"""Types of durable.py."""
+
+from typing import Any
+
+from ..packet import _Payload
+from ..session import Message, Session
+from . import Store
+
+CLEAN: int
+
+class _DurableSession(Session):
+    store: Store
+    full: str
+    burst: bool
+    doubt: bool
+    fencing: bool
+    fence: int
+    committed: bytes | None
+    def save(self) -> None: ...
+    def commit(self, data: _Payload) -> None: ...
+    def publish(
+        self,
+        topic: str,
+        payload: _Payload = b"",
+        qos: int = 0,
+        retain: bool = False,
+        **options: Any,
+    ) -> Message: ...
+
+def durable(base: type[Session] = ...) -> type[_DurableSession]: ...

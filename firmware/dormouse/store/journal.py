@@ -1,0 +1,168 @@
+"""A store in a file, on any filesystem that MicroPython mounts: it survives power loss.
+
+Records are appended (``store``: the record). When most of the file is stale, what is live goes to
+NAME.new, which then takes the file's place: at any moment one of the two is whole.
+
+littlefs is made for power cuts. FAT needs a medium that writes a sector whole or not at all (an SD
+card does; FAT on bare flash does not).
+"""
+
+import os
+
+from micropython import const
+
+from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
+
+_SMALL = const(128)  # bytes: while a file is no longer, littlefs has it in its directory (ESP32)
+_LIVE = const(116)  # and what is live makes one that is not
+_OVERHEAD = const(6)  # bytes of a record beside its entries
+_ENOSPC = const(28)
+
+
+class Journal(Store):
+    """A store in the file ``path`` (str); beside it ``path``.new and ``path``.bad.
+
+    ``limit``: bytes of live content, keys included, beyond which ``save`` takes no new message and
+    raises StoreFull. ``saves`` and ``written`` (bytes given to the filesystem) count the wear,
+    since this object was made.
+
+    If the file is corrupt or foreign, it is moved to ``path``.bad, what precedes the damage is
+    kept, and ``warning`` tells. (A false alarm, with nothing lost, can follow a full filesystem.)
+    Raises OSError in ``save`` only.
+
+    On CPython a save is synced, but not the folder: there a power cut may undo the last rename.
+    """
+
+    survives = 2
+
+    def __init__(self, path: str, limit: int = 16384) -> None:
+        self.path = path
+        self.limit = limit
+        self.saves = self.written = 0
+        # _crc, _end: of the last good record. _sound: the file ends there. _bad: move it aside.
+        self._crc = self._end = 0
+        self._file = self._sound = self._bad = None
+        super().__init__()
+
+    def read(self) -> dict:
+        path = self.path
+        data = self.data = {}
+        try:
+            left = os.stat(path)[6]
+        except OSError:
+            try:
+                # The power was cut when it was about to take its place: it is whole.
+                os.rename(path + ".new", path)
+                left = os.stat(path)[6]
+            except OSError:
+                return data  # nothing was ever saved
+        self._remove_new()
+        try:
+            with open(path, "rb") as f:
+                head = f.read(len(MAGIC))
+                if not MAGIC.startswith(head):
+                    raise ValueError
+                end = len(head)
+                while end < left:
+                    changes, self._crc = unpack(f, self._crc, left - end)
+                    update(data, changes)
+                    end = self._end = f.tell()
+            self._sound = self._end
+        except EOFError:
+            pass  # torn: the next save writes the file anew
+        except (ValueError, OSError):
+            self.warning = "%s: corrupt from byte %d on" % (path, self._end)
+            self._bad = True
+            try:
+                self._rewrite()
+            except OSError:
+                pass  # full: the next save tries again
+        return data
+
+    def write(self, changes: dict) -> None:
+        live = size(self.data)
+        if live > self.limit and message(changes):
+            raise StoreFull(self.limit)
+        n = self._end + size(changes) + _OVERHEAD
+        try:
+            if not self._sound or (n > _SMALL and (live < _LIVE or n > 2 * live)):
+                try:
+                    self._rewrite()
+                    changes = None
+                except OSError:
+                    if not self._end:
+                        raise
+                    # No room for a second file: where this one's good part ends there may be.
+            if changes:
+                self._append(changes)
+        except OSError as e:
+            self._close()
+            if e.errno == _ENOSPC:
+                raise StoreFull(self.path)
+            raise
+        self.saves += 1
+
+    def _append(self, changes):
+        f = self._file
+        if not f:
+            # It stays open: each save is flushed, so deep sleep may come at any moment.
+            f = self._file = open(self.path, "r+b")
+        f.seek(self._end)
+        sound = self._sound
+        self._sound = False  # what an error leaves behind the end goes with the next _rewrite
+        self._crc, n = self._put(f, changes, self._crc)
+        self._end += n
+        self._sound = sound
+
+    def _rewrite(self):
+        path = self.path
+        try:
+            with open(path + ".new", "wb") as f:
+                f.write(MAGIC)
+                crc, n = self._put(f, self.data, 0)
+        except OSError:
+            self._remove_new()
+            raise
+        self._close()
+        # From here on an error or interrupt leaves it open which file is there: start with a new.
+        self._sound = self._end = 0
+        if self._bad:
+            _replace(path, path + ".bad")
+            self._bad = False
+        _replace(path + ".new", path)
+        self._crc = crc
+        self._end = n + len(MAGIC)
+        self.written += len(MAGIC)
+        self._sound = True
+
+    def _put(self, f, changes, crc):
+        crc, n = pack(f.write, changes, crc)
+        f.flush()
+        if hasattr(os, "fsync"):  # CPython; MicroPython's flush does it
+            os.fsync(f.fileno())
+        self.written += n
+        return crc, n
+
+    def _remove_new(self):
+        try:
+            os.remove(self.path + ".new")
+        except OSError:
+            pass
+
+    def _close(self):
+        f = self._file
+        self._file = None
+        try:
+            if f:
+                f.close()
+        except OSError:
+            pass
+
+
+def _replace(old, new):
+    try:
+        os.rename(old, new)
+    except OSError:
+        # Some filesystems do not replace. If the power is cut here, ``read`` takes NAME.new.
+        os.remove(new)
+        os.rename(old, new)

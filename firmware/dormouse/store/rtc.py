@@ -1,0 +1,65 @@
+"""A store in the ESP32's RTC memory: it survives deep sleep and soft reset, not power loss.
+
+MicroPython 1.22 and later (ports/esp32/machine_rtc.c) have it as RTC_NOINIT_ATTR, so it
+also survives ``machine.reset()``, a panic and the watchdog, but for builds that set
+MICROPY_HW_RTC_MEM_INIT_ALWAYS. A power cut, a brown-out and the EN pin end it. No flash is worn.
+"""
+
+from io import BytesIO
+
+from . import MAGIC, Store, StoreFull, message, pack, unpack
+
+
+class Blob(Store):
+    """The base of media that hold all in one piece of ``size`` bytes at most, messages in seven
+    eighths of it.
+
+    A subclass gives ``load``, which returns that piece, whatever follows it, or b"" for none
+    (OSError is for what it cannot read), and ``dump(piece)``, after which the old or the new one
+    is there.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__()
+
+    def read(self) -> dict:
+        try:
+            blob = self.load()
+            if not blob:
+                return {}
+            f = BytesIO(blob)
+            if f.read(len(MAGIC)) == MAGIC:
+                return unpack(f, 0, len(blob) - len(MAGIC))[0]
+        except (EOFError, ValueError, OSError):
+            pass
+        self.warning = "%s: corrupt or foreign, reset" % type(self).__name__
+        return {}
+
+    def write(self, changes: dict) -> None:
+        blob = bytearray(MAGIC)
+        pack(blob.extend, self.data, 0)
+        if len(blob) > (self.size * 7 >> 3 if message(changes) else self.size):
+            raise StoreFull(self.size)
+        self.dump(blob)
+
+
+class RTCStore(Blob):
+    """A store in ``machine.RTC().memory()`` of ``size`` bytes at most: 2,048 unless the firmware
+    was built with another MICROPY_HW_RTC_USER_MEM_MAX.
+
+    Nothing else may use that memory. A reset in the few us while it is copied (a watchdog, a panic)
+    leaves it corrupt, which is found by its CRC: then it is empty, with ``warning``.
+
+    Raises ValueError on a board without RTC memory (RP2040): use ``journal.Journal`` there.
+    """
+
+    survives = 1
+
+    def __init__(self, size: int = 2048) -> None:
+        from machine import RTC
+
+        if not hasattr(RTC, "memory"):
+            raise ValueError("no RTC memory on this board: use journal.Journal")
+        self.load = self.dump = RTC().memory
+        super().__init__(size)
