@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dormouse.store.durable import durable
+from dormouse.mqtt5.session import Session5
 from dormouse.packet import ProtocolError
 from dormouse.session import Session
-from dormouse.mqtt5.session import Session5
 from dormouse.store import Store
+from dormouse.store.durable import durable
 from harness import wire, wire5
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"

@@ -5,9 +5,9 @@ import json
 
 import machine
 import network
+from dormouse.net import Wifi
 from dormouse.sleep.chip import deepsleep, wake_reason
 from dormouse.store import Journal
-from dormouse.net import Wifi
 
 with open("config.json") as f:
     config = json.load(f)
