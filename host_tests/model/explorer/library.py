@@ -79,8 +79,8 @@ class Library:
         importlib.import_module("dormouse")  # which gives CPython what it lacks
         sys.meta_path.insert(0, self.finder)
         self.session = self.module("session")
-        self.session5 = self.module("session5")
-        self.durable = self.module("durable")
+        self.session5 = self.module("mqtt5.session")
+        self.durable = self.module("store.durable")
         self.expiry = self.module("expiry")
         self.store = self.module("store")
         self.packet = self.module("packet")

@@ -21,8 +21,8 @@ class Twin:
 
 
 SESSION = "session.py"
-FIVE_SESSION = "session5.py"
-DURABLE = "durable.py"
+FIVE_SESSION = "mqtt5/session.py"
+DURABLE = "store/durable.py"
 EXPIRY = "expiry.py"
 
 UP = Case(ups=(2, 1), cuts=1)
