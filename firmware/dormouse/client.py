@@ -19,9 +19,9 @@ else:
 
     from ._host import sleep_ms, ticks_ms
 
-_UP = const(2)  # Session.state
-_CLOSED = const(4)
+_CLOSED = const(4)  # Session.state
 _TICKS = const(0x3FFFFFFF)
+_GRACE = const(50)  # ms
 
 
 class Client:
@@ -29,13 +29,18 @@ class Client:
 
     ``port``: 1883, with ``tls`` (an SSLContext) 8883. ``timeout``: s, for a connection to stand,
     for CONNACK, for PINGRESP and for ``disconnect``. ``backoff``: s, the shortest and the longest
-    bound of the random wait before a reconnect. All other arguments are ``Session``'s: client_id,
-    clean, keepalive (s), will, username, password, window, outbox, outbox_bytes, max_packet,
-    inbox_bytes. ``client_id`` defaults to the chip's unique id where there is one. With a ``store``
-    (see ``store.Store``; needs clean=False) the session survives a reset, and ``full`` says what a
-    publish without room does (see ``durable.DurableSession``). ``stream``: the way to the broker,
-    if not TCP or TLS: an object with ``open_stream``, ``read`` and ``write`` as the module
-    ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.
+    bound of the random wait before a reconnect. ``username`` (str), ``password`` (str or bytes):
+    each may be a function that returns it, asked at each connection (for tokens that expire), and
+    both can be set anew at any time. ``strict``: whether a refusal, a certificate that does not
+    verify or a mistake in the program ends the client for good; else it tries again, after the
+    longest wait.
+
+    All other arguments are ``Session``'s: client_id, clean, keepalive (s), will, window, outbox,
+    outbox_bytes, max_packet, inbox_bytes. ``client_id`` defaults to the chip's unique id where
+    there is one. With a ``store`` (see ``store.Store``; needs clean=False) the session survives a
+    reset, and ``full`` says what a publish without room does (see ``durable.DurableSession``).
+    ``stream``: the way to the broker, if not TCP or TLS: an object with ``open_stream``, ``read``
+    and ``write`` as the module ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.
 
     ``connected`` (bool); ``error``: why the last connection ended.
 
@@ -52,6 +57,10 @@ class Client:
         backoff: tuple = (1, 60),
         auto_ack: bool = True,
         stream=stream,
+        strict: bool = False,
+        *,
+        username=None,
+        password=None,
         **options,
     ) -> None:
         if client_id is None:
@@ -74,6 +83,8 @@ class Client:
             client_id,
             timeout=int(timeout * 1000),
             pid=int.from_bytes(urandom(2), "big"),
+            username=username,
+            password=password,
             **options,
         )
         self.publish_nowait = self.session.publish
@@ -82,6 +93,9 @@ class Client:
         _, _ = self.backoff = backoff  # anything but two raises here, and not in the background
         self.auto_ack = auto_ack
         self.stream = stream
+        self.strict = strict
+        self.username = username
+        self.password = password
         self.messages = self
         self.connected = False
         self.error = self._task = self._last = None
@@ -97,7 +111,7 @@ class Client:
         mine = not self._task
         if mine:
             self.start()
-            self._strict = True
+            self._first = True
         try:
             await self.wait_connected()
         except asyncio.CancelledError:
@@ -107,10 +121,11 @@ class Client:
         return self
 
     def start(self) -> None:
-        """Connect in the background, and try again until it works or the broker refuses."""
+        """Connect in the background, and try again until it works: nothing but ``disconnect`` ends
+        it (or ``strict``). ``error`` tells why it has not yet worked."""
         if not self._task:
             self.error = None
-            self._strict = False
+            self._first = False
             self._task = asyncio.create_task(self._run())
 
     async def wait_connected(self, connected: bool = True) -> None:
@@ -129,7 +144,7 @@ class Client:
         up = self.connected
         if up:
             self.session.disconnect(**options)
-        self._strict = True  # what ends the connection ends the client
+        self._first = True  # what ends the connection ends the client
         try:
             if up:
                 await asyncio.wait_for(self.wait_connected(False), self.timeout)
@@ -229,25 +244,27 @@ class Client:
         try:
             while True:
                 began = ticks_ms()
-                address = self.address
                 e = await self._connection()
                 self.error = e
-                if e and self.address != address:  # MQTT 5: the broker is elsewhere now
+                if getattr(e, "again", False):  # MQTT 5: the broker is elsewhere now
                     continue
-                if self._strict or (
-                    # A refusal for good, a certificate that does not verify (ValueError on both
-                    # Pythons), a mistake in the program.
+                # A refusal, a certificate that does not verify (ValueError on both Pythons), a
+                # mistake in the program: they may pass, but not soon.
+                hopeless = (
                     e.code != 3
                     if isinstance(e, Refused)
                     else isinstance(e, ValueError)
                     or not isinstance(e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError))
-                ):
+                )
+                if self._first or (hopeless and self.strict):
                     error = e
                     return
                 # A broker that accepts and then closes is not to be hammered: only a connection
                 # that stood for a while, beyond what connecting can take, makes the next wait
                 # short again.
-                if ticks_ms() - began & _TICKS > self.timeout * 2000:
+                if hopeless:
+                    limit = longest
+                elif ticks_ms() - began & _TICKS > self.timeout * 2000:
                     limit = self.backoff[0]
                 # Full jitter: a fleet that lost its broker together does not come back together.
                 await sleep_ms(int(int.from_bytes(urandom(2), "big") * limit / 65.536))
@@ -267,6 +284,7 @@ class Client:
                 self.stream.open_stream(*self.address), self.timeout
             )
             rx = memoryview(bytearray(128))
+            s.login = self.username, self.password
             s.connect(ticks_ms())
             for part in (None, stream):
                 tasks.append(asyncio.create_task(self._pump(self._task, fault, part)))
@@ -274,10 +292,13 @@ class Client:
                 n = await self.stream.read(stream, rx)
                 if not n:
                     raise ConnectionLost("closed")
-                s.receive(rx[:n], ticks_ms())
-                if s.state == _UP:
-                    self.connected = True
-                    self._strict = False
+                try:
+                    s.receive(rx[:n], ticks_ms())
+                finally:
+                    # CONNACK came, whatever came behind it. (Once: ``disconnect`` sets _first.)
+                    if s.resumed is not None and not self.connected:
+                        self.connected = True
+                        self._first = False
                 self._changed.set()
         except asyncio.CancelledError:
             if not fault:
@@ -301,7 +322,12 @@ class Client:
         error = None
         try:
             while not stream:
-                await sleep_ms(s.tick(ticks_ms()))
+                try:
+                    await sleep_ms(s.tick(ticks_ms()))
+                except ConnectionLost:
+                    # The program may have blocked meanwhile, and the answer lie in the socket.
+                    await sleep_ms(_GRACE)
+                    s.tick(ticks_ms())
             while s.state != _CLOSED:
                 data = s.take(ticks_ms())
                 if data:

@@ -1,13 +1,13 @@
 """Types of client.py."""
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping
 from types import TracebackType
 from typing import Any, Protocol
 
 from .mqtt5.session import Session5, _Pairs
 from .packet import _Payload, _Will
-from .session import Message
+from .session import Message, _Login
 from .store import Store
 from .store.durable import _DurableSession
 
@@ -31,6 +31,9 @@ class Client:
     backoff: tuple[float, float]
     auto_ack: bool
     stream: _Way
+    strict: bool
+    username: _Login[str]
+    password: _Login[_Payload]
     address: tuple[Any, ...]
     messages: AsyncIterator[Message]
     def __init__(
@@ -43,6 +46,7 @@ class Client:
         backoff: tuple[float, float] = (1, 60),
         auto_ack: bool = True,
         stream: _Way = ...,
+        strict: bool = False,
         *,
         version: int = 4,  # 5: MQTT 5.0
         store: Store | None = None,
@@ -50,8 +54,8 @@ class Client:
         clean: bool = True,
         keepalive: int = 60,
         will: _Will | None = None,
-        username: str | None = None,
-        password: _Payload | None = None,
+        username: _Login[str] = None,
+        password: _Login[_Payload] = None,
         window: int = 16,
         outbox: int = 32,
         outbox_bytes: int = 8192,
@@ -63,6 +67,7 @@ class Client:
         properties: Mapping[str, Any] | None = None,
         will_properties: Mapping[str, Any] | None = None,
         auth: Callable[[bytes | None], bytes | None] | None = None,
+        redirect: bool | Container[str] = False,
     ) -> None: ...
     async def connect(self) -> Client: ...
     def start(self) -> None: ...

@@ -160,10 +160,11 @@ class Session:
         timeout: int = 10000,
         pid: int = 0,
     ) -> None:
-        # Kept encoded: it is sent at every connection, and checks every argument now.
-        self.hello = bytes(connect(client_id, clean, keepalive, will, username, password))
         self.on_output = on_output
         self.clean = clean
+        self.greeting = client_id, keepalive, will
+        self.login = username, password
+        self._greet(False)  # checks every argument now
         # PINGREQ an eighth early: the standard's limit is for the packet to be sent, and a
         # chip's clock and scheduler are late at times [MQTT-3.1.2-23].
         self.keepalive = keepalive * 875
@@ -250,9 +251,10 @@ class Session:
         """A byte stream to the broker is open: CONNECT is the first packet [MQTT-3.1.0-1]."""
         self.reader = reader(self.limits[3], self._packet)
         next(self.reader)
-        self.control = self.hello  # acknowledgements and pings to send, in order
+        self.control = self._greet()  # acknowledgements and pings to send, in order
         self.sent = self.heard = now
         self.asked = now  # since when CONNACK or PINGRESP is due, or None
+        self.resumed = None  # CONNACK's session present, once it came
         self.state = _CONNECTING
         self.on_output()
 
@@ -332,6 +334,19 @@ class Session:
         return memoryview(data)
 
     # --- inside
+
+    def _hello(self, *args):
+        return connect(*args)
+
+    def _greet(self, ask=True):
+        # CONNECT, made for each connection: user name and password may be functions, or others now.
+        login = []
+        for value in self.login:
+            if callable(value):
+                value = value() if ask else ""
+            login.append(value)
+        client_id, keepalive, will = self.greeting
+        return bytes(self._hello(client_id, self.clean, keepalive, will, *login))
 
     def _wire(self, o):
         return o.packet  # as it goes out now

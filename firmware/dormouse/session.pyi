@@ -1,9 +1,12 @@
 """Types of session.py."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 from .packet import MQTTError, _Payload, _Will
+
+_T = TypeVar("_T")
+_Login: TypeAlias = _T | Callable[[], _T | None] | None  # of user name, password
 
 class Refused(MQTTError):
     code: int | list[int]
@@ -29,9 +32,10 @@ class Session:
     early: int
     dropped: int
     again: Message | None
-    hello: bytes | bytearray
     on_output: Callable[[], object]
     clean: bool
+    greeting: tuple[str, int, _Will | None]
+    login: tuple[_Login[str], _Login[_Payload]]
     keepalive: int  # ms
     window: int
     limits: tuple[int, int, int, int]
@@ -43,7 +47,7 @@ class Session:
     released: list[int]
     filters: dict[str, int]
     asked: int | None
-    resumed: int
+    resumed: int | None
     def __init__(
         self,
         on_output: Callable[[], object],
@@ -51,8 +55,8 @@ class Session:
         clean: bool = True,
         keepalive: int = 60,
         will: _Will | None = None,
-        username: str | None = None,
-        password: _Payload | None = None,
+        username: _Login[str] = None,
+        password: _Login[_Payload] = None,
         window: int = 16,
         outbox: int = 32,
         outbox_bytes: int = 8192,

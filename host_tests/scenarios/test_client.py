@@ -58,7 +58,7 @@ def test_offline_outbox(start, peer: ScriptedPeer) -> None:
 
 @pytest.mark.mqtt311("MQTT-3.2.2-5")
 def test_refused_for_good(start, peer: ScriptedPeer) -> None:
-    device = start("refused", peer.port)
+    device = start("refused", peer.port, {"strict": True})
     device.wait_line("early ConnectionLost", 5)
     conn = peer.accept()
     conn.expect_packet(type=wire.CONNECT)

@@ -95,7 +95,7 @@ def begin(start, peer: ScriptedPeer, password: str = "pw", **config: Any):
     device = start(
         "scram",
         peer.port,
-        {**V5, "properties": {"auth_method": METHOD}},
+        {**V5, "properties": {"auth_method": METHOD}, "strict": True},
         user="user",
         password=password,
         **config,
@@ -169,7 +169,8 @@ def test_server_that_forgets_the_password(start, peer: ScriptedPeer) -> None:
 
 def test_server_moved(start, peer: ScriptedPeer) -> None:
     with ScriptedPeer() as other:
-        device = start("five", peer.port, V5, case="staying", publish=True)
+        client = {**V5, "redirect": True, "strict": True}
+        device = start("five", peer.port, client, case="staying", publish=True)
         conn, _ = accept(peer)
         there = {"server_reference": f"{HOST}:{other.port}"}
         conn.send(wire5.connack(reason_code=0x9D, properties=there))
@@ -199,7 +200,8 @@ def test_server_moved(start, peer: ScriptedPeer) -> None:
 def test_server_moved_before_the_first_connection(start, peer: ScriptedPeer) -> None:
     """connect() raises when its first attempt fails; this is none."""
     with ScriptedPeer() as other:
-        device = start("five", peer.port, V5, case="publishing", qos=[1])
+        client = {**V5, "redirect": True}
+        device = start("five", peer.port, client, case="publishing", qos=[1])
         conn, _ = accept(peer)
         conn.send(
             wire5.connack(reason_code=0x9D, properties={"server_reference": f"{HOST}:{other.port}"})
@@ -212,7 +214,7 @@ def test_server_moved_before_the_first_connection(start, peer: ScriptedPeer) -> 
 
 @pytest.mark.parametrize("code", [0x8E, 0x98, 0x8D, 0x8B])
 def test_disconnected(start, peer: ScriptedPeer, code: int) -> None:
-    device = start("five", peer.port, V5, case="staying")
+    device = start("five", peer.port, {**V5, "strict": True}, case="staying")
     conn = connected(peer)
     device.wait_line("connected", 5)
     conn.send(wire5.disconnect(code, {"reason_string": "because"}))

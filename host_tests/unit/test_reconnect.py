@@ -14,20 +14,26 @@ class Attempts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: list, random: bytes) -> None:
         self.waits: list[int] = []
         self.now = 0
-        self.errors = iter(errors)
+        self.errors = list(errors)
+        self.stopped = False
         monkeypatch.setattr(client.stream, "open_stream", self.open_stream)
         monkeypatch.setattr(client, "sleep_ms", self.sleep_ms)
         monkeypatch.setattr(client, "ticks_ms", lambda: self.now)
         monkeypatch.setattr(client, "urandom", lambda n: random * n)
 
     async def open_stream(self, *_):
-        error, lasted = next(self.errors)
+        error, lasted = self.errors.pop(0)
         self.now += lasted
         raise error
 
     async def sleep_ms(self, ms: int) -> None:
+        if self.stopped:  # disconnect's own
+            return await asyncio.sleep(0)
         self.waits.append(ms)
         self.now += ms
+        if not self.errors:
+            self.stopped = True
+            await asyncio.Event().wait()
 
 
 LAST = (Refused(5), 0)
@@ -35,7 +41,7 @@ LAST = (Refused(5), 0)
 
 def run(attempts: Attempts, **options) -> Client:
     async def main() -> Client:
-        c = Client("nowhere", client_id="c", **options)
+        c = Client("nowhere", client_id="c", strict=True, **options)
         c.start()
         with pytest.raises(Refused):
             await c.wait_connected()
@@ -78,18 +84,17 @@ def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Ex
     assert len(attempts.waits) == 2
 
 
-@pytest.mark.parametrize(
-    "error",
-    [ValueError("certificate"), TypeError("a mistake"), Refused(1), Refused(2), Refused(4)],
-    ids=repr,
-)
-def test_what_cannot_succeed_is_not_tried_again(
+HOPELESS = [ValueError("certificate"), TypeError("a mistake"), Refused(1), Refused(2), Refused(4)]
+
+
+@pytest.mark.parametrize("error", HOPELESS, ids=repr)
+def test_strict_ends_where_waiting_does_not_help(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     attempts = Attempts(monkeypatch, [(error, 0)], b"\xff")
 
     async def main() -> Client:
-        c = Client("nowhere", client_id="c")
+        c = Client("nowhere", client_id="c", strict=True)
         c.start()
         with pytest.raises(type(error)):
             await c.publish("t", b"", 1)
@@ -99,6 +104,39 @@ def test_what_cannot_succeed_is_not_tried_again(
 
     c = asyncio.run(main())
     assert c.error is error
+    assert attempts.waits == []
+
+
+@pytest.mark.parametrize("error", HOPELESS, ids=repr)
+def test_start_never_ends_by_itself(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """It may pass, but not soon: the longest wait, and the next one is no shorter."""
+    attempts = Attempts(monkeypatch, [(error, 0), (OSError(111), 0), (error, 0)], b"\xff")
+
+    async def main() -> Client:
+        c = Client("nowhere", client_id="c", backoff=(1, 60))
+        c.start()
+        while len(attempts.waits) < 3:
+            await asyncio.sleep(0)
+        assert c.error is error
+        await c.disconnect()
+        return c
+
+    asyncio.run(main())
+    assert [round(w, -2) for w in attempts.waits] == [60000] * 3
+
+
+@pytest.mark.parametrize("error", HOPELESS, ids=repr)
+def test_connect_raises_what_ended_its_first_attempt(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    attempts = Attempts(monkeypatch, [(error, 0)], b"\xff")
+
+    async def main() -> None:
+        c = Client("nowhere", client_id="c")
+        with pytest.raises(type(error)):
+            await c.connect()
+
+    asyncio.run(main())
     assert attempts.waits == []
 
 
@@ -127,8 +165,8 @@ def test_client_id_is_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = SimpleNamespace(unique_id=lambda: b"\x24\x0a\xc4\x01\x02\x03")
     monkeypatch.setitem(sys.modules, "machine", machine)
     c = Client("h", clean=False)
-    assert c.session.hello.endswith(b"\x00\x0c240ac4010203")
-    assert Client("h", client_id="own").session.hello.endswith(b"\x00\x03own")
+    assert c.session.greeting[0] == "240ac4010203"
+    assert Client("h", client_id="own").session.greeting[0] == "own"
 
 
 def test_secrets_are_not_shown() -> None:

@@ -43,6 +43,7 @@ _FOREVER = const(0xFFFFFFFF)  # Session Expiry Interval: never
 _NAMES = const(32)  # topic names that are looked for again in a connection
 _WINDOW = const(16)  # messages at QoS 1 and 2 that the server may have in flight
 _REDIRECTS = const(3)
+_SOON = const(500)  # ms
 _KEPT = "receive_maximum maximum_qos retain_available maximum_packet_size server_keepalive".split()
 
 # Reason codes after which the same again may work: unspecified, implementation specific, server
@@ -103,8 +104,12 @@ class Session5(expiring(Session)):
     receive_maximum (16), topic_alias_maximum (0), user_properties, request_problem_information,
     request_response_information, auth_method. ``will_properties``: a dict: will_delay and so on.
     ``auth(data)`` answers the server's challenges with auth_method: bytes for bytes; for None, at
-    the begin, the first data, or None. ``owner``: has an ``address``, to be changed where a server
-    says that it moved. All other arguments are Session's.
+    the begin, the first data, or None. All other arguments are Session's.
+
+    ``redirect``: whether to go where a server says that it moved (section 4.11): False; True: to
+    another port of its host, and with TLS and without user name and password to another host; or a
+    collection of host names that may have those, too, over TLS. Where the first attempt fails
+    there, it is back to ``owner.address`` as it was. ``owner``: has that ``address``.
 
     ``server``: the properties of the last CONNACK, a dict. A message that arrived has
     ``properties``; one that went out ``codes``, the reason code (or codes), and ``properties``
@@ -118,52 +123,47 @@ class Session5(expiring(Session)):
         clean: bool = True,
         keepalive: int = 60,
         will=None,
-        username: str | None = None,
+        username=None,
         password=None,
         session_expiry: int | None = None,
         properties=None,
         will_properties=None,
         auth=None,
+        redirect=False,
         owner=None,
         **options,
     ) -> None:
-        super().__init__(on_output, client_id, clean, keepalive, None, None, None, **options)
+        if not client_id and not clean:
+            raise ValueError("clean=False needs a fixed client_id")
         if session_expiry is None:
             session_expiry = 0 if clean else _FOREVER
         self.expiry = session_expiry
         self.auth = auth
+        self.properties = {"receive_maximum": _WINDOW}
+        self.properties.update(properties or {})
+        if session_expiry:
+            self.properties["session_expiry"] = session_expiry
+        self.will_properties = will_properties
+        self.will_delay = (will_properties or {}).get("will_delay", 0)
+        super().__init__(
+            on_output, client_id, clean, keepalive, will, username, password, **options
+        )
+        self.properties["maximum_packet_size"] = self.limits[3]
         self.owner = owner
+        self.redirect = redirect
         self.redirects = 0
+        self.home = None  # the owner's own address, while it is at another
+        self.moving = False  # the next connection is the first one to where the server said
         self.server = {}
         self.memory = None  # of ``server`` what a burst has to heed, encoded: for a store
         self.most = self.window
         self.fault = None
         self.rest = []  # SUBSCRIBEs beside ``again``, one for each subscription identifier
-        self.properties = {"receive_maximum": _WINDOW}
-        self.properties.update(properties or {})
-        self.properties["maximum_packet_size"] = self.limits[3]
-        if session_expiry:
-            self.properties["session_expiry"] = session_expiry
-        self.greeting = client_id, keepalive, will, username, password, will_properties
-        self.will_delay = (will_properties or {}).get("will_delay", 0)
-        self._greet()
 
-    def _greet(self):
-        client_id, keepalive, will, username, password, will_properties = self.greeting
+    def _hello(self, *args):
         if self.auth:
             self.properties["auth_data"] = self.auth(None)
-        self.hello = bytes(
-            connect(
-                client_id,
-                self.clean,
-                keepalive,
-                will,
-                username,
-                password,
-                self.properties,
-                will_properties,
-            )
-        )
+        return connect(*args, self.properties, self.will_properties)
 
     # --- what the application asks for
 
@@ -264,7 +264,6 @@ class Session5(expiring(Session)):
         self.aliases = {}  # topic name: alias, or 0 when it was sent once
         self.alias_limit = self.alias_last = 0  # what the server takes is in CONNACK
         self.unanswered = 0  # messages at QoS 1 and 2 that came on this connection
-        self._greet()  # each connection's authentication begins anew
         if "auth_method" in self.properties:
             self.burst = False  # nothing but AUTH goes before CONNACK [MQTT-3.1.2-30]
         if self.memory and not self.server:
@@ -275,6 +274,21 @@ class Session5(expiring(Session)):
         super().connect(now)
         self.reader = reader(self.limits[3], self._packet, _malformed)
         next(self.reader)
+
+    def lost(self) -> None:
+        """As Session's."""
+        super().lost()
+        if self.home and not self.moving and self.resumed is None:
+            self.owner.address = self.home
+            self.home = None
+        self.moving = False
+        self.resumed = None
+
+    def tick(self, now: int) -> int:
+        """As Session's."""
+        left = super().tick(now)
+        # CONNACK may bring a keep-alive that is shorter than the wait for it.
+        return min(left, _SOON) if self.state == _CONNECTING else left
 
     def receive(self, data: memoryview, now: int) -> None:
         """As Session's, but for a fault of the server: it is told why first. ``take`` raises it."""
@@ -477,9 +491,10 @@ class Session5(expiring(Session)):
         self.memory = encode_properties(_CONNACK, kept)
         self.alias_limit = properties.get("topic_alias_maximum", 0)
         self.expiry = properties.get("session_expiry", self.properties.get("session_expiry", 0))
-        client_id, *rest = self.greeting
-        client_id = properties.get("assigned_client_id", client_id)
-        self.greeting = (client_id,) + tuple(rest)
+        client_id, keepalive, will = self.greeting
+        if not client_id:
+            client_id = properties.get("assigned_client_id", "")
+            self.greeting = client_id, keepalive, will
         super()._connack(bytes((present, 0)))
         if self.expiry:
             self.clean = False  # from now on: the session began at this connection
@@ -490,13 +505,37 @@ class Session5(expiring(Session)):
         self.keepalive = properties.get("server_keepalive", self.greeting[1]) * 875
 
     def _refuse(self, code, properties):
-        reference = properties.get("server_reference")
-        if code in _ANOTHER and reference and self.owner and self.redirects < _REDIRECTS:
-            self.redirects += 1
-            self.owner.address = _address(reference, self.owner.address)
-        elif code and code not in _RETRY:
+        moved = code in _ANOTHER and self._move(properties.get("server_reference", ""))
+        if code and code not in _RETRY and not moved:
             raise Failed(code, properties)
-        raise Disconnected(code, properties)
+        e = Disconnected(code, properties)
+        e.again = moved
+        raise e
+
+    def _move(self, reference):
+        # Whether to connect at once to where the server says. One packet of somebody on the way
+        # must not lead to where the password is read, or to where there is nothing for ever.
+        if not self.redirect or self.redirects >= _REDIRECTS:
+            return False
+        owner = self.owner
+        home = self.home or owner.address  # host, port, TLS; the host's name if that is an address
+        host, port = _server(reference)
+        if not host or port > 65535:
+            return False
+        if host != home[3 if len(home) > 3 else 0] and not (
+            home[2]
+            and (
+                self.login == (None, None)
+                if self.redirect is True and not self.auth
+                else host in self.redirect
+            )
+        ):
+            return False
+        self.home = home
+        self.moving = True
+        self.redirects += 1
+        owner.address = host, port or home[1], home[2]
+        return True
 
     def _publish(self, first, body):
         topic, payload, qos, pid, properties = read_publish(first, body)
@@ -534,13 +573,19 @@ class Session5(expiring(Session)):
         super()._answer(first, pid)
 
 
-def _address(reference, address):
-    # The first of a list of servers (section 4.11): a name or address, perhaps with a port.
+def _server(reference):
+    # The first of a list of servers (section 4.11): a name or address, and a port or 0. A host ""
+    # is none.
     host = reference.split(" ")[0]
-    port = address[1]
     if host[:1] == "[":
         host, _, rest = host[1:].partition("]")
-        rest = rest[1:]
     else:
-        host, _, rest = host.partition(":")
-    return host, int(rest) if rest.isdigit() else port, address[2]
+        host, colon, rest = host.partition(":")
+        rest = colon + rest
+    for c in host:
+        if not ("/" < c < ";" or "@" < c < "[" or "`" < c < "{" or c in ".-_"):
+            host = ""
+    port = rest[1:]
+    if rest and (rest[0] != ":" or not port.isdigit() or port[0] == "0"):
+        host = ""
+    return host, int(port[:6]) if host and port else 0

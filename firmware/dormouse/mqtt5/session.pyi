@@ -1,11 +1,11 @@
 """Types of session5.py."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..expiry import _ExpiringSession
 from ..packet import _Payload, _Will
-from ..session import ConnectionLost, Message, Refused
+from ..session import ConnectionLost, Message, Refused, _Login
 
 _Pairs = Sequence[tuple[str, str]]  # user properties
 
@@ -19,6 +19,7 @@ class Codes(list[int]):
 class Disconnected(ConnectionLost):
     code: int
     properties: dict[str, Any]
+    again: bool
     def __init__(self, code: int, properties: dict[str, Any]) -> None: ...
 
 class Session5(_ExpiringSession):
@@ -26,7 +27,6 @@ class Session5(_ExpiringSession):
     server: dict[str, Any]
     properties: dict[str, Any]
     will_delay: int
-    greeting: tuple[str, int, _Will | None, str | None, _Payload | None, Mapping[str, Any] | None]
     def __init__(
         self,
         on_output: Callable[[], object],
@@ -34,12 +34,13 @@ class Session5(_ExpiringSession):
         clean: bool = True,
         keepalive: int = 60,
         will: _Will | None = None,
-        username: str | None = None,
-        password: _Payload | None = None,
+        username: _Login[str] = None,
+        password: _Login[_Payload] = None,
         session_expiry: int | None = None,
         properties: Mapping[str, Any] | None = None,
         will_properties: Mapping[str, Any] | None = None,
         auth: Callable[[bytes | None], bytes | None] | None = None,
+        redirect: bool | Container[str] = False,
         owner: Any = None,
         **options: Any,
     ) -> None: ...

@@ -138,9 +138,7 @@ class Node:
         self.backoff = backoff
         # Wakes are at this point of each period, by the chip's clock: what a wake takes does not
         # add up, and nodes that got their power together do not wake together.
-        name = session.hello  # has the client id in it
-        if hasattr(session, "greeting"):
-            name = session.greeting[0].encode()  # for that is all of it that does not change
+        name = session.greeting[0].encode()  # the client id
         self.phase = crc32(name) % self.period if clock else None
         self.away = away
         self.reason = wake_reason()
@@ -380,14 +378,10 @@ class Node:
             await self._connect(ip)
         except (OSError, MQTTError, asyncio.TimeoutError) as e:
             late = isinstance(e, asyncio.TimeoutError)
-            moved = c.address[0] != self.ip  # MQTT 5: to where the broker said
             doubt = s.doubt and not hasattr(e, "code")  # the broker has said why
-            if not (ip or doubt or moved or (late and self.wifi)):
+            if not (ip or doubt or (late and self.wifi)):
                 raise
             c.timeout, s.timeout = limits
-            if moved:
-                self.address = c.address
-                s.doubt = s.burst = False
             if late and self.wifi:
                 self.wifi.fresh = True  # the network took us, and nothing came back
                 await self._join()
