@@ -4,8 +4,8 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..expiry import _ExpiringSession
-from ..packet import _Payload, _Will
-from ..session import ConnectionLost, Message, Refused, _Login
+from ..packet import ConnectionLost, _Payload, _Will
+from ..session import Message, Refused, _Login
 
 _Pairs = Sequence[tuple[str, str]]  # user properties
 
