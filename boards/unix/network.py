@@ -12,9 +12,9 @@ board's folder (that of board.py, or $DORMOUSE_BOARD):
     radio.json    what outlives a soft reset; only from one to the next boot
 
 Importing it puts this network under ``socket``: names lead to 127.0.0.1, slowly if the script says
-so, and without Wi-Fi nothing can be looked up or connected. (On MicroPython a socket then cannot
-even be made, where on a chip it is its connect that raises.) What is connected stays so when the
-network is lost: to cut is the chaos proxy's business.
+so, and without Wi-Fi nothing can be looked up or connected. On MicroPython sockets are the port's
+(_sockets.py). What is connected stays so when the network is lost: to cut is the chaos proxy's
+business.
 """
 
 import json
@@ -46,8 +46,7 @@ SCRIPT = {
     "type": None,  # esp32, rp2; None: that of board.json
     "version": None,  # of MicroPython; None: that of board.json
 }
-UNREACHABLE = 113  # EHOSTUNREACH
-NO_NAME = -2  # of getaddrinfo, on both ports
+UNREACHABLE = 113  # EHOSTUNREACH; MicroPython: _sockets.py
 
 if sys.implementation.name == "micropython":
     _ticks_ms = time.ticks_ms
@@ -660,8 +659,9 @@ def _numeric(host):
 
 
 def getaddrinfo(host, *args, **options):
-    """Look up a name: blocks for dns_ms, then it is this machine; or OSError(-2).
+    """Look up a name: blocks for dns_ms, then it is this machine.
 
+    Or OSError(-2) on RP2, extmod/modlwip.c's own number, and on ESP32 -202, lwIP's EAI_FAIL.
     RP2 answers SOCK_STREAM and no protocol, whatever it was asked (extmod/modlwip.c, all versions
     up to 1.28); ESP32 what it was asked (ports/esp32/modsocket.c).
     """
@@ -670,7 +670,7 @@ def getaddrinfo(host, *args, **options):
         _log("dns", host=host)
         time.sleep(script["dns_ms"] / 1000)
         if script["dns_fail"] or not _reachable():
-            raise OSError(NO_NAME)
+            raise OSError(-202 if _ESP32 else -2)
         host = "127.0.0.1"
     found = _getaddrinfo(host, *args, **options)
     if not _ESP32:
@@ -678,28 +678,18 @@ def getaddrinfo(host, *args, **options):
     return found
 
 
-class _Socket:
-    """MicroPython: stands for the built-in module, to which nothing can be assigned."""
-
-    def __getattr__(self, name):
-        return getattr(_socket, name)
-
-    def getaddrinfo(self, *args):
-        return getaddrinfo(*args)
-
-    def socket(self, *args):
-        if not _reachable():
-            raise OSError(UNREACHABLE)
-        return _socket.socket(*args)
-
-
 def _install():
     if sys.implementation.name == "micropython":
-        stand_in = _Socket()
-        for module in list(sys.modules.values()):
-            if getattr(module, "socket", None) is _socket:
-                module.socket = stand_in
-        sys.modules["socket"] = stand_in
+        import _sockets
+
+        port = _sockets.Port
+        port.esp32 = _ESP32
+        port.version = _VERSION
+        port.reachable = _reachable
+        board = sys.modules.get("_board")
+        if board:
+            port.fault = lambda: board.end("fault")
+        _sockets.install(getaddrinfo)
         return
     connect = _socket.socket.connect
 

@@ -5,6 +5,7 @@ poll. All functions raise OSError.
 """
 
 import socket
+import sys
 from asyncio.core import _io_queue
 from errno import EINPROGRESS
 
@@ -40,16 +41,17 @@ def open_stream(host: str, port: int, tls=None, name: str | None = None):
     s = socket.socket(a[0], a[1], a[2])
     try:
         s.setblocking(False)
+        # Without it the second piece of a burst waits for the ACK of the first, which the peer
+        # delays by 40 ms. Not after connect: RP2 would write through NULL if it was refused. The
+        # ports have the name from 1.23 on, before that only a warning; on unix it is 1.
+        n = getattr(socket, "TCP_NODELAY", sys.platform == "linux")
+        if n:
+            s.setsockopt(6, n, 1)
         try:
             s.connect(a[-1])
         except OSError as e:
-            # ESP32: 119 is newlib's EINPROGRESS, and 118, no route there, is what users saw while
-            # Wi-Fi settles (mqtt_as passes both over): if it is one, the first write says so.
-            if e.errno not in (EINPROGRESS, 118, 119):
+            if e.errno not in (EINPROGRESS, 119):  # 119: newlib's, on ESP32
                 raise
-        # TCP_NODELAY: without it the second piece of a burst waits for the ACK of the first,
-        # which the peer delays by 40 ms. RP2 numbers it differently and has the name; unix not.
-        s.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), 1)
         yield _io_queue.queue_write(s)
         sock = s
         if tls:

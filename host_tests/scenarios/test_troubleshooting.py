@@ -43,6 +43,7 @@ MICROPYTHON_ONLY = (
     "ImportError(\"no module named 'esp32'\",)",
     "MemoryError('memory allocation...',)",
     "ValueError('incompatible .mpy file',)",
+    "OSError(118,)",
     "TypeError(\"unexpected keyword argument '...'\",)",
 )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.testing import runtimes
 
 CHECKS = Path(__file__).with_name("wifi_checks.py")
-NETWORK = runtimes.ROOT / "boards" / "unix" / "network.py"
+NETWORK = runtimes.ROOT / "boards" / "unix"
 
 
 # The simulated MicroPython. What differs: active() of RP2 up to 1.24.0 and from 1.28 on; ifconfig()
@@ -26,7 +26,8 @@ def start(
     # Side by side, so that of boards/unix only the network is found: the rest needs board.py.
     folder.mkdir()
     program = Path(shutil.copy(CHECKS, folder))
-    shutil.copy(NETWORK, folder)
+    for name in ("network.py", "_sockets.py"):
+        shutil.copy(NETWORK / name, folder)
     (folder / "network.json").write_text(f'{{"type": "{board}", "version": "{version}"}}')
     env = {"DORMOUSE_BOARD": str(folder), "BOARD_TYPE": board}
     return runtime.start(program, str(port), env=env)
