@@ -1,0 +1,108 @@
+"""A client that stays connected, and its Wi-Fi: kept, with events for up and down; and metrics.
+
+    keeper = Keeper(client, Wifi("my network", "its password"), log=print)
+    asyncio.create_task(keeper.run())
+    await keeper.up.wait()
+    client.publish_nowait("lamp/3/health", json.dumps(metrics(keeper.wifi)))
+"""
+
+import asyncio
+import gc
+import sys
+from os import urandom
+
+from micropython import const
+
+from ..packet import MQTTError
+
+if sys.implementation.name == "micropython":
+    from asyncio import sleep_ms
+    from time import ticks_ms
+else:
+    from .._host import sleep_ms, ticks_ms
+
+_TICKS = const(0x3FFFFFFF)
+
+_ticks = ticks_ms()
+_up = 0
+
+
+class Keeper:
+    """Joins the Wi-Fi, starts the client, and sees that both stay.
+
+    ``wifi``: what has ``async join(ms)``, as ``net.Wifi``; None: the network is there. ``dead``: s
+    without a broker, though the Wi-Fi says that it is joined, until it is joined anew, its address
+    too. ``log``: called with words about what happens, such as ``print``, or None.
+
+    ``up``, ``down``: asyncio.Event, set at each connection and each loss of one; yours to clear.
+    ``outages``: how many connections were lost.
+    """
+
+    outages = 0
+    _started = False
+
+    def __init__(self, client, wifi=None, log=None, dead: float = 120) -> None:
+        self.client = client
+        self.wifi = wifi
+        self.dead = dead
+        self.log = log or (lambda *words: None)
+        self.up = asyncio.Event()
+        self.down = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep both, until ``client.disconnect``. A refusal, a wrong password and the like are
+        logged and tried again, after up to a minute: somebody may mend it. Run it as a task."""
+        client = self.client
+        limit = 1000  # ms
+        while True:
+            try:
+                if self.wifi:
+                    await self.wifi.join()
+                client.start()
+                self._started = True
+                await asyncio.wait_for(client.wait_connected(), self.dead)
+            except asyncio.TimeoutError:
+                self.log("no broker:", repr(client.error))
+                if self.wifi:
+                    self.wifi.fresh = True
+                continue
+            except (OSError, MQTTError, RuntimeError, ValueError) as e:
+                if self._left():
+                    return
+                self.log("no connection:", repr(e))
+                await sleep_ms(int.from_bytes(urandom(2), "big") * limit >> 16)
+                limit = min(limit * 2, 60000)
+                continue
+            limit = 1000
+            self.log("up")
+            self.up.set()
+            await client.wait_connected(False)
+            self.down.set()
+            if self._left():
+                return
+            self.outages += 1
+            self.log("down:", repr(client.error))
+
+    def _left(self):
+        # Whether its owner disconnected it, which leaves no error.
+        return self._started and not self.client._task and not self.client.error
+
+
+def metrics(wifi=None) -> dict:
+    """Return how the device is: "uptime" (s since the program began; call it once a week at least),
+    "heap" (bytes free), "rssi" (dBm) of a ``net.Wifi``; without what cannot be had."""
+    global _ticks, _up
+    now = ticks_ms()
+    _up += now - _ticks & _TICKS
+    _ticks = now
+    found = {"uptime": _up // 1000}
+    if hasattr(gc, "mem_free"):
+        gc.collect()
+        found["heap"] = gc.mem_free()
+    wlan = getattr(getattr(wifi, "wifi", wifi), "wlan", None)  # it may stand behind a Clock
+    try:
+        if wlan:
+            found["rssi"] = wlan.status("rssi")
+    except (OSError, ValueError, TypeError):
+        pass  # not joined, or a port that does not tell
+    return found

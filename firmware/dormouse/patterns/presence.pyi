@@ -1,0 +1,19 @@
+"""Types of presence.py."""
+
+from ..client import Client
+from ..packet import _Payload, _Will
+
+def will(topic: str, payload: _Payload = b"offline", qos: int = 1) -> _Will: ...
+async def online(client: Client, topic: str, payload: _Payload = b"online") -> None: ...
+async def leave(client: Client, topic: str, payload: _Payload = b"offline") -> None: ...
+
+class Watch:
+    missed: int
+    on: bytes
+    off: bytes
+    state: str
+    period: float
+    due: float | None
+    def __init__(self, missed: int = 3, on: bytes = b"online", off: bytes = b"offline") -> None: ...
+    def heard(self, payload: bytes, retained: bool, now: float) -> None: ...
+    def look(self, now: float) -> str: ...

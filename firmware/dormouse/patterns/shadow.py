@@ -1,0 +1,134 @@
+"""A device shadow, as AWS IoT has it: what an application desires, what the device reports.
+
+    shadow = Shadow(node.publish, "greenhouse-7", store=store)
+    node.subscribe = shadow.filters
+    shadow.get()                                        # at each start: what was missed
+    async for message in node.wake():
+        for name, value in (shadow.take(message) or {}).items():
+            settings[name] = value                      # what is desired, and is not so yet
+            shadow.report({name: value})
+        shadow.done({16: json.dumps(settings)})
+
+https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-mqtt.html; sans-IO.
+"""
+
+import json
+
+
+class Shadow:
+    """The shadow of ``thing``; with ``name`` a named one, else the classic one.
+
+    ``publish``: ``client.publish_nowait`` or ``node.publish``. ``store``, ``key``: keep the version
+    that was dealt with, so that no older one is after a reset. ``filters``: pairs to subscribe to.
+
+    ``version``: the last that is known, 0: none. ``error``: why the last request was rejected, as
+    (code, text), or None. A document with its metadata takes up to 8 KB and more: give the client a
+    ``max_packet`` for it.
+    """
+
+    def __init__(self, publish, thing: str, name: str = "", store=None, key: int = 0x103) -> None:
+        self.publish = publish
+        self.base = "$aws/things/%s/shadow/%s" % (thing, "name/%s/" % name if name else "")
+        self.token = thing[:64]  # the same after a reset: an answer may come in the next wake
+        self.store = store
+        self.key = key
+        kept = store.data.get(key) if store else None
+        self.version = self._kept = int.from_bytes(kept, "big") if kept else 0
+        self.error = None
+        self._again = None  # what was reported in vain
+        self._given = None  # the version that a delta brought since the last get
+        self.filters = tuple(
+            (self.base + part, 1)
+            for part in (
+                "get/accepted",
+                "get/rejected",
+                "update/delta",
+                "update/accepted",
+                "update/rejected",
+            )
+        )
+
+    def get(self):
+        """Ask for the whole shadow. Returns the Message of the request; raises what ``publish``
+        raises."""
+        self._given = None
+        return self.publish(self.base + "get", json.dumps({"clientToken": self.token}), 1)
+
+    def report(self, state: dict | None, desired=False, check: bool = False):
+        """Say what is. None as a value removes its name.
+
+        ``desired``: what is desired from now on (None: nothing), for a change that was made at the
+        device itself. ``check``: only if the shadow is still of the ``version`` known here; if not,
+        it is asked for, and reported again on top of it. Returns the Message of the request; raises
+        what ``publish`` raises.
+        """
+        document = {"reported": state}
+        if desired is not False:
+            document["desired"] = desired
+        if check:
+            self._again = document
+        return self._update(document, check)
+
+    def take(self, message) -> dict | None:
+        """Take a message that came. Returns what is desired and not reported, {} if nothing is new;
+        None if it is no message of this shadow. What is not understood is passed over."""
+        if (message.topic, 1) not in self.filters:
+            return None
+        kind = message.topic[len(self.base) :]
+        try:
+            document = json.loads(message.payload)
+            if kind == "update/delta":
+                version = _version(document)
+                if version <= self.version:
+                    return {}  # it came before, or a newer one did
+                self.version = self._given = version
+                return dict(document["state"])
+            if document.get("clientToken") != self.token:
+                return {}  # somebody else asked
+            if kind == "get/accepted":
+                # The truth, also if its version is lower: the shadow was deleted meanwhile.
+                self.version = _version(document)
+                self.error = None
+                if self._again:
+                    self._update(self._again, True)
+                if self.version == self._given:
+                    return {}
+                return dict(document["state"].get("delta") or {})
+            if kind == "update/accepted":
+                self.version = max(self.version, _version(document))
+                self._again = self.error = None
+            else:
+                self.error = document.get("code"), document.get("message")
+                if self.error[0] == 404:  # there is none yet; the first report makes it
+                    self.version = 0
+                elif self.error[0] != 409:
+                    self._again = None  # it would be rejected again
+                elif self._again:  # a version conflict: see what it is now
+                    self.get()
+        except (ValueError, KeyError, TypeError, AttributeError):
+            pass
+        return {}
+
+    def done(self, changes=None) -> None:
+        """Note that all that ``take`` returned is done, in one record with ``changes`` of the
+        application's own keys (16 to 255). Raises OSError or StoreFull."""
+        new = dict(changes or {})
+        version = self.version
+        if version != self._kept:
+            new[self.key] = version.to_bytes(4, "big")
+        if self.store:
+            self.store.save(new)
+        self._kept = version
+
+    def _update(self, document, check):
+        request = {"state": document, "clientToken": self.token}
+        if check:
+            request["version"] = self.version
+        return self.publish(self.base + "update", json.dumps(request), 1)
+
+
+def _version(document):
+    version = document["version"]
+    if not isinstance(version, int) or not 0 <= version < 1 << 32:
+        raise ValueError(version)
+    return version

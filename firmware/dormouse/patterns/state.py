@@ -1,0 +1,67 @@
+"""The last known state of things: retained, published when it has changed; and asking for it.
+
+    state = State(node.publish, store)
+    state.set("greenhouse/7/door", b"open")         # nothing goes if that is what was said last
+
+Who watches it while always connected:
+    asyncio.create_task(ask(client, ("greenhouse/+/door", 1)))
+
+States are for ``retain``; events and commands are not: a retained one comes again at each
+subscription.
+"""
+
+from .once import Once
+
+
+class State:
+    """Publishes states, each retained at a topic of its own, and only those that have changed.
+
+    ``publish``: ``client.publish_nowait`` or ``node.publish``. ``store``: keeps over a reset what
+    was said last; None: each start says all again. ``key``, ``size``: its place in the store, and
+    how many topics; see ``once.Once``.
+    """
+
+    def __init__(self, publish, store=None, key: int = 0x102, size: int = 24) -> None:
+        if store is None:
+            from ..store import Store
+
+            store = Store()
+        self.publish = publish
+        self.last = Once(store, key, size, state=True)
+
+    def set(self, topic: str, payload, qos: int = 1):
+        """Publish a state if it has changed; return its Message, or None. Raises what ``publish``
+        raises, OSError, StoreFull."""
+        if self.last.seen(topic, payload):
+            return None
+        o = self.publish(topic, payload, qos, True)
+        self.last.done(topic, payload)
+        return o
+
+    def again(self, session=None) -> bool:
+        """Let the next ``set`` publish each state, changed or not: somebody asks for them.
+
+        With ``client.session``: only if the broker had forgotten the session at the last connection,
+        and with it perhaps what it retained. Returns whether it will. Raises OSError.
+        """
+        if session and getattr(session, "resumed", 1):
+            return False
+        self.last.forget()
+        return True
+
+
+async def ask(client, *filters, get=(), qos: int = 0) -> None:
+    """Subscribe at every connection anew, for ever: the broker then sends what it retained.
+
+    Where the session goes on, no SUBSCRIBE is needed for new messages; but what went by at QoS 0
+    meanwhile is lost, and only a SUBSCRIBE brings the retained ones [MQTT-3.8.4-3]. ``get``: topics
+    to publish an empty message at, for what answers instead of retaining. ``filters``, ``qos``: as
+    ``Client.subscribe``'s. Raises what ends the client, and Refused.
+    """
+    while True:
+        await client.wait_connected()
+        if filters:
+            await client.subscribe(*filters, qos=qos)
+        for topic in get:
+            client.publish_nowait(topic, b"", 1)
+        await client.wait_connected(False)

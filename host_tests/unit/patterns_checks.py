@@ -1,0 +1,644 @@
+"""Checks of dormouse/patterns that need no network, on every runtime (see core_checks.py)."""
+
+import json
+
+import dormouse.patterns.age as ages
+import dormouse.patterns.homeassistant as homes
+import dormouse.patterns.once as onces
+from core_checks import raises, run, same
+from dormouse import Will
+from dormouse.durable import durable
+from dormouse.patterns.age import Age
+from dormouse.patterns.homeassistant import HomeAssistant, expire
+from dormouse.patterns.once import Once
+from dormouse.patterns.presence import Watch, will
+from dormouse.patterns.rpc import Requester, method, request_id, respond
+from dormouse.patterns.sequence import Counter, Sequence
+from dormouse.patterns.shadow import Shadow
+from dormouse.patterns.state import State
+from dormouse.store import Store, StoreFull
+
+NOW = 1795253429
+UNSET = 1609459205  # 2021: what an RP2 says at each boot
+
+
+class Clock:
+    """Stands for time.time, and for a gmtime that counts from 1970."""
+
+    now = NOW
+
+    def __call__(self):
+        return self.now
+
+    def gmtime(self, s):
+        return (1970, 1, 1, 0, 0, 0, 3, 1) if not s else (2026, 11, 21, 7, 30, 29, 5, 325)
+
+
+clock = Clock()
+ages.time = onces.time = homes.time = clock
+ages.gmtime = homes.gmtime = clock.gmtime
+
+
+class Medium(Store):
+    """Counts its records; with ``full`` it takes none."""
+
+    full = False
+
+    def __init__(self, data=None):
+        self.first = data or {}
+        self.records = 0
+        super().__init__()
+
+    def read(self):
+        return self.first
+
+    def write(self, changes):
+        if self.full:
+            raise StoreFull
+        self.records += 1
+
+    def again(self):
+        """The chip was reset."""
+        return Medium({key: bytearray(value) for key, value in self.data.items()})
+
+
+class Message:
+    """One that came."""
+
+    def __init__(self, topic, payload=b"", retain=False):
+        self.topic = topic
+        self.payload = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        self.retain = retain
+
+
+class Out:
+    """What publishes."""
+
+    done = True
+    error = None
+
+    def __init__(self):
+        self.log = []
+
+    def __call__(self, topic, payload=b"", qos=0, retain=False):
+        self.log.append((topic, payload, qos, retain))
+        return self
+
+    def sent(self):
+        log = self.log
+        self.log = []
+        return log
+
+
+def log():
+    words = []
+    return words, lambda *more: words.append(" ".join(str(word) for word in more))
+
+
+# --- age
+
+
+def check_age():
+    words, say = log()
+    age = Age(60, log=say)
+    m = Message("door/do/open")
+    for sent, why in (
+        (NOW, None),
+        (NOW - 60, None),
+        (NOW - 61, "old"),
+        (NOW + 60, None),
+        (NOW + 61, "ahead"),
+        (NOW - 0.5, None),
+        (None, "no time"),
+        ("1795253429", "no time"),
+    ):
+        same(age.refused(m, sent), why)
+    same(age.count, 4)
+    same(words[0], "refused, old: door/do/open")
+
+
+def check_age_without_a_clock():
+    clock.now = UNSET
+    try:
+        m = Message("door/do/open")
+        same(Age(60, log=log()[1]).refused(m, NOW), "no clock")
+        same(Age(60, unknown=True).refused(m, NOW), None)
+        same(Age(60, unknown=True).refused(m, None), None)
+    finally:
+        clock.now = NOW
+
+
+def check_retained_event_is_told():
+    words, say = log()
+    same(Age(60, log=say).refused(Message("door/do/open", retain=True), NOW), None)
+    same(words, ["retained, though it is no state: door/do/open"])
+
+
+# --- once
+
+
+def check_once_by_id():
+    store = Medium()
+    once = Once(store, size=3)
+    same(once.seen("a"), False)
+    once.done("a", changes={16: b"on"})
+    same(store.records, 1)  # both in one record
+    same(bytes(store.data[16]), b"on")
+    store = store.again()
+    once = Once(store, size=3)
+    same(once.seen("a"), True)
+    same(once.seen(b"a"), True)
+    for n in range(3):
+        same(once.seen(n), False)
+        once.done(n)
+    same(once.seen("a"), False)  # bounded: the oldest is forgotten
+    same([once.seen(n) for n in range(3)], [True, True, True])
+    same(len(store.data[0x100]), 36)
+    once.done(0)  # again, and it is the newest
+    once.done(7)
+    same([once.seen(n) for n in (0, 1, 2, 7)], [True, False, True, True])
+    once.forget()
+    same(once.seen(7), False)
+    same(0x100 in store.data, False)
+
+
+def check_once_that_could_not_be_noted():
+    store = Medium()
+    once = Once(store)
+    once.done("a")
+    store.full = True
+    raises(StoreFull, once.done, "b", changes={16: b"x"})
+    same((once.seen("a"), once.seen("b"), 16 in store.data), (True, False, False))
+
+
+def check_once_by_state():
+    store = Medium()
+    once = Once(store, state=True)
+    same(once.seen("lamp", b"on"), False)
+    once.done("lamp", b"on")
+    once = Once(store.again(), state=True)
+    same(once.seen("lamp", b"on"), True)
+    same(once.seen("lamp", b"off"), False)
+    same(once.seen("fan", b"on"), False)
+    once.done("lamp", b"off")
+    same(once.seen("lamp", b"on"), False)
+
+
+def check_once_by_time():
+    store = Medium()
+    once = Once(store, within=30)
+    once.done("bell")
+    try:
+        clock.now = NOW + 29
+        same(Once(store.again(), within=30).seen("bell"), True)
+        clock.now = NOW + 30
+        same(once.seen("bell"), False)
+        # A clock that was never set goes on since the boot; before a reset it says nothing.
+        clock.now = UNSET
+        once = Once(store.again(), within=30)
+        same(once.seen("bell"), False)
+        once.done("bell")
+        clock.now = UNSET + 29
+        same(once.seen("bell"), True)
+        clock.now = UNSET
+        same(Once(once.store.again(), within=30).seen("bell"), False)
+        # ... and set meanwhile, it is long ago.
+        clock.now = NOW
+        same(once.seen("bell"), False)
+    finally:
+        clock.now = NOW
+
+
+# --- sequence
+
+
+def session(store):
+    return durable()(lambda: None, "c", store, clean=False)
+
+
+def check_counter():
+    store = Medium()
+    s = session(store)
+    numbers = Counter(s)
+    first = numbers.last
+    assert 0 <= first < 1 << 30
+    n = numbers.next(b"state")
+    same(n, first + 1 & 0x3FFFFFFF)
+    same(store.records, 0)  # not before the message
+    s.publish("t", b"%d" % n, 1)
+    same(store.records, 1)  # in its record
+    store = store.again()
+    numbers = Counter(session(store))
+    same((numbers.last, bytes(numbers.state)), (n, b"state"))
+    # A number for which there was no message is not used up.
+    numbers.next()
+    same(Counter(session(store.again())).next(), n + 1 & 0x3FFFFFFF)
+
+
+def check_counter_beside_what_is_committed_with_ack():
+    store = Medium()
+    s = session(store)
+    numbers = Counter(s)
+    numbers.next()
+    s.commit(numbers.pack("on".encode()))
+    s.publish("t", b"", 1)
+    again = Counter(session(store.again()))
+    same((again.last, bytes(again.state)), (numbers.last, b"on"))
+
+
+def check_sequence():
+    store = Medium()
+    order = Sequence(store)
+    seen = []
+    for n in (100, 101, 101, 104, 100, 102, 102, 103, 105, 104):
+        missing = order.check(n)
+        if missing >= 0:
+            order.done(n)
+        seen.append(missing)
+        store = store.again()  # a reset after each
+        missed = order.missed
+        order = Sequence(store)
+        order.missed = missed
+    same(seen, [0, 0, -1, 2, -1, 0, -1, 0, 0, -1])
+    same(order.missed, 0)  # those that were missing came late
+
+
+def check_sequence_misses():
+    order = Sequence(Medium())
+    for n in (5, 7, 10):
+        order.done(n)
+    same(order.missed, 3)
+    order.done(10)
+    same((order.missed, order.anew), (3, 0))
+
+
+def check_sequence_that_begins_anew():
+    """A sender that lost its memory is not silenced."""
+    order = Sequence(Medium())
+    order.done(70000000)
+    for n in (5, 6):
+        same(order.check(n), 0)
+        order.done(n)
+    same((order.last, order.anew, order.missed), (6, 1, 0))
+    same((order.check(5), order.check(6), order.check(8)), (-1, -1, 1))
+
+
+def check_sequence_wraps():
+    order = Sequence(Medium())
+    for n in (0x3FFFFFFE, 0x3FFFFFFF, 0, 1):
+        same(order.check(n), 0)
+        order.done(n)
+    same(order.check(0x3FFFFFFF), -1)
+    same((order.missed, order.anew), (0, 0))
+    order.done(40)  # more than the window
+    same((order.check(39), order.check(41)), (0, 0))
+
+
+# --- state, rpc, presence
+
+
+class Forgot:
+    resumed = 0
+
+
+class Kept:
+    resumed = 1
+
+
+def check_state():
+    out = Out()
+    store = Medium()
+    state = State(out, store)
+    assert state.set("door", b"open")
+    same(state.set("door", b"open"), None)
+    state = State(out, store.again())
+    same(state.set("door", b"open"), None)
+    same(out.sent(), [("door", b"open", 1, True)])
+    same((state.again(Kept()), state.set("door", b"open")), (False, None))
+    same(state.again(Forgot()), True)
+    assert state.set("door", b"open")
+    state.again()
+    assert state.set("door", b"open")
+    same(len(out.sent()), 2)
+    state = State(out)
+    assert state.set("door", b"open")
+
+
+def check_rpc():
+    class Client:
+        def __init__(self):
+            self.publish_nowait = Out()
+
+    client = Client()
+    lamp = Requester(client, "lamp/3", "phone")
+    same(lamp.filter, "lamp/3/response/phone/+")
+    id = lamp.send("get", b"x")
+    ((topic, payload, qos, retain),) = client.publish_nowait.sent()
+    same((topic, payload, qos, retain), ("lamp/3/request/get/phone/" + id, b"x", 1, False))
+    request = Message(topic)
+    same((method(request), request_id(request)), ("get", "phone/" + id))
+    out = Out()
+    respond(out, request, b"on")
+    same(out.sent(), [("lamp/3/response/phone/" + id, b"on", 1, False)])
+    raises(ValueError, respond, out, Message("lamp/3"))
+    raises(ValueError, Requester, client, "lamp/3", "a/b")
+    words, say = log()
+    respond(out, Message(topic, retain=True), log=say)
+    same(len(words), 1)
+    same(lamp.take(Message("lamp/3/response/phone/" + id, b"on")), False)  # nobody waits
+    lamp.waiting[id] = entry = [Event(), None]
+    same(lamp.take(Message("lamp/4/response/phone/" + id, b"on")), False)
+    same(lamp.take(Message("lamp/3/response/phone/" + id, b"on")), True)
+    same((entry[1], entry[0].count), (b"on", 1))
+
+
+class Event:
+    count = 0
+
+    def set(self):
+        self.count += 1
+
+
+def check_presence():
+    w = will("lamp/state")
+    same(w, Will("lamp/state", b"offline", 1, True))
+    watch = Watch()
+    same(watch.look(0), "unknown")
+    watch.heard(b"online", True, 0)
+    same(watch.look(9), "online")
+    watch.heard(b"offline", False, 10)
+    same(watch.look(9999), "offline")
+    watch.heard(b'{"asleep":310,"until":0}', True, 100)
+    same((watch.look(410), watch.look(411)), ("asleep", "late"))
+    same((watch.look(410 + 620), watch.look(411 + 620)), ("late", "dead"))
+    watch.heard(b'{"asleep":310,"until":5000}', True, 2000)
+    same((watch.look(4999), watch.look(5001)), ("asleep", "late"))
+    watch.heard(b'{"asleep":310,"until":5000}', False, 5000)
+    same(watch.look(5310), "asleep")
+    for nonsense in (
+        b"",
+        b"null",
+        b"[]",
+        b"\xff",
+        b'{"asleep":"x"}',
+        b'{"asleep":1,"until":"x"}',
+        b"{}",
+    ):
+        watch.heard(nonsense, True, 5000)
+        same(watch.look(5310), "asleep")
+    watch.heard(b'{"lost":true}', False, 5001)
+    same(watch.look(9999), "lost")
+
+
+# --- shadow
+
+
+BASE = "$aws/things/t/shadow/"
+
+
+def took(shadow, part, document):
+    if "clientToken" not in document and part != "update/delta":
+        document["clientToken"] = "t"
+    return shadow.take(Message(shadow.base + part, document))
+
+
+def check_shadow():
+    out = Out()
+    store = Medium()
+    shadow = Shadow(out, "t", store=store)
+    same(shadow.filters[0], (BASE + "get/accepted", 1))
+    same(Shadow(out, "t", "n").base, "$aws/things/t/shadow/name/n/")
+    shadow.get()
+    same(out.sent(), [(BASE + "get", '{"clientToken": "t"}', 1, False)])
+    state = {"desired": {"a": 2}, "reported": {"a": 1}, "delta": {"a": 2}}
+    same(took(shadow, "get/accepted", {"state": state, "version": 7}), {"a": 2})
+    same(store.records, 0)
+    shadow.done({16: b"2"})
+    same(store.records, 1)
+    shadow = Shadow(out, "t", store=store.again())
+    same(shadow.version, 7)
+    same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 7}), {})  # came before
+    same(took(shadow, "update/delta", {"state": {"a": 3}, "version": 9}), {"a": 3})
+    same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 8}), {})  # out of order
+    shadow.report({"a": 3}, desired=None)
+    ((topic, text, _, _),) = out.sent()
+    same(topic, BASE + "update")
+    same(json.loads(text)["state"], {"reported": {"a": 3}, "desired": None})
+    took(shadow, "update/accepted", {"state": {}, "version": 10})
+    same((shadow.version, shadow.error), (10, None))
+    # What a delta brought does not come again with the answer to a get from before it.
+    shadow.get()
+    same(took(shadow, "update/delta", {"state": {"a": 4}, "version": 11}), {"a": 4})
+    answer = {"state": {"delta": {"a": 4}}, "version": 11}
+    same(took(shadow, "get/accepted", dict(answer)), {})
+    shadow.get()
+    same(took(shadow, "get/accepted", dict(answer)), {"a": 4})
+    # Cut before done: what comes again is taken again.
+    same(Shadow(out, "t", store=shadow.store.again()).version, 7)
+
+
+def check_shadow_conflict():
+    out = Out()
+    shadow = Shadow(out, "t")
+    took(shadow, "get/accepted", {"state": {}, "version": 4})
+    shadow.report({"a": 1}, check=True)
+    same(json.loads(out.sent()[0][1])["version"], 4)
+    took(shadow, "update/rejected", {"code": 409, "message": "Version conflict"})
+    same(shadow.error, (409, "Version conflict"))
+    same([topic for topic, *_ in out.sent()], [BASE + "get"])
+    same(took(shadow, "get/accepted", {"state": {"delta": {"b": 1}}, "version": 6}), {"b": 1})
+    again = json.loads(out.sent()[0][1])
+    same((again["version"], again["state"]), (6, {"reported": {"a": 1}}))
+    took(shadow, "update/accepted", {"version": 7})
+    took(shadow, "get/accepted", {"state": {}, "version": 7})
+    same(out.sent(), [])
+    # Rejected for good: not again.
+    shadow.report({"a": 1}, check=True)
+    out.sent()
+    took(shadow, "update/rejected", {"code": 413, "message": "too large"})
+    took(shadow, "get/accepted", {"state": {}, "version": 8})
+    same(out.sent(), [])
+
+
+def check_shadow_that_was_deleted():
+    """Its version begins anew, 48 hours after: it must not be taken for an old one for ever."""
+    shadow = Shadow(Out(), "t", store=Medium({0x103: b"\0\0\1\0"}))
+    same(shadow.version, 256)
+    took(shadow, "get/rejected", {"code": 404, "message": "No shadow exists with name: 't'"})
+    same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 1}), {"a": 1})
+    shadow.done()
+    shadow = Shadow(Out(), "t", store=Medium({0x103: b"\0\0\1\0"}))
+    state = {"delta": {"a": 2}}
+    same(took(shadow, "get/accepted", {"state": state, "version": 3}), {"a": 2})
+
+
+def check_shadow_nonsense():
+    shadow = Shadow(Out(), "t", store=Medium())
+    same(shadow.take(Message("other")), None)
+    same(shadow.take(Message(BASE + "update/documents", b"{}")), None)
+    same(shadow.take(Message(BASE + "name/n/get/rejected", b'{"code":404}')), None)
+    for part in ("update/delta", "get/accepted", "update/accepted", "get/rejected"):
+        for payload in (
+            b"",
+            b"\xff",
+            b"null",
+            b"[]",
+            b'{"clientToken":"t"}',
+            b'{"clientToken":"t","version":-1}',
+            b'{"clientToken":"t","version":1e9,"state":{}}',
+            b'{"clientToken":"t","version":99999999999,"state":{}}',
+            b'{"clientToken":"t","version":"7","state":{}}',
+        ):
+            same(shadow.take(Message(BASE + part, payload)), {})
+            shadow.done()
+    same(shadow.version, 0)
+    other = {"clientToken": "app", "version": 5, "state": {"delta": {"a": 1}}}
+    same(took(shadow, "get/accepted", other), {})
+
+
+# --- Home Assistant
+
+
+class Node:
+    """What HomeAssistant asks of one."""
+
+    away = 385.0
+    backoff = 16
+    status = "g/7/state"
+
+    def __init__(self, store=None):
+        self.store = store or Medium()
+        self.publish = Out()
+        self.session = Kept()
+
+
+def check_expire():
+    node = Node()
+    same([expire(node, n) for n in (0, 1, 2, 3)], [386, 1156, 2696, 5776])
+    node.backoff = 0  # none passes without a try
+    same([expire(node, n) for n in (0, 1, 2)], [386, 771, 1156])
+
+
+def home(node, **options):
+    words, say = log()
+    h = HomeAssistant(node, "g/7", "g-7", "Greenhouse", log=say, model="x", **options)
+    h.add("sensor", "temp", device_class="temperature", unit_of_measurement="°C")
+    h.add("switch", "fan")
+    h.add("number", "period", min=60, max=3600, unit_of_measurement="s")
+    h.add("button", "restart")
+    h.add("update", "firmware")
+    h.words = words
+    return h
+
+
+def check_discovery():
+    node = Node()
+    h = home(node)
+    same(h.filter, ("g/7/+/set", 2))
+    same(h.announce(), True)
+    ((topic, text, qos, retain),) = node.publish.sent()
+    same((topic, qos, retain), ("homeassistant/device/g-7/config", 0, True))
+    config = json.loads(text)
+    same(config["dev"], {"ids": "g-7", "name": "Greenhouse", "model": "x"})
+    same(config["avty_t"], "g/7/state")
+    assert "value_json.lost" in config["avty_tpl"]
+    temp = config["cmps"]["temp"]
+    same((temp["exp_aft"], temp["~"], temp["unit_of_measurement"]), (1156, "g/7/temp", "°C"))
+    same("cmd_t" in temp, False)
+    fan = config["cmps"]["fan"]
+    same((fan["cmd_t"], fan["stat_t"], fan["qos"], "exp_aft" in fan), ("~/set", "~", 2, False))
+    same("stat_t" in config["cmps"]["restart"], False)
+    raises(ValueError, h.add, "sensor", "a/b")
+    raises(ValueError, HomeAssistant, node, "g", "a b")
+
+
+def check_announced_once():
+    node = Node()
+    h = home(node)
+    h.announce()
+    same(h.confirm(OSError()), False)  # the wake did not reach the broker
+    same(h.announce(), True)
+    same(h.confirm(), True)
+    same(h.announce(), False)
+    node = Node(node.store.again())
+    h = home(node)
+    same(h.announce(), False)
+    h.add("sensor", "more")
+    same(h.announce(), True)  # it has changed
+    h.confirm()
+    h.remove("sensor", "more")
+    h.announce()
+    same(json.loads(node.publish.sent()[-1][1])["cmps"]["more"], {"p": "sensor"})
+    h.confirm()
+    node.session.resumed = 0  # a broker that forgot
+    same(h.confirm(), False)
+    node.session.resumed = 1
+    same(home(Node(node.store.again())).announce(), True)
+    # One for which there was no room has not gone.
+    node = Node()
+    h = home(node)
+    h.announce()
+    node.publish.error = OSError()
+    same(h.confirm(), False)
+
+
+def check_values():
+    node = Node()
+    h = home(node)
+    h.publish("temp", 21.5)
+    h.publish("fan", True)
+    clock.now = UNSET
+    try:
+        h.publish("firmware", {"installed_version": "1"})
+    finally:
+        clock.now = NOW
+    sent = node.publish.sent()
+    said = [json.loads(text) for _, text, _, _ in sent]
+    same([(topic, qos, retain) for topic, _, qos, retain in sent][0], ("g/7/temp", 1, True))
+    same(said[0], {"value": 21.5, "measured": "2026-11-21T07:30:29Z"})
+    same(said[1]["value"], "ON")
+    same(said[2], {"value": {"installed_version": "1"}})  # the clock was never set
+
+
+def check_commands():
+    h = home(Node())
+    for topic, payload, meant in (
+        ("g/7/fan/set", b"ON", ("fan", True)),
+        ("g/7/fan/set", b"OFF", ("fan", False)),
+        ("g/7/period/set", b"90", ("period", 90.0)),
+        ("g/7/restart/set", b"PRESS", ("restart", "PRESS")),
+        ("g/7/period/set", b"59", (None, None)),
+        ("g/7/period/set", b"nan", (None, None)),
+        ("g/7/period/set", b"x", (None, None)),
+        ("g/7/fan/set", b"\xff", (None, None)),
+        ("g/7/temp/set", b"1", (None, None)),
+        ("g/7/gone/set", b"1", (None, None)),
+        ("g/7/fan", b"ON", (None, None)),
+        ("g/8/fan/set", b"ON", (None, None)),
+        ("g", b"ON", (None, None)),
+    ):
+        same(h.command(Message(topic, payload)), meant)
+    same(len(h.words), 6)
+    h.command(Message("g/7/fan/set", b"ON", True))
+    assert "retained" in h.words[-1]
+
+
+def check_client_that_stays_connected():
+    class Client:
+        session = Kept()
+
+        def __init__(self):
+            self.publish_nowait = Out()
+
+    h = HomeAssistant(Client(), "g/7", "g-7", status="g/7/state")
+    h.add("sensor", "temp")
+    h.announce()
+    config = json.loads(h._publish.sent()[0][1])
+    same((config["avty_t"], "avty_tpl" in config), ("g/7/state", False))
+    same("exp_aft" in config["cmps"]["temp"], False)
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+if __name__ == "__main__":
+    run(globals(), CHECKS)
