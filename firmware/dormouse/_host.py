@@ -7,6 +7,7 @@ import ast
 import asyncio
 import base64
 import importlib
+import socket
 import ssl
 import sys
 import tempfile
@@ -69,6 +70,32 @@ def close(transport: asyncio.WriteTransport) -> None:
         transport.abort()
     else:
         transport.close()
+
+
+# What compat.umqtt does with a socket of its own, which asyncio has no part in.
+
+
+def poll_wrap(tls: ssl.SSLContext, s: socket.socket, host: str) -> ssl.SSLSocket:
+    """Shake hands; the socket does not block afterwards."""
+    wrapped = tls.wrap_socket(s, server_hostname=host)
+    wrapped.setblocking(False)
+    return wrapped
+
+
+def poll_read(s: socket.socket, buf: memoryview) -> int | None:
+    """Read what there is, None for nothing yet."""
+    try:
+        return s.recv_into(buf)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return None
+
+
+def poll_write(s: socket.socket, data: memoryview) -> int | None:
+    """Write what can be, None for nothing yet."""
+    try:
+        return s.send(data)
+    except (BlockingIOError, ssl.SSLWantWriteError):
+        return None
 
 
 def load_cert_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

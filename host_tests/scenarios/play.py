@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+<<<<<<< HEAD
 from harness.programs import argv_of
 
 from tools.testing import wire
@@ -13,6 +14,15 @@ from tools.testing.board import Board
 from tools.testing.brokers import Broker
 from tools.testing.peer import Connection, ScriptedPeer
 from tools.testing.runtimes import ROOT, Device
+=======
+from harness import wire
+from harness.board import Board
+from harness.brokers import Broker
+from harness.chaos import ChaosProxy, How
+from harness.peer import Connection, ScriptedPeer
+from harness.runtimes import ROOT, Device
+from harness.wire import Direction
+>>>>>>> 39215c1 (Faces for programs that were written for umqtt.simple, umqtt.robust or mqtt_as)
 
 PROGRAMS = Path(__file__).parent / "programs"
 
@@ -45,6 +55,14 @@ def outage(board: Board, broker: Broker) -> Iterator[None]:
     yield
     board.set_network()
     broker.start()
+
+
+def cut_each(proxy: ChaosProxy, count: int) -> None:
+    """Cut the connection, and so many after it, each some bytes later, this way and that."""
+    plans: list[tuple[int, Direction, How]] = []
+    for n in range(count):
+        plans.append((45 + 15 * n, "up" if n % 2 else "down", "reset" if n % 3 else "close"))
+    proxy.cut_each(*plans)
 
 
 def start_ota(broker: Broker, topic: str, folder: Path, main: str, *args: str, key: str) -> Device:

@@ -240,7 +240,7 @@ def check_counter_beside_what_is_committed_with_ack():
     s = session(store)
     numbers = Counter(s)
     numbers.next()
-    s.commit(numbers.pack("on".encode()))
+    s.commit(numbers.pack(b"on"))
     s.publish("t", b"", 1)
     again = Counter(session(store.again()))
     same((again.last, bytes(again.state)), (numbers.last, b"on"))
@@ -594,7 +594,7 @@ def check_values():
         clock.now = NOW
     sent = node.publish.sent()
     said = [json.loads(text) for _, text, _, _ in sent]
-    same([(topic, qos, retain) for topic, _, qos, retain in sent][0], ("g/7/temp", 1, True))
+    same((sent[0][0], sent[0][2], sent[0][3]), ("g/7/temp", 1, True))
     same(said[0], {"value": 21.5, "measured": "2026-11-21T07:30:29Z"})
     same(said[1]["value"], "ON")
     same(said[2], {"value": {"installed_version": "1"}})  # the clock was never set

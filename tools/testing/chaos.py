@@ -328,6 +328,7 @@ class ChaosProxy:
         self.refused = 0  # connections reset by refuse(); those to a closed port cannot be seen
         self._changed = threading.Condition()
         self._next_plan: tuple[int, Direction, How] | None = None
+        self._plans: list[tuple[int, Direction, How]] = []
         self._stalled = False
         self._delay = 0.0
         self._drip = 0
@@ -388,6 +389,16 @@ class ChaosProxy:
         have passed already or there is no open connection.
         """
         run(self._cut_after, n_bytes, direction, how, which)
+
+    def cut_each(self, *plans: tuple[int, Direction, How]) -> None:
+        """Cut each of the next connections as ``cut_after`` does; and the open ones now."""
+
+        async def body() -> None:
+            self._plans = list(plans)
+            for connection in self.connections:
+                await connection._cut_now("reset")
+
+        call(body())
 
     def _cut_after(self, n_bytes: int, direction: Direction, how: How, which: str) -> None:
         current = self._current()
@@ -510,6 +521,8 @@ class ChaosProxy:
 
     def _begin(self, client: socket.socket) -> None:
         connection = ProxiedConnection(self, client, len(self.connections) + 1)
+        if self._next_plan is None and self._plans:
+            self._next_plan = self._plans.pop(0)
         if self._next_plan is not None:
             connection._arm(*self._next_plan)
             self._next_plan = None

@@ -47,8 +47,8 @@ class HomeAssistant:
     ``who``: a Node, or a Client that stays connected. ``topic``: values go to TOPIC/NAME, commands
     come from TOPIC/NAME/set. ``id``: of the device, one for ever; letters, digits, "_" and "-".
     ``name``: how it is called. ``expire``: s, after which a sensor without a new value becomes
-    unavailable; None: what ``expire(node)`` says, for a Client never. ``status``: where it says that
-    it is there; None: the Node's ``status``; for a Client what ``presence.online`` says there.
+    unavailable; None: what ``expire(node)`` says, for a Client never. ``status``: where it says
+    that it is there; None: the Node's ``status``; for a Client the topic of ``presence.online``.
     ``key``: its place in the Node's store. ``device``: model, manufacturer, sw_version,
     suggested_area ...
 

@@ -1,9 +1,9 @@
 """A client that stays connected, and its Wi-Fi: kept, with events for up and down; and metrics.
 
-    keeper = Keeper(client, Wifi("my network", "its password"), log=print)
-    asyncio.create_task(keeper.run())
-    await keeper.up.wait()
-    client.publish_nowait("lamp/3/health", json.dumps(metrics(keeper.wifi)))
+keeper = Keeper(client, Wifi("my network", "its password"), log=print)
+asyncio.create_task(keeper.run())
+await keeper.up.wait()
+client.publish_nowait("lamp/3/health", json.dumps(metrics(keeper.wifi)))
 """
 
 import asyncio

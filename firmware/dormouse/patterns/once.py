@@ -24,7 +24,9 @@ _ENTRY = const(12)
 
 
 def _digest(text):
-    return sha256(text if isinstance(text, (bytes, bytearray)) else str(text).encode()).digest()[:_NAME]
+    if not isinstance(text, (bytes, bytearray)):
+        text = str(text).encode()
+    return sha256(text).digest()[:_NAME]
 
 
 class Once:

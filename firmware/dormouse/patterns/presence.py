@@ -30,7 +30,7 @@ async def online(client, topic: str, payload=b"online") -> None:
 
 
 async def leave(client, topic: str, payload=b"offline") -> None:
-    """Say offline, and disconnect. (A DISCONNECT drops the will.) Raises what ``publish`` raises."""
+    """Say offline, and disconnect; a DISCONNECT drops the will. Raises what ``publish`` raises."""
     try:
         if client.connected:
             await client.publish(topic, payload, 1, True)

@@ -28,7 +28,7 @@ class Shadow:
     def report(
         self,
         state: Mapping[str, Any] | None,
-        desired: Mapping[str, Any] | None | bool = False,
+        desired: Mapping[str, Any] | bool | None = False,
         check: bool = False,
     ) -> Message: ...
     def take(self, message: Message) -> dict[str, Any] | None: ...

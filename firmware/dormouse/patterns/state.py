@@ -41,8 +41,8 @@ class State:
     def again(self, session=None) -> bool:
         """Let the next ``set`` publish each state, changed or not: somebody asks for them.
 
-        With ``client.session``: only if the broker had forgotten the session at the last connection,
-        and with it perhaps what it retained. Returns whether it will. Raises OSError.
+        With ``client.session``: only if the broker had forgotten the session at the last
+        connection, and with it perhaps what it retained. Returns whether it will. Raises OSError.
         """
         if session and getattr(session, "resumed", 1):
             return False

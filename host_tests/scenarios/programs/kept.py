@@ -71,13 +71,15 @@ async def main():
     await client.wait_connected()
     await client.subscribe("k/counter/request/+/+/+", counter.filter, qos=1)
     print("ready", sorted(metrics(wifi)), metrics(wifi).get("rssi"))
-    for n in range(config["requests"]):
+    for _ in range(config["requests"]):
         answer = await counter.request("add", b"2", timeout=20)
         print("answer", int(answer))
     if "wait" in config:
         await keeper.up.wait()
         while total < config["wait"]:
             await asyncio.sleep(0.02)
+    for task in tasks[1:]:
+        task.cancel()
     await leave(client, "k/state")
     await tasks[0]
     print("end", keeper.outages, total, client.error)

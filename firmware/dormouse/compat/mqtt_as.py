@@ -1,0 +1,185 @@
+"""MQTTClient and config as mqtt_as has them, on dormouse's client.
+
+    from dormouse.compat.mqtt_as import MQTTClient, config          # instead of mqtt_as
+
+The client keeps the Wi-Fi, connects again by itself, and gives messages to a callback
+(``subs_cb``) or, with ``queue_len``, to ``client.queue``. docs/from-mqtt_as.md tells line by line
+what differs.
+"""
+
+import asyncio
+
+from ..client import Client
+from ..packet import MQTTError, Will
+from ..patterns.keep import Keeper
+
+config = {
+    "client_id": None,  # the chip's unique id
+    "server": None,
+    "port": 0,
+    "user": None,
+    "password": None,
+    "keepalive": 60,  # s
+    "response_time": 10,  # s, for an answer of the broker
+    "clean": True,
+    "will": None,  # (topic, payload, retain, qos)
+    "ssl": None,  # an SSLContext
+    "subs_cb": None,  # (topic, payload, retained); function or coroutine function
+    "wifi_coro": None,  # (up)
+    "connect_coro": None,  # (client), at each connection
+    "queue_len": 0,  # not 0: client.queue instead of subs_cb
+    "ssid": None,
+    "wifi_pw": None,
+    "wifi": None,  # instead of these two: what has ``async join(ms)``, such as net.Wifi
+    "store": None,  # a store.Store: messages outlast a reset
+}
+_UNUSED = ("ping_interval", "ssl_params", "max_repubs", "clean_init", "gateway", "mqttv5")
+
+
+class MQTTClient:
+    """A client of ``config``, a dict.
+
+    ``up``, ``down``: asyncio.Event, set at each connection and each loss of one; yours to clear.
+    ``queue``: with ``queue_len``, messages for ``async for topic, payload, retained in``; each is
+    acknowledged when the next is asked for. ``client``: the ``dormouse.Client`` behind it.
+
+    Raises ValueError for a key that is not known, or for ``ssl`` that is no SSLContext.
+    """
+
+    DEBUG = False
+
+    def __init__(self, config: dict) -> None:
+        c = dict(globals()["config"])
+        for key in config:
+            if key not in c and key not in _UNUSED:
+                raise ValueError("no such key in config", key)
+        c.update(config)
+        if not c["server"]:
+            raise ValueError("no server specified")
+        if c["ssl"] is True or c.get("ssl_params"):
+            raise ValueError("ssl: an SSLContext, such as dormouse.net.tls.context() makes")
+        options = {}
+        if c["store"]:
+            options["store"] = c["store"]
+        if c["will"]:
+            topic, payload, retain, qos = c["will"]
+            options["will"] = Will(_text(topic), payload, qos, retain)
+        if c["client_id"]:
+            options["client_id"] = _text(c["client_id"])
+        self.client = Client(
+            c["server"],
+            c["port"],
+            tls=c["ssl"] or None,
+            timeout=c["response_time"],
+            backoff=(1, 10),
+            clean=c["clean"],
+            keepalive=c["keepalive"],
+            username=_text(c["user"]) or None,
+            password=c["password"] or None,
+            **options,
+        )
+        wifi = c["wifi"]
+        if not wifi and c["ssid"]:
+            from ..net.wifi import Wifi
+
+            wifi = Wifi(c["ssid"], c["wifi_pw"])
+        self.keeper = Keeper(self.client, wifi, self.dprint)
+        self.up = self.keeper.up
+        self.down = self.keeper.down
+        self.queue = _Queue(self) if c["queue_len"] else None
+        self._handlers = c["subs_cb"], c["wifi_coro"], c["connect_coro"]
+        self._tasks = []
+
+    def dprint(self, *words) -> None:
+        """Print, with DEBUG: what the client logs. Replace it by what you like."""
+        if self.DEBUG:
+            print(*words)
+
+    async def connect(self, *, quick: bool = False) -> None:
+        """Join the Wi-Fi and connect; keep both from then on. Raises what ended the first attempt:
+        OSError, Refused and other errors of ``Client.connect``."""
+        if self._tasks:
+            return
+        if self.keeper.wifi:
+            await self.keeper.wifi.join()
+        await self.client.connect()
+        todo = [self.keeper.run(), self._events()]
+        if not self.queue:
+            todo.append(self._dispatch())
+        self._tasks = [asyncio.create_task(c) for c in todo]
+
+    async def disconnect(self) -> None:
+        """Disconnect: the broker drops the will."""
+        await self.client.disconnect()
+        self.close()
+
+    def close(self) -> None:
+        """End what runs in the background."""
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+
+    def isconnected(self) -> bool:
+        """Return whether it is connected."""
+        return self.client.connected
+
+    async def publish(self, topic, msg, retain: bool = False, qos: int = 0) -> None:
+        """Publish, and return when it is acknowledged for its QoS, over outages too. Mind the
+        order: retain comes before qos. Raises what ``Client.publish`` raises."""
+        await self.client.publish(_text(topic), msg, qos, retain)
+
+    async def subscribe(self, topic, qos: int = 0) -> None:
+        """Subscribe. Raises what ``Client.subscribe`` raises."""
+        await self.client.subscribe(_text(topic), qos=qos)
+
+    async def unsubscribe(self, topic) -> None:
+        """Unsubscribe."""
+        await self.client.unsubscribe(_text(topic))
+
+    # --- inside
+
+    async def _events(self):
+        _, wifi, connected = self._handlers
+        while True:
+            try:
+                await self.client.wait_connected()
+            except MQTTError:
+                await asyncio.sleep(1)  # refused: the keeper starts it anew
+                continue
+            for f, argument in ((wifi, True), (connected, self)):
+                if f:
+                    await f(argument)
+            await self.client.wait_connected(False)
+            if wifi:
+                await wifi(False)
+
+    async def _dispatch(self):
+        f = self._handlers[0]
+        async for m in _Queue(self):
+            result = f and f(*m)
+            if hasattr(result, "send"):
+                await result
+
+
+class _Queue:
+    def __init__(self, owner) -> None:
+        self._owner = owner
+        self._client = owner.client
+
+    def __aiter__(self):
+        self._client.__aiter__()
+        return self
+
+    async def __anext__(self):
+        while True:
+            try:
+                m = await self._client.__anext__()
+                return m.topic.encode(), m.payload, m.retain
+            except MQTTError:
+                if not self._owner._tasks:
+                    raise StopAsyncIteration
+                await asyncio.sleep(1)  # refused: the keeper starts it anew
+
+
+def _text(s):
+    return str(s, "utf-8") if isinstance(s, (bytes, bytearray)) else s

@@ -1,0 +1,80 @@
+"""MQTTClient with the methods of umqtt.robust: it connects again by itself.
+
+    from dormouse.compat.robust import MQTTClient       # instead of umqtt.robust
+
+It waits for ever where umqtt.robust does, in each call, while there is no broker. A program that
+has other things to do is better off with ``dormouse.Client``.
+"""
+
+from time import sleep
+
+from .umqtt import MQTTClient as _Simple
+from .umqtt import MQTTException
+
+__all__ = ("MQTTClient", "MQTTException")
+
+
+class MQTTClient(_Simple):
+    """A synchronous client that connects again when the connection is lost, with the
+    ``clean_session`` of the last ``connect``. Arguments as ``umqtt.MQTTClient``'s."""
+
+    DELAY = 2  # s between attempts
+    DEBUG = False
+
+    def delay(self, i: int) -> None:
+        """Wait before attempt ``i``, from 1."""
+        sleep(self.DELAY)
+
+    def log(self, in_reconnect: bool, e: Exception) -> None:
+        """Print why a connection ended, with DEBUG."""
+        if self.DEBUG:
+            print("mqtt reconnect:" if in_reconnect else "mqtt:", repr(e))
+
+    def reconnect(self) -> int:
+        """Connect, and try again until it works. Raises MQTTException if the broker refuses."""
+        i = 0
+        while True:
+            try:
+                return _Simple.connect(self, self.clean)
+            except OSError as e:
+                self.log(True, e)
+                i += 1
+                self.delay(i)
+
+    def wait_msg(self) -> None:
+        """As umqtt's; connects again if need be."""
+        self._again(super().wait_msg)
+
+    def check_msg(self, attempts: int = 2) -> None:
+        """As umqtt's; connects again if need be, ``attempts`` times at most."""
+        while attempts:
+            attempts -= 1
+            try:
+                return super().check_msg()
+            except OSError as e:
+                self.log(False, e)
+                self.reconnect()
+
+    def _up(self):
+        if not self.sock and self._session:
+            self.reconnect()
+        return super()._up()
+
+    def _until(self, o):
+        # Not ``withdraw``n when a connection is lost: it goes again in the next one.
+        while not o.done:
+            try:
+                self._step(o)
+            except OSError as e:
+                self.log(False, e)
+                self.reconnect()
+        if o.error:
+            raise o.error
+
+    def _again(self, f):
+        while True:
+            try:
+                return f()
+            except OSError as e:
+                self.log(False, e)
+                self.reconnect()

@@ -1,0 +1,298 @@
+"""MQTTClient with the methods of umqtt.simple, without asyncio. (``robust`` has umqtt.robust's.)
+
+    from dormouse.compat.umqtt import MQTTClient        # instead of umqtt.simple
+
+The session behind it is dormouse's: QoS 2 in both directions, subscriptions and unacknowledged
+messages that outlast a lost connection, pings by itself, and with ``store`` a reset of the chip.
+docs/from-umqtt.md tells line by line what differs.
+"""
+
+import socket
+import sys
+from os import urandom
+from select import POLLIN, POLLOUT, poll
+
+from micropython import const
+
+from ..packet import MQTTError, Will
+from ..session import ConnectionLost, Refused, Session
+
+if sys.implementation.name == "micropython":
+    from time import ticks_ms
+
+    def _wrap(tls, s, host):
+        s = tls.wrap_socket(s, server_hostname=host)
+        s.setblocking(False)
+        return s
+
+    def _read(s, buf):
+        return s.readinto(buf)
+
+    def _write(s, data):
+        return s.write(data)
+else:
+    from .._host import poll_read as _read
+    from .._host import poll_wrap as _wrap
+    from .._host import poll_write as _write
+    from .._host import ticks_ms
+
+_UP = const(2)  # Session.state
+_CLOSED = const(4)
+_TICKS = const(0x3FFFFFFF)
+_WAIT = const(1000)  # ms, at most, between two looks at the clock
+
+
+class MQTTException(Exception):
+    """The broker refused: its code."""
+
+
+class MQTTClient:
+    """A synchronous client.
+
+    Arguments as umqtt's: ``keepalive`` in s, 0: no pings; ``ssl``: an SSLContext. More of them:
+    ``timeout``: s, for a connection and for an answer of the broker; ``store`` and other options of
+    ``Session`` by name. ``sock`` is the open socket or None, for ``select.poll``.
+
+    Raises ValueError or TypeError for what the standard forbids.
+    """
+
+    sock = cb = _session = None
+
+    def __init__(
+        self,
+        client_id,
+        server: str,
+        port: int = 0,
+        user=None,
+        password=None,
+        keepalive: int = 0,
+        ssl=None,
+        timeout: float = 10,
+        **options,
+    ) -> None:
+        if ssl is True or "ssl_params" in options:
+            raise ValueError("ssl: an SSLContext, such as dormouse.net.tls.context() makes")
+        self.client_id = _text(client_id)
+        self.server = server
+        self.port = port or (8883 if ssl else 1883)
+        self.ssl = ssl
+        self.timeout = timeout
+        options["keepalive"] = keepalive
+        options["username"] = _text(user)
+        options["password"] = password
+        self.options = options
+        self.clean = True
+
+    def set_callback(self, f) -> None:
+        """Let ``f(topic, payload)``, both bytes, have each message. It is acknowledged when ``f``
+        returns; if it raises, a message at QoS 1 or 2 comes again after the next ``connect``."""
+        self.cb = f
+
+    def set_last_will(self, topic, msg, retain: bool = False, qos: int = 0) -> None:
+        """Set the will, before ``connect``. Mind the order: retain comes before qos."""
+        self.options["will"] = Will(_text(topic), msg, qos, retain)
+        self._session = None
+
+    def connect(self, clean_session: bool = True, timeout: float | None = None) -> int:
+        """Connect; return whether the broker had a session. Raises OSError, MQTTException."""
+        self._close()
+        if timeout is not None:
+            self.timeout = timeout
+        if not self._session or self.clean != clean_session:
+            self.clean = clean_session
+            kind = Session
+            options = dict(self.options, clean=clean_session)
+            if "store" in options:
+                from ..kinds import choose
+
+                kind, options = choose(self, **options)
+            self._session = kind(
+                _nothing,
+                self.client_id,
+                timeout=int(self.timeout * 1000),
+                pid=int.from_bytes(urandom(2), "big"),
+                **options,
+            )
+        try:
+            self._open()
+            self._session.connect(ticks_ms())
+            while self._session.state != _UP:
+                self._turn(self.timeout * 1000)
+        except Exception:
+            self._close()
+            raise
+        s = self._session
+        for m in s.held[::-1]:
+            if not m.done and m not in s.inbox:
+                s.inbox.insert(0, m)  # the callback raised, so it has not had it
+        return s.resumed
+
+    def disconnect(self) -> None:
+        """Send what may be sent and DISCONNECT, and close: the broker drops the will."""
+        s = self._session
+        if self.sock:
+            try:
+                s.disconnect()
+                while s.state != _CLOSED:
+                    self._turn(0)
+            finally:
+                self._close()
+
+    def ping(self) -> None:
+        """Send PINGREQ. (It goes by itself, while ``wait_msg`` or ``check_msg`` is called.)"""
+        s = self._up()
+        if s.asked is None:
+            s.asked = ticks_ms()
+            s.control += b"\xc0\x00"
+        self._turn(0)
+
+    def publish(self, topic, msg, retain: bool = False, qos: int = 0) -> None:
+        """Publish, and return when it is acknowledged for its QoS. Mind the order: retain comes
+        before qos. Messages that come meanwhile go to the callback.
+
+        Raises OSError if the connection is lost: at QoS 1 and 2 the message goes again by itself
+        after ``connect(False)``, so do not publish it again; OutboxFull if too many of them wait.
+        """
+        self._until(self._up().publish(_text(topic), _payload(msg), qos, retain))
+
+    def subscribe(self, topic, qos: int = 0) -> None:
+        """Subscribe. Raises OSError; MQTTException if the broker refuses. Subscriptions are made
+        again by themselves where a broker forgot them."""
+        o = self._up().request(0x82, ((_text(topic), qos),))
+        try:
+            self._until(o)
+        except Refused as e:
+            raise MQTTException(e.code[0])
+
+    def wait_msg(self) -> None:
+        """Wait until something comes from the broker, and give what messages there are to the
+        callback. Pings when it is due. Raises OSError when the connection is lost."""
+        self._up()
+        while not self._turn(_WAIT):
+            pass
+
+    def check_msg(self) -> None:
+        """As ``wait_msg``, but return at once if there is nothing."""
+        self._up()
+        self._turn(0)
+
+    # --- inside
+
+    def _up(self):
+        if not self.sock:
+            raise OSError(107, "not connected")  # ENOTCONN
+        return self._session
+
+    def _open(self):
+        a = socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM)[0]
+        s = socket.socket(a[0], a[1], a[2])
+        self.sock = s
+        self._raw = s
+        if hasattr(s, "settimeout"):
+            s.settimeout(self.timeout)  # for connect, and for TLS's handshake
+        s.connect(a[-1])
+        s.setsockopt(6, getattr(socket, "TCP_NODELAY", 1), 1)
+        if self.ssl:
+            self.sock = _wrap(self.ssl, s, self.server)
+        else:
+            s.setblocking(False)
+        self._poll = poll()
+        self._poll.register(self.sock, POLLIN)
+        self._buf = memoryview(bytearray(128))
+
+    def _close(self):
+        if self.sock:
+            self._raw.close()
+            self.sock = None
+            self._session.lost()
+
+    def _until(self, o):
+        try:
+            self._step(o)
+        finally:
+            self._session.withdraw(o)
+        if o.error:
+            raise o.error
+
+    def _step(self, o):
+        began = ticks_ms()
+        self._turn(0)  # at QoS 0 there is no answer to wait for
+        while not o.done:
+            # A session's own limit is the keep-alive's, and umqtt's default is to have none.
+            if ticks_ms() - began & _TICKS > self.timeout * 1000:
+                self._close()
+                raise OSError(110, "no answer")  # ETIMEDOUT
+            self._turn(_WAIT)
+
+    def _turn(self, wait):
+        # Write what there is, wait for at most so many ms, read, and call the callback. Returns
+        # whether anything came.
+        s = self._session
+        try:
+            left = s.tick(ticks_ms())
+            while True:
+                data = s.take(ticks_ms())
+                if not data:
+                    break
+                self._send(data)
+            if s.state == _CLOSED:
+                return False
+            # TLS may have bytes of its own, of which poll does not know.
+            n = _read(self.sock, self._buf)
+            if n is None and wait:
+                self._poll.poll(int(min(wait, left)))
+                n = _read(self.sock, self._buf)
+            came = n is not None or bool(s.inbox)
+            while n is not None:
+                if not n:
+                    raise ConnectionLost("closed")
+                s.receive(self._buf[:n], ticks_ms())
+                n = None if s.inbox else _read(self.sock, self._buf)
+        except Refused as e:
+            self._close()
+            if isinstance(e.code, int):
+                raise MQTTException(e.code)
+            raise
+        except MQTTError as e:
+            self._close()
+            raise OSError(104, repr(e))  # ECONNRESET: programs for umqtt look for an OSError
+        except Exception:
+            self._close()
+            raise
+        while s.inbox:
+            m = s.inbox.pop(0)
+            if self.cb:
+                self.cb(m.topic.encode(), m.payload)
+            m.ack()
+        # Acknowledgements go at once, as umqtt's do.
+        while s.state == _UP:
+            data = s.take(ticks_ms())
+            if not data:
+                break
+            self._send(data)
+        return came
+
+    def _send(self, data):
+        began = ticks_ms()
+        while data:
+            n = _write(self.sock, data)
+            if n:
+                data = data[n:]
+            elif ticks_ms() - began & _TICKS > self.timeout * 1000:
+                raise ConnectionLost("stuck")
+            else:
+                p = poll()
+                p.register(self.sock, POLLOUT)
+                p.poll(_WAIT)
+
+
+def _nothing():
+    pass
+
+
+def _text(s):
+    return str(s, "utf-8") if isinstance(s, (bytes, bytearray)) else s
+
+
+def _payload(s):
+    return s if isinstance(s, (bytes, bytearray, memoryview)) else str(s)

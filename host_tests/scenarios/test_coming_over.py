@@ -1,0 +1,180 @@
+"""Programs for umqtt and mqtt_as, of which only the import was changed."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness.board import Board
+from harness.brokers import MosquittoBroker
+from harness.certs import certificates
+from harness.chaos import ChaosProxy
+from harness.observer import Observer
+from harness.runtimes import MICROPYTHON32, RUNTIMES, Runtime
+from play import PROGRAMS, cut_each, outage
+
+pytestmark = pytest.mark.desk("programs of others, with their own ways to be started")
+Start = Callable[..., MosquittoBroker]
+
+
+def test_umqtt_publishes(runtime: Runtime, mosquitto: Start) -> None:
+    broker = mosquitto()
+    with (
+        Observer(broker, ("u/#", 2)) as observer,
+        runtime.start(PROGRAMS / "umqtt_pub.py", str(broker.port)) as device,
+    ):
+        assert device.wait_exit(10) == 0, device.transcript()
+        assert device.lines == ["published"]
+        observer.wait("u/state", "kept")
+        assert [m.topic for m in observer.messages] == ["u/temp", "u/count", "u/state"]
+        with Observer(broker, ("u/#", 1)) as late:
+            assert late.wait("u/state", "kept").retain and len(late.messages) == 1
+
+
+@pytest.mark.parametrize(
+    ("runtime", "how"),
+    [(r, "wait") for r in RUNTIMES.values()] + [(MICROPYTHON32, "check"), (MICROPYTHON32, "poll")],
+    indirect=["runtime"],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_umqtt_subscribes(runtime: Runtime, mosquitto: Start, how: str) -> None:
+    """Commands at QoS 2, answers from inside the callback, pings by itself; a cut, and what was
+    sent meanwhile."""
+    broker = mosquitto()
+    with (
+        ChaosProxy(broker.port) as proxy,
+        Observer(broker, ("u/#", 2)) as observer,
+        runtime.start(PROGRAMS / "umqtt_sub.py", str(proxy.port), how) as device,
+    ):
+        device.wait_line("connected 0", 10)
+        device.wait_line("subscribed", 10)
+        for n in range(5):
+            observer.publish("u/do", "toggle", 2)
+            observer.wait_count("u/led", n + 1)
+        time.sleep(1.6)  # longer than the broker waits with this keep-alive
+        proxy.refuse()
+        proxy.cut_now("reset")
+        device.wait_line("lost OSError" if "micro" in device.name else "lost ", 10)
+        observer.publish("u/do", "toggle", 2)
+        proxy.refuse(False)
+        device.wait_line("connected 1", 10)
+        assert observer.wait_count("u/led", 6) == ["on", "off"] * 3
+        assert len([line for line in device.lines if line.startswith("lost")]) >= 1
+        assert len(proxy.connections) == 2, "the pings went by themselves"
+        # What the callback raises comes out of the call; the message comes again.
+        observer.publish("u/do", "raise", 2)
+        device.wait_line("callback once", 10)
+        proxy.cut_now("reset")
+        device.wait_line("connected 1", 10)
+        device.wait_line("got b'u/do' b'raise'", 10)
+        device.kill()
+    if "micro" in device.name:
+        assert not any("Traceback" in line for line in device.lines)
+
+
+def test_umqtt_refused_and_absent(runtime: Runtime, mosquitto: Start) -> None:
+    broker = mosquitto(allow_anonymous=False, username="u", password="p")
+    with runtime.start(PROGRAMS / "umqtt_sub.py", str(broker.port), "wait") as device:
+        assert device.wait_exit(10) == 0, device.transcript()
+        assert device.lines == ["refused 5"]
+    broker.stop()
+    with runtime.start(PROGRAMS / "umqtt_pub.py", str(broker.port)) as device:
+        assert device.wait_exit(10) != 0
+        assert "Error" in device.lines[-1]
+
+
+def test_umqtt_over_tls(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:
+    certs = certificates()
+    broker = mosquitto(tls=certs)
+    (tmp_path / "ca.der").write_bytes(certs.ca_der)
+    program = (PROGRAMS / "umqtt_pub.py").read_text()
+    program = program.replace('"127.0.0.1"', '"localhost"')
+    program = program.replace("SERVER, PORT", 'SERVER, PORT, ssl=context("ca.der")')
+    program = "from dormouse.net.tls import context\n" + program
+    (tmp_path / "program.py").write_text(program)
+    with (
+        Observer(broker, ("u/#", 2)) as observer,
+        runtime.start(tmp_path / "program.py", str(broker.tls_port), cwd=tmp_path) as device,
+    ):
+        assert device.wait_exit(15) == 0, device.transcript()
+        observer.wait("u/state", "kept")
+
+
+def test_robust(runtime: Runtime, mosquitto: Start) -> None:
+    """Connections are cut at many bytes: QoS 1 at least once, QoS 2 once, and nothing published
+    twice by the program's own doing."""
+    broker = mosquitto()
+    with (
+        ChaosProxy(broker.port) as proxy,
+        Observer(broker, ("r/#", 2)) as observer,
+        runtime.start(PROGRAMS / "robust_count.py", str(proxy.port), "90") as device,
+    ):
+        device.wait_line("subscribed", 10)
+        cut_each(proxy, 8)
+        device.wait_line("published", 20)
+        assert len(proxy.connections) > 4
+        observer.publish("r/do", "hello", 1)
+        device.wait_line("got hello", 10)
+        observer.publish("r/n", "end", 2)
+        observer.wait("r/n", "end")
+        seen = [int(text) for text in observer.payloads("r/n")[:-1]]
+        for n in range(90):
+            if n % 3:  # its QoS
+                assert seen.count(n) == 1 or (n % 3 == 1 and n in seen), (n, seen)
+
+
+def test_mqtt_as_with_callbacks(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:
+    """The Wi-Fi is lost, and the broker; what was published meanwhile comes."""
+    broker = mosquitto(persistence=True)
+    files = {"config.json": [broker.port, 20]}
+    with (
+        Board(runtime, tmp_path, PROGRAMS / "as_callback.py", files, type="rp2") as board,
+        Observer(broker, ("m/#", 1)) as observer,
+    ):
+        board.set_network()
+        board.power_on()
+        board.wait_line("wifi up", 10)
+        board.wait_line("subscribed", 10)
+        board.wait_line("published", 10)
+        assert observer.wait_count("m/n", 20) == [str(n) for n in range(20)]
+        observer.publish("m/do", "x", 1)
+        board.wait_line("got b'm/do' b'x' False", 10)
+        with outage(board, broker):
+            board.wait_line("wifi down", 10)
+        board.wait_line("wifi up", 40)
+        board.wait_line("subscribed", 10)
+        observer.wait_subscribed(2)
+        observer.publish("m/do", "y", 1)
+        board.wait_line("got b'm/do' b'y' False", 10)
+        assert any(line.startswith("down: ") for line in board.lines), "DEBUG, dprint"
+
+
+def test_mqtt_as_with_a_queue(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:
+    broker = mosquitto()
+    with ChaosProxy(broker.port) as proxy, Observer(broker, ("m/#", 2)) as observer:
+        (tmp_path / "config.json").write_text(json.dumps([proxy.port, 20]))
+        with runtime.start(PROGRAMS / "as_queue.py", cwd=tmp_path) as device:
+            device.wait_line("subscribed", 10)
+            proxy.cut_now("reset")
+            device.wait_line("down", 10)
+            device.wait_line("subscribed", 20)
+            device.wait_line("published", 10)
+            observer.publish("m/do", "x", 2)
+            device.wait_line("got b'm/do' b'x' False", 10)
+            observer.publish("m/do", "end", 2)
+            device.wait_line("end False", 10)
+            assert device.wait_exit(10) == 0, device.transcript()
+        assert observer.payloads("m/n") == [str(n) for n in range(20)]
+
+
+def test_mqtt_as_config_is_checked() -> None:
+    from dormouse.compat.mqtt_as import MQTTClient, config
+
+    for wrong, text in (
+        ({}, "no server"),
+        ({"server": "h", "sever": "h"}, "no such key"),
+        ({"server": "h", "ssl": True}, "SSLContext"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            MQTTClient({**config, **wrong})
