@@ -8,7 +8,7 @@ becomes unavailable.
 import asyncio
 
 from dormouse import Will
-from dormouse.config import load, make_client, make_store, make_wifi
+from dormouse.field.config import load, make_client, make_store, make_wifi
 from dormouse.patterns.homeassistant import HomeAssistant
 from dormouse.sleep import Node
 

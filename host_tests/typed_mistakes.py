@@ -5,6 +5,7 @@ Each line is an error that its comment expects; one that is none would be an unu
 
 import dormouse.reason
 from dormouse import Client, Message, Will
+from dormouse.compat import mqtt_as, robust, umqtt
 from dormouse.field.config import make_client
 from dormouse.field.guard import feed, run
 from dormouse.field.led import LED
@@ -16,6 +17,15 @@ from dormouse.net.serial import Serial
 from dormouse.net.tls import context
 from dormouse.net.wifi import Wifi
 from dormouse.net.ws import WebSocket
+from dormouse.patterns.age import Age
+from dormouse.patterns.homeassistant import HomeAssistant
+from dormouse.patterns.keep import Keeper
+from dormouse.patterns.once import Once
+from dormouse.patterns.presence import Watch
+from dormouse.patterns.rpc import Requester as Asker
+from dormouse.patterns.sequence import Sequence
+from dormouse.patterns.shadow import Shadow
+from dormouse.patterns.state import State
 from dormouse.router import Router
 from dormouse.sleep import Node, sleep_budget
 from dormouse.sleep.chip import deepsleep
@@ -94,3 +104,21 @@ def mistakes_of_parts(log: Log) -> None:
     context(b"certificate")  # type: ignore[arg-type]
     WebSocket(headers={"Authorization": "Basic"})  # type: ignore[arg-type]
     Client("h", stream=WebSocket)  # type: ignore[arg-type]
+
+
+async def pattern_mistakes(node: Node, client: Client, message: Message) -> None:
+    Age("60")  # type: ignore[arg-type]
+    Once(node)  # type: ignore[arg-type]
+    Once(node.store).done("id", changes={"relay": b"on"})  # type: ignore[dict-item]
+    Sequence(node.store).check("7")  # type: ignore[arg-type]
+    State(node)  # type: ignore[arg-type]
+    Shadow(node.publish, "thing", node.store)  # type: ignore[arg-type]
+    HomeAssistant(node.publish, "t", "id")  # type: ignore[arg-type]
+    HomeAssistant(node, "t")  # type: ignore[call-arg]
+    Keeper(client).up()  # type: ignore[operator]
+    Asker(client, "lamp")  # type: ignore[call-arg]
+    Asker(client, "lamp", "me").request("get")  # type: ignore[unused-coroutine]
+    Watch().heard(message, True, 0)  # type: ignore[arg-type]
+    umqtt.MQTTClient("id", "h", ssl=True)  # type: ignore[arg-type]
+    robust.MQTTClient("id")  # type: ignore[call-arg]
+    mqtt_as.MQTTClient("h")  # type: ignore[arg-type]

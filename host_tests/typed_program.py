@@ -1,5 +1,7 @@
 """A program as users write it, with every public module: `make lint` holds it to mypy --strict."""
 
+import asyncio
+
 from dormouse import (
     Client,
     ConnectionLost,
@@ -15,6 +17,7 @@ from dormouse import (
     reason,
     stream,
 )
+from dormouse.compat import mqtt_as, robust, umqtt
 from dormouse.expiry import Expired, expiring
 from dormouse.field.config import load, make_client, make_ota, make_store, make_wifi
 from dormouse.field.guard import Guard, Watchdog, end, feed, good, run, watch
@@ -29,6 +32,15 @@ from dormouse.net.serial import Serial
 from dormouse.net.tls import CertificateError, context
 from dormouse.net.wifi import Wifi, WifiError
 from dormouse.net.ws import FrameError, UpgradeError, WebSocket
+from dormouse.patterns import rpc
+from dormouse.patterns.age import Age
+from dormouse.patterns.homeassistant import HomeAssistant, expire
+from dormouse.patterns.keep import Keeper, metrics
+from dormouse.patterns.once import Once
+from dormouse.patterns.presence import Watch, leave, online, will
+from dormouse.patterns.sequence import Counter, Sequence
+from dormouse.patterns.shadow import Shadow
+from dormouse.patterns.state import State, ask
 from dormouse.router import Router, matches
 from dormouse.sleep import Node, chip, sleep_budget
 from dormouse.store import Layered, Store, StoreFull
@@ -179,3 +191,69 @@ def more(guard: Guard, watchdog: Watchdog) -> None:
     LED({"pin": 2, "invert": True}).blink(2)
     print(report, guard.crashes, guard.log.text(), now(), chip.wake_reason())
     run(Application, {"topic": "t"})
+
+
+async def patterns(node: Node, client: Client, message: Message) -> None:
+    once = Once(node.store, within=30)
+    why: str | None = Age(60, log=print).refused(message, 1795253429)
+    if not why and not once.seen("id"):
+        once.done("id", changes={16: b"on", 17: None})
+    numbers = Counter(client.session)
+    n: int = numbers.next(b"state")
+    order = Sequence(node.store)
+    if order.check(n) >= 0:
+        order.done(n)
+    said: Message | None = State(node.publish, node.store).set("t", b"open")
+    shadow = Shadow(node.publish, "thing", "name", node.store)
+    node.subscribe = shadow.filters
+    for name, value in (shadow.take(message) or {}).items():
+        shadow.report({name: value}, desired=None, check=True)
+    shadow.done({16: b"x"})
+    home = HomeAssistant(node, "g/7", "g-7", "Greenhouse", expire(node, 2), model="x")
+    home.add("sensor", "temp", device_class="temperature")
+    home.announce()
+    home.publish("temp", 21.5)
+    entity, wanted = home.command(message)
+    print(entity, wanted, home.confirm(node.error), said)
+
+
+async def always_on(message: Message) -> None:
+    client = Client("broker.local", client_id="n", will=will("n/state"))
+    keeper = Keeper(client, Wifi("ssid", "password"), log=print)
+    asyncio.create_task(keeper.run())
+    await keeper.up.wait()
+    asyncio.create_task(online(client, "n/state"))
+    asyncio.create_task(ask(client, ("t/+", 1), get=("t/get",)))
+    lamp = rpc.Requester(client, "lamp", "n")
+    answer: bytes = await lamp.request("get", timeout=5)
+    rpc.respond(client.publish_nowait, message, rpc.method(message))
+    watch = Watch(missed=2)
+    watch.heard(answer, True, 0.0)
+    print(watch.look(1.0), metrics(keeper.wifi)["uptime"], rpc.request_id(message))
+    await leave(client, "n/state")
+
+
+def from_umqtt() -> None:
+    c = umqtt.MQTTClient("id", "broker.local", keepalive=30)
+    c.set_callback(lambda topic, payload: print(topic.decode(), payload))
+    c.set_last_will(b"gone", b"yes", qos=1)
+    present: int = c.connect(clean_session=False)
+    c.subscribe(b"do", 1)
+    c.publish("t", b"x", True, 2)
+    c.check_msg()
+    r = robust.MQTTClient("id", "broker.local")
+    r.DEBUG = True
+    r.reconnect()
+    print(present)
+
+
+async def from_mqtt_as() -> None:
+    config = dict(mqtt_as.config, server="broker.local", queue_len=1)
+    client = mqtt_as.MQTTClient(config)
+    await client.connect()
+    await client.subscribe("t", 1)
+    if client.queue:
+        async for topic, payload, retained in client.queue:
+            print(topic.decode(), payload, retained)
+    await client.publish(b"t", "x", retain=True, qos=1)
+    await client.disconnect()

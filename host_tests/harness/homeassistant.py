@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from .runtimes import ROOT, NotAvailable
+from tools.testing.runtimes import ROOT, NotAvailable
 
 CACHE = ROOT / ".cache" / "homeassistant"
 PART = "homeassistant/components/mqtt/"

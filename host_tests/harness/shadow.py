@@ -22,7 +22,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from .brokers import Broker
+from tools.testing.brokers import Broker
 
 LIMIT = 8192  # bytes of a state document
 Document = dict[str, Any]

@@ -6,23 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-<<<<<<< HEAD
 from harness.programs import argv_of
 
 from tools.testing import wire
 from tools.testing.board import Board
 from tools.testing.brokers import Broker
+from tools.testing.chaos import ChaosProxy, How
 from tools.testing.peer import Connection, ScriptedPeer
 from tools.testing.runtimes import ROOT, Device
-=======
-from harness import wire
-from harness.board import Board
-from harness.brokers import Broker
-from harness.chaos import ChaosProxy, How
-from harness.peer import Connection, ScriptedPeer
-from harness.runtimes import ROOT, Device
-from harness.wire import Direction
->>>>>>> 39215c1 (Faces for programs that were written for umqtt.simple, umqtt.robust or mqtt_as)
+from tools.testing.wire import Direction
 
 PROGRAMS = Path(__file__).parent / "programs"
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.board import Board
-from harness.brokers import MosquittoBroker
-from harness.certs import certificates
-from harness.chaos import ChaosProxy
-from harness.observer import Observer
-from harness.runtimes import MICROPYTHON32, RUNTIMES, Runtime
 from play import PROGRAMS, cut_each, outage
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.chaos import ChaosProxy
+from tools.testing.observer import Observer
+from tools.testing.runtimes import MICROPYTHON32, RUNTIMES, Runtime
 
 pytestmark = pytest.mark.desk("programs of others, with their own ways to be started")
 Start = Callable[..., MosquittoBroker]

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from dormouse.patterns.homeassistant import HomeAssistant
-from harness.board import Board
-from harness.brokers import MosquittoBroker
 from harness.homeassistant import Invalid, Schema, source
-from harness.needs import needed
-from harness.observer import Observer
-from harness.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
 from play import outage
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.needs import needed
+from tools.testing.observer import Observer
+from tools.testing.runtimes import MICROPYTHON32, MICROPYTHON64, ROOT, Runtime
 
 pytestmark = pytest.mark.desk("reads config.json, which on a board is yours")
 FOUND = "homeassistant/device/greenhouse-7/config"

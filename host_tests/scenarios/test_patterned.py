@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from dormouse.patterns.sequence import Sequence
 from dormouse.store import Store
-from harness.board import Board
-from harness.brokers import MosquittoBroker
-from harness.chaos import ChaosProxy
-from harness.needs import needed
-from harness.observer import Observer
-from harness.runtimes import MICROPYTHON32, MICROPYTHON64, Runtime
 from harness.shadow import ShadowService
 from play import PROGRAMS, cut_each, outage
+
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.chaos import ChaosProxy
+from tools.testing.needs import needed
+from tools.testing.observer import Observer
+from tools.testing.runtimes import MICROPYTHON32, MICROPYTHON64, Runtime
 
 CHIPS = pytest.mark.parametrize("chip", [MICROPYTHON64, MICROPYTHON32], ids=lambda r: r.name)
 pytestmark = pytest.mark.desk("a simulated board, whose power is cut")

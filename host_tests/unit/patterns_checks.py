@@ -7,7 +7,6 @@ import dormouse.patterns.homeassistant as homes
 import dormouse.patterns.once as onces
 from core_checks import raises, run, same
 from dormouse import Will
-from dormouse.durable import durable
 from dormouse.patterns.age import Age
 from dormouse.patterns.homeassistant import HomeAssistant, expire
 from dormouse.patterns.once import Once
@@ -17,6 +16,7 @@ from dormouse.patterns.sequence import Counter, Sequence
 from dormouse.patterns.shadow import Shadow
 from dormouse.patterns.state import State
 from dormouse.store import Store, StoreFull
+from dormouse.store.durable import durable
 
 NOW = 1795253429
 UNSET = 1609459205  # 2021: what an RP2 says at each boot

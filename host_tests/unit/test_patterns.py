@@ -4,7 +4,8 @@ from pathlib import Path
 
 import patterns_checks
 import pytest
-from harness import runtimes
+
+from tools.testing import runtimes
 
 
 @pytest.mark.parametrize("name", patterns_checks.CHECKS)

@@ -106,6 +106,20 @@ GUARDED = (
     + "import dormouse.sleep.chip\ndormouse.sleep.chip.release()\n"
 )
 
+# What a module of a part that one takes single modules of adds to a client.
+SINGLE = ("patterns", "compat")
+MODULE = (
+    PROGRAM[: PROGRAM.index("async def main")]
+    + """
+import hashlib, json, select
+from dormouse import Client
+start = heap()
+__import__(sys.argv[1])
+print("HEAP", heap() - start)
+loaded()
+"""
+)
+
 
 @dataclass
 class Ran:
@@ -119,13 +133,15 @@ class Ran:
 @dataclass
 class Size:
     """Bytes of each .mpy file, and what was measured: a 3.1.1 client (after the import, connected
-    with one subscription), a node after a wake, the same under guard, a client of MQTT 5."""
+    with one subscription), a node after a wake, the same under guard, a client of MQTT 5; and what
+    single modules add to a client, with what they load."""
 
     mpy: dict[str, int]
     client: Ran
     node: Ran
     guarded: Ran
     five: Ran
+    single: dict[str, Ran]
 
     def flash(self, ran: Ran) -> int:
         """Return the .mpy bytes of all that a program had loaded."""
@@ -172,7 +188,14 @@ def measure() -> Size:
         guarded = run(folder, str(BOARD), "--once", "board", "guarded.py")
         (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
         five = run(folder, "five.py", str(broker5.port), *login5)
-    return Size(mpy, client, node, guarded, five)
+        (folder / "module.py").write_text(MODULE)
+        single = {
+            name: run(folder, "module.py", f"dormouse.{name.replace('/', '.')}")
+            for part in SINGLE
+            for name in parts.modules()[part]
+            if not name.endswith("__init__")
+        }
+    return Size(mpy, client, node, guarded, five, single)
 
 
 def run(folder: Path, *args: str) -> Ran:
@@ -213,7 +236,10 @@ def rows(size: Size) -> list[tuple[str, int, str]]:
     ]
     for part, names in parts.modules().items():
         out.append((f"**{part or 'dormouse'}**, .mpy", sum(size.mpy[name] for name in names), ""))
-        out += [(f"{name}.mpy", size.mpy[name], "") for name in names]
+        for name in names:
+            out.append((f"{name}.mpy", size.mpy[name], ""))
+            if name in size.single:
+                out.append((f"heap of {name}, beside a client", size.single[name].heap[0], ""))
     return out
 
 

@@ -10,3 +10,9 @@ sequence        numbers: a gap told from a repeat
 shadow          a device shadow, as AWS IoT has it
 state           the last known state, retained; and asking for it
 """
+
+from .. import __getattr__ as _find
+
+
+def __getattr__(name):
+    return _find(name, "dormouse.patterns", "")  # modules only

@@ -8,6 +8,7 @@ import asyncio
 import json
 
 from dormouse import Client
+from dormouse.net import Wifi
 from dormouse.patterns.homeassistant import HomeAssistant
 from dormouse.patterns.keep import Keeper, metrics
 from dormouse.patterns.once import Once
@@ -16,7 +17,6 @@ from dormouse.patterns.rpc import Requester, method, request_id, respond
 from dormouse.patterns.state import ask
 from dormouse.router import Router
 from dormouse.store import Store
-from dormouse.wifi import Wifi
 
 with open("config.json") as f:
     config = json.load(f)

@@ -8,13 +8,13 @@ import asyncio
 import json
 
 from dormouse import Client
-from dormouse.journal import Journal
 from dormouse.patterns.age import Age, now
 from dormouse.patterns.once import Once
 from dormouse.patterns.sequence import Counter
 from dormouse.patterns.shadow import Shadow
 from dormouse.patterns.state import State
 from dormouse.sleep import Node
+from dormouse.store import Journal
 
 with open("config.json") as f:
     config = json.load(f)
