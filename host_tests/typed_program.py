@@ -220,10 +220,10 @@ async def patterns(node: Node, client: Client, message: Message) -> None:
 async def always_on(message: Message) -> None:
     client = Client("broker.local", client_id="n", will=will("n/state"))
     keeper = Keeper(client, Wifi("ssid", "password"), log=print)
-    asyncio.create_task(keeper.run())
+    tasks = [asyncio.create_task(keeper.run())]
     await keeper.up.wait()
-    asyncio.create_task(online(client, "n/state"))
-    asyncio.create_task(ask(client, ("t/+", 1), get=("t/get",)))
+    tasks.append(asyncio.create_task(online(client, "n/state")))
+    tasks.append(asyncio.create_task(ask(client, ("t/+", 1), get=("t/get",))))
     lamp = rpc.Requester(client, "lamp", "n")
     answer: bytes = await lamp.request("get", timeout=5)
     rpc.respond(client.publish_nowait, message, rpc.method(message))

@@ -54,7 +54,7 @@ def source() -> Path:
 
 def constants(path: Path) -> dict[str, Any]:
     """Return the names that a module gives to literals."""
-    found = {}
+    found: dict[str, Any] = {}
     for node in ast.parse(path.read_text()).body:
         targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
@@ -117,7 +117,7 @@ class Schema:
             for key in tree.keys:
                 if isinstance(key, ast.Call) and isinstance(key.func, ast.Attribute):
                     option = key.args[0]
-                    word = option.value if isinstance(option, ast.Constant) else None
+                    word = str(option.value) if isinstance(option, ast.Constant) else None
                     # CONF_STATE_CLASS comes from another component: they are all named so.
                     name = getattr(option, "id", "")
                     word = word or names.get(name) or name.removeprefix("CONF_").lower()

@@ -148,7 +148,7 @@ class ShadowService:
     def _on_message(self, client, userdata, message: paho.MQTTMessage) -> None:
         prefix, _, kind = message.topic.rpartition("/")
         with self._changed:
-            self._answer(prefix, kind, message.payload)
+            self._answer(prefix, kind, bytes(message.payload))
 
     def _answer(self, prefix: str, kind: str, payload: bytes) -> None:
         token: Document = {}

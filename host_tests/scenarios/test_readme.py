@@ -1,5 +1,6 @@
 """The programs in the documents, as they stand there, on every runtime."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tools.testing.runtimes import ROOT, Runtime
 pytestmark = pytest.mark.desk("programs with broker.local in them, most for the simulated board")
 
 # And how many programs are in them.
-DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1, "docs/mqtt5.md": 1}
+DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1, "docs/mqtt5.md": 1, "docs/patterns.md": 2}
 
 
 def programs(name: str, port: int) -> list[str]:
@@ -55,6 +56,45 @@ def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
         observer.publish("greenhouse/7/temp", "end", 2)
         observer.wait("greenhouse/7/temp", "end")
     assert observer.payloads("greenhouse/7/temp") == ["21.5"] * 3 + ["end"]
+
+
+def test_patterns_asleep(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+    """Its commands are fresh, and repeated by their sender."""
+    broker: MosquittoBroker = mosquitto()
+    code = programs("docs/patterns.md", broker.port)[0]
+    with (
+        Observer(broker) as observer,
+        Board(runtime, tmp_path, files={"main.py": code}, clock="kept") as board,
+    ):
+        board.run()
+        for id in ("a", "a", "b"):
+            text = json.dumps({"id": id, "t": int(board.time)})
+            observer.publish("greenhouse/7/toggle", text, 1)
+        assert board.run()[0].lines == ["toggled on", "toggled off"]
+
+
+def test_patterns_always_on(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+    broker: MosquittoBroker = mosquitto()
+    code = programs("docs/patterns.md", broker.port)[1]
+    with (
+        Observer(broker, ("lamp/#", 1)) as observer,
+        Board(runtime, tmp_path, files={"main.py": code}) as board,
+    ):
+        board.set_network(ssid="my network")
+        board.power_on()
+        assert json.loads(observer.wait_count("lamp/3/health", 1)[0])["rssi"] == -50
+        observer.publish("lamp/3/do/x", "go", 1)
+        board.wait_line("lamp/3/do/x b'go'", 10)
+        board.cut_power()
+        assert observer.wait_count("lamp/3/state", 2) == ["online", "offline"]
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name)
+def test_fragments_are_python(path: Path) -> None:
+    """What stands there in part only is no program, but its words are right."""
+    for code in re.findall(r"```py\n(.*?)```", path.read_text(), re.S):
+        lines = "".join("    " + line + "\n" for line in code.splitlines())
+        compile("async def main():\n" + lines, str(path), "exec")
 
 
 @pytest.mark.parametrize("name", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
