@@ -9,9 +9,7 @@ has other things to do is better off with ``dormouse.Client``.
 from time import sleep
 
 from .umqtt import MQTTClient as _Simple
-from .umqtt import MQTTException
-
-__all__ = ("MQTTClient", "MQTTException")
+from .umqtt import MQTTException  # noqa: F401  (programs import it from here)
 
 
 class MQTTClient(_Simple):
