@@ -17,7 +17,7 @@ dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 wait = $(if $(filter-out 0,$(WAIT)),--wait)  # for a board that sleeps, and has no port then
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo test prove wake size lint clean bootstrap bootstrap-board flash deploy hil \
+.PHONY: conformance help demo test prove explore wake size lint clean bootstrap bootstrap-board flash deploy hil \
 	mip-index plan provision ota console logs bridge
 
 help:  ## list the targets
@@ -74,8 +74,11 @@ test: bootstrap-board  ## all tests, on every runtime and broker that can be had
 	@$(VENV_PYTHON) -m tools.setup.get --keep-going all
 	$(VENV_PYTHON) -m pytest host_tests -n 4 $(ARGS)
 
-prove: bootstrap  ## whole lives with a power or network cut at every byte; ARGS="--stride 20"
+prove: explore  ## explore; then whole lives with a cut at every byte; ARGS="--stride 20"
 	@$(VENV_PYTHON) -m tools.desk.prove $(ARGS)
+
+explore: bootstrap  ## every order of events up to bounds, millions of states; EXPLORE="-k REGEX"
+	@$(VENV_PYTHON) -m tools.desk.explore $(EXPLORE)
 
 wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 	@$(VENV_PYTHON) -m tools.desk.wake $(ARGS)

@@ -5,13 +5,16 @@ What an exploration found once is kept in found/ as the way to it, and is played
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 from explorer.cases import QUICK, Case
 from explorer.library import Library
-from explorer.search import Found, explore
+from explorer.record import record
+from explorer.search import Found, Search, explore
 from explorer.story import FOUND, Play, load
+from harness.runtimes import Runtime
 
 # What is being mended: the test tells when it is.
 OPEN_WAYS = {
@@ -71,6 +74,39 @@ def test_what_was_found_once(name: str) -> None:
     case, way, _ = load(FOUND / f"{name}.json")
     play = Play(case, library())
     assert not play.follow(way), play.text()
+
+
+DEVICE = Path(__file__).parent / "explorer" / "device.py"
+REPEATED = ("up, 2 1, passed on at PUBREL", "down, 1 2", "store, up 2 1", "store, down 2 1, burst")
+REPEATED5 = ("two stores, one lost", "store, expiring", "MQTT 5, down 2 1", "MQTT 5, store, both")
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ways from all over some explorations, as calls and what they gave."""
+    path = tmp_path_factory.mktemp("records") / "records.jsonl"
+    with path.open("w") as file:
+        for name in REPEATED + REPEATED5:
+            search = Search(QUICK[name], library(), 600)
+            search.run()
+            for way in search.sample(8):
+                file.write(record(QUICK[name], library(), way) + "\n")
+    return path
+
+
+def test_other_pythons_give_the_same_bytes(runtime: Runtime, records: Path) -> None:
+    with runtime.start(DEVICE, runtime.file(records)) as device:
+        assert device.wait_exit(60) == 0
+    assert device.lines == [f"same {len(records.read_text().splitlines())}"]
+
+
+def test_another_byte_is_noticed(runtime: Runtime, records: Path, tmp_path: Path) -> None:
+    lines = records.read_text().splitlines()
+    other = tmp_path / "other.jsonl"
+    other.write_text("\n".join([lines[0], lines[1].replace('"62', '"63')]) + "\n")
+    assert '"62' in lines[1]
+    with runtime.start(DEVICE, runtime.file(other)) as device:
+        device.wait_line("record 2 differs", timeout=60)
 
 
 def test_a_copy_is_one_of_its_own() -> None:

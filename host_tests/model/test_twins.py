@@ -4,13 +4,15 @@ An explorer that finds nothing says something only if it would have.
 """
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 from explorer.cases import Case
 from explorer.library import Library
 from explorer.search import Found, explore
-from explorer.twins import TWINS, Twin
+from explorer.twins import TWINS, Twin, row
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "proof.md"
 LIMIT = 30000  # states
 
 
@@ -34,6 +36,10 @@ def test_a_fault_is_found(twin: Twin) -> None:
     assert right.whole and not right.wrong
     library = Library({twin.file: ((twin.old, twin.new),)})
     try:
-        assert explore(twin.case, library, LIMIT, first=True).wrong
+        found = explore(twin.case, library, LIMIT, first=True)
     finally:
         library.close()
+    assert found.wrong
+    assert row(twin, found) in PAGE.read_text().splitlines(), (
+        "make explore EXPLORE='--twins --write'"
+    )

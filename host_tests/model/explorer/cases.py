@@ -1,6 +1,8 @@
 """Bounds: what may happen in one exploration, and how often."""
 
 from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
 
 from explorer.broker import Kind
 
@@ -110,3 +112,47 @@ QUICK: dict[str, Case] = {
         broker=FIVE, receive=5, downs=(1, 1, 1), max_packet=128, inbox=192, any_order=False
     ),
 }
+
+
+def wide() -> dict[str, Case]:
+    """Return what `make prove` explores: each kind of session at each kind of broker, with each
+    traffic and each two of the things that fail."""
+    sessions: dict[str, dict[str, Any]] = {
+        "RAM": {},
+        "store": {"stored": True},
+        "store, burst": {"stored": True, "burst": True},
+        "two stores, burst": {"stored": True, "layered": True, "burst": True},
+        "store, expiring": {"stored": True, "expiring": True, "expiry": 60},
+    }
+    brokers = {
+        "3.1.1": Kind(),
+        "3.1.1, at PUBREL": Kind(passes_at="PUBREL", lowest=False),
+        "MQTT 5": Kind(version=5, passes_at="PUBREL"),
+        "MQTT 5, few": Kind(version=5, receive_maximum=(2, 1), refuses=(2,)),
+    }
+    traffic: dict[str, dict[str, Any]] = {
+        "up 2 1": {"ups": (2, 1)},
+        "up 2 2 0": {"ups": (2, 2, 0)},
+        "down 2 1": {"downs": (2, 1)},
+        "down 1 1": {"downs": (1, 1)},
+        "up 2, down 2": {"ups": (2,), "downs": (2,)},
+    }
+    faults: dict[str, dict[str, Any]] = {
+        "2 cuts": {"cuts": 2},
+        "cut, forgets": {"cuts": 1, "forgets": 1},
+        "2 power cuts": {"crashes": 2},
+        "cut, power cut": {"cuts": 1, "crashes": 1},
+        "power cut, forgets": {"crashes": 1, "forgets": 1},
+        "power cut, withdrawn": {"crashes": 1, "withdrawals": 1},
+        "time passes, cut": {"waits": 2, "cuts": 1},
+    }
+    out = {}
+    for chosen in product(brokers.items(), sessions.items(), traffic.items(), faults.items()):
+        (a, broker), (b, session), (c, what), (d, fails) = chosen
+        stored = "stored" in session
+        if ("crashes" in fails and not stored) or ("withdrawals" in fails and "ups" not in what):
+            continue
+        if "expiry" in session and "waits" not in fails:
+            continue
+        out[f"{a}; {b}; {c}; {d}"] = Case(broker=broker, **{**session, **what, **fails})
+    return out

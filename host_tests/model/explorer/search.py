@@ -111,6 +111,11 @@ class Search:
                 return tuple(out[::-1])
             out.append(action)
 
+    def sample(self, count: int) -> list[tuple[str, ...]]:
+        """Return so many ways, to states from all over, the deepest first."""
+        keys = list(self.parent)
+        return [self.way(key) for key in keys[:: -max(1, len(keys) // count)][:count]]
+
     def _liveness(self) -> None:
         """From every state that was reached a calm end: does it end, and is all well then?"""
         known: set[int] = {0}  # 0: what happens next was found wrong already

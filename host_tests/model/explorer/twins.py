@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from explorer.broker import Kind
 from explorer.cases import AT_PUBREL, FIVE, Case
+from explorer.search import Found
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,13 @@ class Twin:
     old: str
     new: str
     case: Case
+
+
+def row(twin: Twin, found: Found) -> str:
+    """Return a line of the table in docs/proof.md."""
+    wrong, way = found.wrong[0] if found.wrong else ("not found", ())
+    text = wrong.replace("<", "&lt;")
+    return f"| {twin.name} | {twin.file} | {text} | {len(way)} |"
 
 
 SESSION = "session.py"

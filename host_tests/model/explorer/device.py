@@ -1,0 +1,183 @@
+"""Repeats recorded calls to a session, on any Python, and holds each answer against the record.
+
+    micropython device.py records.jsonl
+
+Prints "same COUNT" at the end, or the first call that differs. (See record.py.)
+"""
+
+import json
+import sys
+
+from dormouse.packet import MQTTError
+from dormouse.session import Session
+from dormouse.store import Layered, Store
+
+
+class PowerCut(BaseException):
+    """The power is gone."""
+
+
+class Clock:
+    """Time, as recorded."""
+
+    now = 0
+
+
+class Medium(Store):
+    """Keeps what was written; the power can be cut before a write."""
+
+    survives = 2
+
+    def __init__(self, content, power):
+        self.content = content
+        self.power = power
+        super().__init__()
+
+    def read(self):
+        return dict(self.content)
+
+    def write(self, changes):
+        if self.power[0] == self.power[1]:
+            raise PowerCut
+        self.power[0] += 1
+        for key in changes:
+            self.content.pop(key, None)
+            if changes[key] is not None:
+                self.content[key] = bytes(changes[key])
+
+
+def kind(record):
+    """Return the kind of session that a record is of."""
+    made = Session
+    if record["version"] == 5:
+        from dormouse.session5 import Session5 as made
+    elif record["expiring"]:
+        from dormouse.expiry import expiring
+
+        made = expiring()
+    if record["stored"]:
+        from dormouse.durable import durable
+
+        made = durable(made)
+    return made
+
+
+class Chip:
+    """A session, its store, and what the application has of both."""
+
+    def __init__(self, record):
+        self.record = record
+        self.kind = kind(record)
+        self.power = [0, -1]
+        self.small = {}
+        self.large = {}
+        self.start()
+
+    def start(self):
+        record = self.record
+        options = dict(record["options"])
+        if record["stored"]:
+            store = Medium(self.large, self.power)
+            if record["layered"]:
+                store = Layered(Medium(self.small, self.power), store)
+            options["store"] = store
+        if record["expiring"] or record["version"] == 5:
+            options["clock"] = lambda: Clock.now // 1000
+        self.session = self.kind(lambda: None, client_id="c", **options)
+        if record["burst"]:
+            self.session.burst = self.session.fencing = True
+        self.handles = []
+        self.taken = []
+
+    def call(self, name, a):
+        """Do one call; return what it gave."""
+        s = self.session
+        if name == "connect":
+            s.connect(a[0])
+        elif name == "receive":
+            s.receive(memoryview(bytes.fromhex(a[0])), a[1])
+        elif name == "take":
+            data = s.take(a[0])
+            return data if data is None else bytes(data).hex()
+        elif name == "tick":
+            return s.tick(a[0])
+        elif name == "lost":
+            s.lost()
+        elif name == "pop":
+            m = s.inbox.pop(0)
+            if m.qos:
+                self.taken.append(m)
+            return str(m.payload, "utf-8")
+        elif name == "ack":
+            m = self.taken.pop(a[0])
+            if a[1] is None:
+                m.ack()
+            else:
+                m.ack(a[1].encode())
+        elif name == "publish":
+            more = {"message_expiry": a[3]} if a[3] else {}
+            self.handles.append(s.publish(a[0], a[1].encode(), a[2], **more))
+        elif name == "withdraw":
+            s.withdraw(self.handles.pop(a[0]))
+        elif name == "request":
+            self.handles.append(s.request(0x82, [(a[0], 2)]))
+        elif name == "ended":
+            for i in a[0][::-1]:
+                if not self.handles.pop(i).done:
+                    return "not ended"
+        return None
+
+    def alike(self, want, got):
+        """MicroPython's dicts have no order, so CONNECT's properties have none either."""
+        if self.record["version"] != 5 or not isinstance(got, str) or got[:2] != "10":
+            return False
+        return sorted(bytes.fromhex(want)) == sorted(bytes.fromhex(got))
+
+    def repeat(self):
+        """Do all calls; return the first that gave something else, or None."""
+        for name, *a in self.record["calls"]:
+            self.power[0] = 0
+            if name == "fuse":
+                self.power[1] = a[0]
+                continue
+            if name == "restart":
+                self.power[1] = -1
+                if a[0]:
+                    self.small.clear()
+                self.start()
+                continue
+            want = None
+            if name in ("take", "tick", "receive"):
+                want = a.pop()
+            elif name == "pop":
+                want = a[0]
+            if name in ("take", "tick", "receive", "connect"):
+                Clock.now = a[-1]
+            try:
+                got = self.call(name, a)
+            except PowerCut:
+                if want not in (None, "PowerCut"):
+                    return name, a, want, "PowerCut"
+                continue
+            except MQTTError as error:
+                got = type(error).__name__
+            if got != want and not self.alike(want, got):
+                return name, a, want, got
+        return None
+
+
+def main(path):
+    """Repeat all records of a file."""
+    n = 0
+    with open(path) as f:
+        for line in f:
+            n += 1
+            wrong = Chip(json.loads(line)).repeat()
+            if wrong:
+                print("record", n, "differs:", wrong)
+                return
+    print("same", n)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
