@@ -14,7 +14,8 @@ from explorer.library import Library
 from explorer.record import record
 from explorer.search import Found, Search, explore
 from explorer.story import FOUND, Play, load
-from harness.runtimes import Runtime
+
+from tools.testing.runtimes import Runtime
 
 # What is being mended: the test tells when it is.
 OPEN_WAYS = {

@@ -14,7 +14,8 @@ from dormouse.packet import ProtocolError
 from dormouse.session import Session
 from dormouse.store import Store
 from dormouse.store.durable import durable
-from harness import wire, wire5
+
+from tools.testing import wire, wire5
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 SECTION = "## States of an outgoing packet"

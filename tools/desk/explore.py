@@ -32,8 +32,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "firmware"), str(ROOT / "host_tests"), str(ROOT / "host_tests/model")]
+from ..paths import FIRMWARE, ROOT
+from ..testing import runtimes
+
+sys.path[:0] = [str(FIRMWARE), str(ROOT / "host_tests" / "model")]  # a program for a checkout
 
 from explorer.cases import QUICK, wide  # noqa: E402
 from explorer.library import Library  # noqa: E402
@@ -41,7 +43,6 @@ from explorer.record import record  # noqa: E402
 from explorer.search import Search  # noqa: E402
 from explorer.story import Play, save  # noqa: E402
 from explorer.twins import TWINS, row  # noqa: E402
-from harness import runtimes  # noqa: E402
 
 PAGE = ROOT / "docs" / "proof.md"
 DEVICE = ROOT / "host_tests" / "model" / "explorer" / "device.py"
@@ -167,7 +168,7 @@ def bounds(results: Sequence[Result]) -> list[tuple[str, ...]]:
         groups.setdefault(head if result.name not in QUICK else "those of make test", []).append(
             result
         )
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for head, group in groups.items():
         whole = [r for r in group if r.whole]
         cut = [r.depth for r in group if not r.whole]
@@ -186,7 +187,7 @@ def bounds(results: Sequence[Result]) -> list[tuple[str, ...]]:
 
 def twins(console: Console, write_them: bool) -> int:
     """Explore the broken twins; return the exit status."""
-    rows = []
+    rows: list[str] = []
     for twin in TWINS:
         library = Library({twin.file: ((twin.old, twin.new),)})
         found = Search(twin.case, library, 30_000, first=True).run()

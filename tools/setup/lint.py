@@ -110,7 +110,9 @@ def mypy(name: str, path: tuple[Path, ...], *argv: str) -> str:
 def host() -> str:
     """Types of the host side, with the examples for it."""
     names = [str(file.relative_to(ROOT)) for file in examples(desktop=True)]
-    return mypy("host", (FIRMWARE,), "tools", "host_tests/harness", *names)
+    model = ROOT / "host_tests" / "model"
+    where = (FIRMWARE, model)
+    return mypy("host", where, "tools", "host_tests/harness", str(model / "explorer"), *names)
 
 
 def user() -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from harness import wire, wire5
+from tools.testing import wire, wire5
 
 DOWN_TOPIC = "d/1"
 FILTER = "d/#"

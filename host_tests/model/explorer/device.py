@@ -48,18 +48,27 @@ class Medium(Store):
 
 def kind(record):
     """Return the kind of session that a record is of."""
-    made = Session
+    return stored(plain(record)) if record["stored"] else plain(record)
+
+
+def plain(record):
+    """Return the kind of session, in RAM."""
     if record["version"] == 5:
-        from dormouse.session5 import Session5 as made
-    elif record["expiring"]:
+        from dormouse.mqtt5.session import Session5
+
+        return Session5
+    if record["expiring"]:
         from dormouse.expiry import expiring
 
-        made = expiring()
-    if record["stored"]:
-        from dormouse.durable import durable
+        return expiring()
+    return Session
 
-        made = durable(made)
-    return made
+
+def stored(base):
+    """Return the same in a store."""
+    from dormouse.store.durable import durable
+
+    return durable(base)
 
 
 class Chip:
@@ -77,10 +86,10 @@ class Chip:
         record = self.record
         options = dict(record["options"])
         if record["stored"]:
-            store = Medium(self.large, self.power)
+            large = Medium(self.large, self.power)
+            options["store"] = large
             if record["layered"]:
-                store = Layered(Medium(self.small, self.power), store)
-            options["store"] = store
+                options["store"] = Layered(Medium(self.small, self.power), large)
         if record["expiring"] or record["version"] == 5:
             options["clock"] = lambda: Clock.now // 1000
         self.session = self.kind(lambda: None, client_id="c", **options)

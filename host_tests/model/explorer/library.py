@@ -87,7 +87,7 @@ class Library:
         self.kinds: dict[tuple[int, bool, bool], Any] = {}
         for module in (self.session, self.session5):
             if hasattr(module, "reader"):
-                module.reader = Reader.of(module.reader)
+                vars(module)["reader"] = Reader.of(vars(module)["reader"])
 
     def module(self, name: str) -> ModuleType:
         """Return a module of this copy."""

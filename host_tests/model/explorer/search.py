@@ -71,7 +71,7 @@ class Search:
         return Found(self.case, len(self.parent), self.steps, self.depth, seconds, whole, wrong)
 
     def _expand(self, key: int, world: World) -> list[tuple[int, World]]:
-        out = []
+        out: list[tuple[int, World]] = []
         best = len(CALM)
         actions = list(world.actions())
         while actions:
@@ -104,7 +104,7 @@ class Search:
 
     def way(self, key: int) -> tuple[str, ...]:
         """Return the actions that lead to a state."""
-        out = []
+        out: list[str] = []
         while True:
             key, action = self.parent[key]
             if not action:

@@ -104,7 +104,7 @@ def copied(value: Any, memo: dict[int, Any]) -> Any:
         return value
     if kind is GeneratorType or not hasattr(value, "__dict__"):
         raise TypeError(f"a state that cannot be copied: {value!r}")
-    new = memo[id(value)] = kind.__new__(kind)
+    new = memo[id(value)] = object.__new__(kind)
     to = new.__dict__
     for k, v in value.__dict__.items():
         to[k] = v if type(v) in _ATOMS else copied(v, memo)

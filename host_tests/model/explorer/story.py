@@ -6,12 +6,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from harness import wire, wire5
-
 from explorer.broker import Kind, Violation
 from explorer.cases import Case
 from explorer.library import Library
 from explorer.world import CALM, World
+from tools.testing import wire, wire5
 
 FOUND = Path(__file__).resolve().parent.parent / "found"
 SAID = {
@@ -145,11 +144,14 @@ def save(name: str, case: Case, way: Sequence[str], wrong: str, folder: Path = F
     return path
 
 
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
 def load(path: Path) -> tuple[Case, tuple[str, ...], str]:
     """Return the case, the way and what was wrong."""
     kept = json.loads(path.read_text())
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in kept["case"].items()}
+    values: dict[str, Any] = kept["case"]
     if "broker" in values:
-        broker = {k: tuple(v) if isinstance(v, list) else v for k, v in values["broker"].items()}
-        values["broker"] = Kind(**broker)
-    return Case(**values), tuple(kept["way"]), kept["wrong"]
+        values["broker"] = Kind(**_tuples(values["broker"]))
+    return Case(**_tuples(values)), tuple(kept["way"]), kept["wrong"]

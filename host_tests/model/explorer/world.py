@@ -370,7 +370,7 @@ class World:
         self._restart(False)
 
     def _restart(self, small_lost: bool) -> None:
-        store = self.session.store if self.case.stored else None
+        store: Any = self.session.store if self.case.stored else None
         self.power[1] = -1
         self.broker.cut()
         self.up = ()
