@@ -21,9 +21,9 @@ class Twin:
     case: Case
 
 
-def row(twin: Twin, found: Found) -> str:
+def row(twin: Twin, found: Found | None) -> str:
     """Return a line of the table in docs/proof.md."""
-    wrong, way = found.wrong[0] if found.wrong else ("not found", ())
+    wrong, way = found.wrong[0] if found and found.wrong else ("not found", ())
     text = wrong.replace("<", "&lt;")
     return f"| {twin.name} | {twin.file} | {text} | {len(way)} |"
 
