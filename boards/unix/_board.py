@@ -51,7 +51,7 @@ DEFAULTS = {
     "drift_ppm": 0,  # a sleep of 1,000,000 ms takes this much longer than the chip believes
     "unique_id": None,  # hex; None: made from the folder's name
     "uart": None,  # path of the terminal that stands for the serial line
-    "lwip_timer": 64,  # ms after which RP2's deep sleep ends, unless the timer is off; 0: never
+    "usb": 0,  # RP2: ms until an interrupt of the USB host that it hangs on; 0: there is none
     "timer": "always",  # vm: a callback waits while the interpreter is blocked (getaddrinfo)
 }
 # Where the clock starts. ESP32: system time 0, which MicroPython there calls 2000-01-01; RP2:

@@ -42,32 +42,42 @@ if _ESP32:
 
 
 def deepsleep(*ms):
-    """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return.
-
-    On RP2 it is lightsleep(), and then reset(): __wfi() ends with any interrupt, so with any alarm
-    of the timer that is armed (ports/rp2/modmachine.c). Armed are those of Timers, also of stopped
-    ones (pico-sdk, pico_time/time.c, in MicroPython 1.26 and later), and lwIP's, every 64 ms (issue
-    16181, in 1.24 and 1.25); here both.
-    """
-    ms = _sleep_ms(ms)
-    for due in _armed:
-        left = ticks_diff(due, ticks_ms())
-        if left > 0:
-            ms = left if ms is None else min(ms, left)
-    if not _ESP32 and not _disarmed and state.config["lwip_timer"]:
-        ms = min(state.config["lwip_timer"], 4294967 if ms is None else ms)
-    _board.end("deepsleep", ms)
+    """Sleep, for ms or until a pin wakes; then the board starts anew. Does not return. On RP2 it is
+    lightsleep(), and then reset()."""
+    _board.end("deepsleep", _early(_sleep_ms(ms)))
 
 
 def lightsleep(*ms):
     """Sleep for ms; everything is as before then."""
-    ms = _sleep_ms(ms)
+    ms = _early(_sleep_ms(ms))
+    network = sys.modules.get("network")
+    if not _ESP32 and network and network._radio.powered:
+        ms = min(64, ms or 64)  # its chip has something to say, or lwIP (pull request 17272)
     if ms is None:
         raise NotImplementedError("the simulated board has no pin that ends a light sleep")
     before = ticks_ms()
     _board.sleep(ms / 1000)
     state.light_ms += ticks_diff(ticks_ms(), before)
     state.wake = "timer"
+
+
+def _early(ms):
+    """RP2: when the sleep ends: __wfi() returns with any interrupt (ports/rp2/modmachine.c).
+
+    So with any alarm of the timer that is armed: of Timers, also of stopped ones (pico-sdk,
+    pico_time/time.c, in MicroPython 1.26 and later), and lwIP's, every 64 ms (issue 16181, in 1.24
+    and 1.25). And from 1.24 on with one of USB, whose clock goes on while a host has set it up.
+    """
+    if _ESP32:
+        return ms
+    ends = [left for left in (ticks_diff(due, ticks_ms()) for due in _armed) if left > 0]
+    if not _disarmed and (1, 24) <= state.version < (1, 26):
+        ends.append(64)
+    if state.config["usb"] and state.version >= (1, 24):
+        ends.append(state.config["usb"])
+    if ms is not None:
+        ends.append(ms)
+    return min(ends) if ends else None
 
 
 def _sleep_ms(args):
@@ -380,7 +390,7 @@ class Timer:
     def __init__(self, id=-1, **options):
         if id != -1 and not (_ESP32 and 0 <= id < 4):
             raise ValueError("Timer doesn't exist")
-        self._run = None
+        self._run = self.due = None
         if options:
             self.init(**options)
 
@@ -397,6 +407,8 @@ class Timer:
 
     def deinit(self):
         self._run = None
+        if self.due in _armed and state.version < (1, 26):
+            _armed.remove(self.due)
 
     def _arm(self):
         if not _ESP32:
@@ -458,14 +470,16 @@ def _watch(run):
 
 class _Mem32:
     """Of RP2040's registers the watchdog's, base 0x40058000: src/rp2040/hardware_regs/include/
-    hardware/regs/addressmap.h and watchdog.h in the pico-sdk. And ARMED of the timer, base
-    0x40054000: timer.h."""
+    hardware/regs/addressmap.h and watchdog.h in the pico-sdk. ARMED of the timer, base 0x40054000:
+    timer.h. And ADDR_ENDP of USB, base 0x50110000, usb.h: the address that a host has given."""
 
     def __getitem__(self, address):
         if not _ESP32 and address == 0x40058008:  # REASON: bit 0 TIMER, bit 1 FORCE
             # deepsleep() ends in reset(): watchdog_reboot(0, SRAM_END, 0), ports/rp2/modmachine.c,
             # which sets CTRL's TRIGGER (hardware_watchdog/watchdog.c), the forced reset.
             return {"power": 0, "wdt": 1}.get(state.hard_cause, 2)
+        if not _ESP32 and address == 0x50110000:
+            return 5 if state.config["usb"] else 0
         raise NotImplementedError("the simulated board has no register at 0x%x" % address)
 
     def __setitem__(self, address, value):

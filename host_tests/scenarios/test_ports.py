@@ -4,8 +4,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from harness.board import Board, End
-from harness.runtimes import MICROPYTHON32, MICROPYTHON64, Runtime
+
+from tools.testing.board import Board, End
+from tools.testing.runtimes import MICROPYTHON32, MICROPYTHON64, Runtime
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its sockets")
 

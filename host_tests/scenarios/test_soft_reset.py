@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.board import Board
-from harness.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
 from play import PROGRAMS
+
+from tools.testing.board import Board
+from tools.testing.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its radio")
 

@@ -200,24 +200,54 @@ machine.deepsleep(3600000)
 
 
 @pytest.mark.parametrize(
-    ("before", "lwip_timer", "short"),
+    ("before", "version", "short"),
     [
-        ("", 64, 64),  # MicroPython 1.24 and 1.25: issue 16181
-        ("machine.Timer(-1, period=5000, callback=print).deinit()", 0, 5000),  # 1.26 and later
-        ("timer = machine.Timer(-1, mode=0, period=5000, callback=print)", 0, 5000),
+        ("", "1.24", 64),  # issue 16181
+        ("", "1.25", 64),
+        ("machine.Timer(-1, period=5000, callback=print).deinit()", "1.26", 5000),
+        ("timer = machine.Timer(-1, mode=0, period=5000, callback=print)", "1.23", 5000),
     ],
-    ids=["lwip", "stopped", "running"],
+    ids=["lwip, 1.24", "lwip", "stopped", "running"],
 )
-def test_an_alarm_ends_the_deep_sleep_of_rp2(make, before, lwip_timer, short):
+def test_an_alarm_ends_the_deep_sleep_of_rp2(make, before, version, short):
     """As a build of MicroPython 1.25 and one of 1.28 for RPI_PICO_W did in an emulator."""
     program = before + "\nmachine.deepsleep(3600000)\n"
-    end = make(program, type="rp2", lwip_timer=lwip_timer).run()[0]
+    end = make(program, type="rp2", version=version).run()[0]
     assert short - 2000 < end.sleep_ms <= short
     # ESP32's does not.
     assert make(program.replace("-1", "1")).run()[0].sleep_ms == HOUR
     # dormouse sees to it.
     program = before + "\nimport dormouse.sleep.chip\ndormouse.sleep.chip.deepsleep(3600000)\n"
-    assert make(program, type="rp2", lwip_timer=lwip_timer).run()[0].sleep_ms == HOUR
+    assert make(program, type="rp2", version=version).run()[0].sleep_ms == HOUR
+
+
+def test_no_alarm_no_early_end_of_a_deep_sleep(make):
+    assert make("machine.deepsleep(3600000)", type="rp2", version="1.23").run()[0].sleep_ms == HOUR
+    stopped = "machine.Timer(-1, period=5000, callback=print).deinit()\nmachine.deepsleep(3600000)"
+    assert make(stopped, type="rp2", version="1.23").run()[0].sleep_ms == HOUR
+
+
+@pytest.mark.parametrize("version", ["1.23", "1.25", "1.28"])
+def test_deep_sleep_of_rp2_on_a_usb_host(make, version):
+    """From 1.24 on each interrupt of USB ends it, and a reset follows; dormouse sleeps on."""
+    end = make("machine.deepsleep(3600000)", type="rp2", version=version, usb=20).run()[0]
+    assert end.sleep_ms == (HOUR if version == "1.23" else 20)
+    program = "import dormouse.sleep.chip\ndormouse.sleep.chip.deepsleep(700)\n"
+    board = make(program, type="rp2", version=version, usb=20)
+    board.power_on()
+    end = board.wait_end(10)
+    assert end.reason == "reset", "with RAM lost, as at the end of a deep sleep"
+    assert 690 <= end.light_ms < 1500
+
+
+def test_a_person_at_the_usb_of_a_sleeping_rp2(make):
+    """Ctrl-C ends the sleep: main.py is left, and the REPL is there."""
+    program = "import dormouse.sleep.chip\nprint('sleeps')\ndormouse.sleep.chip.deepsleep(60000)\n"
+    board = make(program, type="rp2", usb=20)
+    board.power_on()
+    board.wait_line("sleeps", 10)
+    interrupt(board.device.pid)
+    assert board.wait_end(10).reason == "interrupted"
 
 
 def test_the_clock_of_a_chip(make):

@@ -18,10 +18,11 @@ from dormouse.sleep import chip
 def test_registers(name: str, reason: int, armed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.implementation, "_machine", name, raising=False)
     assert chip.register(8) == reason
-    written: dict[int, int] = {}
+    usb = 0x50110000  # ADDR_ENDP: no host
+    written: dict[int, int] = {usb: 0}
     slept: list[int] = []
     machine = SimpleNamespace(mem32=written, deepsleep=slept.append)
     monkeypatch.setitem(sys.modules, "machine", machine)
     chip.deepsleep(5_000_000)
     chip.deepsleep(1)  # which would be no sleep, and without end
-    assert (written, slept) == ({armed: 15}, [4294966, 2])
+    assert (written, slept) == ({usb: 0, armed: 15}, [4294966, 2])
