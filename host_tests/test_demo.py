@@ -174,17 +174,20 @@ def need(name: str) -> None:
         ("mosquitto", "cpython", 3),
     ],
 )
-def test_promise_kept(broker: str, runtime: str, wakes: int) -> None:
+def test_promise_kept(broker: str, runtime: str, wakes: int, tmp_path: Path) -> None:
     need(runtime)
     if broker == "mosquitto":
         mosquitto_argv()
-    with running("--broker", broker, "--runtime", runtime, "--wakes", str(wakes)) as process:
+    page = tmp_path / "demo.html"
+    wanted = ("--broker", broker, "--runtime", runtime, "--wakes", str(wakes))
+    with running(*wanted, "--scope", str(page)) as process:
         output, _ = process.communicate(timeout=90)
     assert process.returncode == 0, output
     assert "Traceback" not in output
     lines = output.splitlines()
     assert lines[0].startswith(f"broker: {broker}")
     assert lines[-1].startswith("promise kept"), output
+    assert f"packet by packet: {page}" in lines and '"PUBREL id=' in page.read_text()
     if wakes == 16:
         faults = "2 wakes without Wi-Fi, 2 cuts, 1 broker restarts, 4 power cuts "
         assert f"{faults}(1 asleep, 1 awake, 2 in a write)" in output

@@ -22,6 +22,7 @@ COMMANDS = {
     "sub": "subscribe, and print what comes",
     "request": "ask by MQTT, and print the answer",
     "plan": "bytes, waits, charge, battery, queues: before it is built",
+    "scope": "what goes between a node and its broker, packet by packet",
 }
 
 EXAMPLES = """

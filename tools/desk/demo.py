@@ -25,6 +25,7 @@ import contextlib
 import logging
 import tempfile
 import time
+import webbrowser
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -214,12 +215,28 @@ def run(options: argparse.Namespace) -> list[str]:
                     faults = [f"stuck: {str(error).splitlines()[0]}"]
             life.arrived()
             counts = life.tallies()
+            if options.scope:
+                show_scope(life, options.scope)
             lines = summary(life)
             faults += life.faults()
             lines += final_lines(*counts, faults)
             if not lines[-1].startswith("promise kept"):
                 lines[:0] = ["the node's last lines:", *(f"  | {x}" for x in life.board.lines)]
     return lines
+
+
+def show_scope(life: Life, path: Path) -> None:
+    """Write the demo's connections, packet by packet, as a page, and open it."""
+    from ..command.scoping import page, trace
+    from ..command.scoping.decode import decode
+
+    seen = trace.of_proxy("demo", life.proxy.connections)
+    decoded = [decode(c) for c in seen.connections if c.chunks]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page.render([("demo", decoded)], 0, "dormouse demo"), encoding="utf-8")
+    print(f"packet by packet: {path}")
+    if sys.stdout.isatty():
+        webbrowser.open(path.resolve().as_uri())
 
 
 # --- The command line -----------------------------------------------------------------------------
@@ -250,6 +267,14 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=["auto", *BEST_FIRST],
         default="auto",
         help="what the node runs on; auto: the first of these that can be had",
+    )
+    add(
+        "--scope",
+        type=Path,
+        nargs="?",
+        const=Path("build/demo.html"),
+        metavar="FILE",
+        help="write a page with each packet, and open it (%(const)s)",
     )
     add("--plain", action="store_true", help="one line for each wake instead of a live table")
     options = parser.parse_args(argv)

@@ -499,6 +499,72 @@ def mosquitto_client(name: str = "mosquitto_pub") -> list[str]:
     return list(_mosquitto_client(name))
 
 
+CHROMIUM_PACKAGE = "chromium-headless-shell"  # Debian's chromium, without a window
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", CHROMIUM_PACKAGE)
+# What a page without a GPU needs none of, 35 MB of it; and what is no library, but needed.
+CHROMIUM_WITHOUT = ("libllvm", "libz3")
+CHROMIUM_MORE = ("chromium-common", "fonts-dejavu-core", "fontconfig-config")
+# The browser starts its own program again for each page, and looks for its files beside it: so the
+# loader has to stand there.
+CHROMIUM_START = """#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+root=$here/../../..
+libraries={libraries}
+exec "$here/loader" --library-path "$libraries" "$here/{program}" --no-zygote \\
+    --browser-subprocess-path="$here/start" "$@"
+"""
+
+
+def fetch_chromium() -> list[str]:
+    """Return how to start the distribution's chromium, fetched into `.cache/` if need be."""
+    architecture = native_architecture()
+    root = CACHE / f"{CHROMIUM_PACKAGE}-{architecture}"
+    if not root.exists():
+        say(f"fetching {CHROMIUM_PACKAGE} by apt, some 90 MB ...")
+        apt = Apt(architecture, architecture)
+        apt.update()
+        libraries = apt.libraries(CHROMIUM_PACKAGE)
+        packages = [name for name in libraries if not name.startswith(CHROMIUM_WITHOUT)]
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
+            unpack(apt.download([*packages, *CHROMIUM_MORE], Path(folder)), root)
+    home = root / "usr" / "lib" / "chromium"
+    start = home / "start"
+    if not start.exists():
+        loaders = sorted(root.glob("**/ld-linux*.so.?"), key=lambda path: path.is_symlink())
+        if not loaders or not (home / CHROMIUM_PACKAGE).exists():
+            raise NotAvailable(f"{root} holds no chromium: delete that folder and try again")
+        shutil.copy(loaders[0], home / "loader")
+        folders = sorted({path.parent for path in root.glob("**/lib*.so*")})
+        names = ":".join(f"$root/{path.relative_to(root)}" for path in folders)
+        text = CHROMIUM_START.format(libraries=f'"{names}"', program=CHROMIUM_PACKAGE)
+        start.write_text(text)
+        start.chmod(0o755)
+    run([str(start), "--version"])
+    return [str(start)]
+
+
+@functools.cache
+def _chromium() -> list[str]:
+    if given := from_environment("CHROMIUM"):
+        return given
+    for name in CHROMIUM_NAMES:
+        if found := shutil.which(name):
+            return [found]
+    try:
+        return once("chromium", fetch_chromium)
+    except NotAvailable as error:
+        advice = f"{install_command('chromium')}, or point $CHROMIUM at a browser of its family"
+        raise NotAvailable(f"chromium: {error}\nWhat to do: {advice}.") from error
+
+
+def chromium() -> list[str]:
+    """Return the argv prefix of a chromium, to be started headless.
+
+    Order: $CHROMIUM, PATH, the distribution's package fetched into `.cache/`. Raises NotAvailable.
+    """
+    return list(_chromium())
+
+
 def node() -> str:
     """Return the path of a node that is new enough. Raises NotAvailable."""
     path = shutil.which("node")
@@ -597,6 +663,7 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "micropython32": functools.partial(micropython, 32),
     "mosquitto": mosquitto,
     "mosquitto-clients": mosquitto_client,
+    "chromium": chromium,
     "node-micropython": node_micropython,
 }
 

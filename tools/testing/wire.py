@@ -567,13 +567,13 @@ class Transcript:
 
     def __init__(self) -> None:
         self.chunks: list[tuple[Direction, bytes]] = []
-        self._times: list[float] = []
-        self._start = time.monotonic()
+        self.times: list[float] = []  # s since `began`, one for each chunk
+        self.began = time.monotonic()
 
     def add(self, direction: Direction, data: bytes) -> None:
         """Note that `data` passed."""
         self.chunks.append((direction, bytes(data)))
-        self._times.append(time.monotonic() - self._start)
+        self.times.append(time.monotonic() - self.began)
 
     def data(self, direction: Direction) -> bytes:
         """Return all bytes of one direction."""
@@ -589,7 +589,7 @@ class Transcript:
         """Return one line for each packet: time in ms, client → or ← server, the packet."""
         splitters: dict[Direction, Splitter] = {"up": Splitter(), "down": Splitter()}
         lines: list[str] = []
-        for (way, data), seconds in zip(self.chunks, self._times, strict=True):
+        for (way, data), seconds in zip(self.chunks, self.times, strict=True):
             lead = f"{seconds * 1000:8.1f} ms {_ARROWS[way]} "
             lines += _describe_stream(splitters[way], data, lead)
         for way, splitter in splitters.items():

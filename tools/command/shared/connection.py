@@ -116,16 +116,28 @@ def _context(options: argparse.Namespace) -> ssl.SSLContext | None:
         return context(psk=(options.psk_identity or "", options.psk))
     if options.key and not options.cert:
         raise Failure("--key goes with --cert", status=WRONG)
-    if not (options.tls or options.cafile or options.cert or options.insecure):
+    secure = options.tls or options.cert is not None
+    return server_context(secure, options.cafile, options.insecure, options.cert, options.key)
+
+
+def server_context(
+    tls: bool,
+    cafile: str | None,
+    insecure: bool,
+    cert: str | None = None,
+    key: str | None = None,
+) -> ssl.SSLContext | None:
+    """Return a context for a connection to a broker, or None without TLS. Raises Failure."""
+    if not (tls or cafile or insecure):
         return None
     try:
-        made = ssl.create_default_context(cafile=options.cafile)
-        if options.cert:
-            made.load_cert_chain(options.cert, options.key)
+        made = ssl.create_default_context(cafile=cafile)
+        if cert:
+            made.load_cert_chain(cert, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        names = ", ".join(filter(None, (options.cafile, options.cert, options.key)))
+        names = ", ".join(filter(None, (cafile, cert, key)))
         raise Failure(f"{names}: {error}", "PEM files that can be read", WRONG) from error
-    if options.insecure:
+    if insecure:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made

@@ -1,0 +1,1 @@
+"""What `dormouse scope` is made of: traces, captures, what is decoded of them, pictures, pages."""
