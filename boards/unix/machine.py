@@ -237,6 +237,18 @@ class Pin:
         self.value(0)
 
 
+# What is in _parts.py costs nothing until it is used.
+PARTS = ("ADC", "PWM", "I2C", "SoftI2C", "SPI", "SoftSPI")
+
+
+def __getattr__(name):
+    if name in PARTS:
+        import _parts
+
+        return getattr(_parts, name)
+    raise AttributeError(name)
+
+
 class UART:
     """The serial line: the terminal that board.json names. Not blocking, as with a timeout of 0.
 

@@ -135,6 +135,45 @@ class Board:
             assert device.wait_exit(10) == 0, device.transcript()
             return device.lines
 
+    # --- what hangs on its pins
+
+    def set_inputs(self, **parts: Mapping[Any, Any]) -> None:
+        """Say what the board's pins and buses read from now on, part by part; what is not named
+        stays. boards/unix/_parts.py tells what the parts hold:
+
+            board.set_inputs(pins={4: 1}, adc={34: 20000}, dht={4: (21.5, 60)},
+                             onewire={4: {"28ff641e8216043c": 21.5}}, i2c={0x76: {"d0": b"\x60"}})
+        """
+        for name, mine in (("pins.json", True), ("inputs.json", False)):
+            given = {part: values for part, values in parts.items() if (part == "pins") == mine}
+            if given:
+                path = self.folder / name
+                held = json.loads(path.read_text()) if path.exists() else {}
+                held.update(given["pins"] if mine else given)
+                new = path.with_suffix(".new")
+                new.write_text(json.dumps(held, default=bytes.hex))
+                new.replace(path)
+
+    def changes(self, pin: int | None = None) -> list[dict[str, Any]]:
+        """Return each change of an output so far: {"boot": 1, "ms": 120, "pin": 2, "value": 1}.
+
+        pin: of this one only.
+        """
+        found = self._noted("pins.jsonl")
+        return [line for line in found if pin is None or line["pin"] == pin]
+
+    def outputs(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return what was written to PWM, I2C and SPI so far. kind: "pwm", "i2c" or "spi" only."""
+        found = self._noted("outputs.jsonl")
+        return [line for line in found if kind is None or line["kind"] == kind]
+
+    def _noted(self, name: str) -> list[dict[str, Any]]:
+        try:
+            text = (self.folder / name).read_text()
+        except FileNotFoundError:
+            return []
+        return [json.loads(line) for line in text.splitlines()]
+
     def flash_dies_after(self, count: int) -> None:
         """Let the power be cut in the next boot, before byte ``count`` (from 0) is programmed."""
         self._dies = count

@@ -1,0 +1,125 @@
+"""The package for a desk: built, installed from its wheel, used in an empty folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools.paths import CACHE, ROOT
+from tools.testing import runtimes
+from tools.testing.needs import missing
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def run(*argv: object, cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        [str(word) for word in argv],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    options = ["--no-build-isolation", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    run(sys.executable, "-m", "pip", "wheel", *options, "-w", folder, ROOT, cwd=folder)
+    (found,) = folder.glob("dormouse_mqtt-*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def desk(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the wheel; what it depends on is borrowed from this one."""
+    folder = tmp_path_factory.mktemp("desk")
+    run(sys.executable, "-m", "venv", "--without-pip", folder / "venv", cwd=folder)
+    python = folder / "venv" / "bin" / "python"
+    site = Path(
+        run(
+            python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
+        ).strip()
+    )
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    options = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+    run(sys.executable, "-m", "pip", "--python", python, "install", *options, wheel, cwd=folder)
+    return folder
+
+
+def environment(**more: str) -> dict[str, str]:
+    """What a user's shell has, and not the paths of these tests."""
+    left = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PYTEST", "MICROPY"))
+    }
+    return {**left, "DORMOUSE_CACHE": str(CACHE), **more}
+
+
+def test_what_is_in_it(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    for name in (
+        "dormouse/__init__.py",
+        "dormouse/py.typed",
+        "dormouse_tools/testing/plugin.py",
+        "dormouse_tools/data/boards/unix/board.py",
+        "dormouse_tools/data/firmware/boot.py",
+    ):
+        assert name in names
+    assert not [name for name in names if "__pycache__" in name or name.startswith("tools/")]
+    tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"dormouse", "dormouse_tools"}
+
+
+def test_the_example_repository(desk: Path) -> None:
+    """examples/my_node, alone in a folder: its tests pass, as docs/testing.md says."""
+    if runtimes.MICROPYTHON32.reason:
+        missing(runtimes.MICROPYTHON32.reason)
+    mine = desk / "my_node"
+    shutil.copytree(ROOT / "examples" / "my_node", mine)
+    python = desk / "venv" / "bin" / "python"
+    argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not cut or 450"]
+    said = run(*argv, cwd=mine, env=environment(CI=""))
+    assert "passed" in said and "failed" not in said and "error" not in said
+
+
+def test_import_and_command(desk: Path) -> None:
+    """On CPython, from a folder with nothing in it."""
+    empty = desk / "empty"
+    empty.mkdir()
+    bin = desk / "venv" / "bin"
+    code = "import dormouse; dormouse.Client; print(dormouse.__file__)"
+    assert str(desk) in run(bin / "python", "-c", code, cwd=empty, env=environment())
+    assert "pub" in run(bin / "dormouse", "--help", cwd=empty, env=environment())
+    names = run(bin / "python", "-m", "dormouse_tools.board.boards", cwd=empty, env=environment())
+    assert "ESP32_GENERIC" in names
+    assert not list(empty.iterdir())
+
+
+def test_a_wrong_option_is_told(desk: Path) -> None:
+    folder = desk / "wrong"
+    folder.mkdir()
+    (folder / "test_it.py").write_text("def test_it(board):\n    pass\n")
+    python = desk / "venv" / "bin" / "python"
+    for option, text in (
+        ("--dormouse-runtime=pypy", "no runtime 'pypy': one of micropython32"),
+        ("--dormouse-runtime=cpython", "no such program for the board"),
+    ):
+        done = subprocess.run(
+            [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", option],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode and text in done.stdout + done.stderr
