@@ -17,7 +17,7 @@ dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 wait = $(if $(filter-out 0,$(WAIT)),--wait)  # for a board that sleeps, and has no port then
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo test prove explore wake size lint clean bootstrap bootstrap-board flash deploy hil \
+.PHONY: conformance help demo run test prove explore wake size lint clean bootstrap bootstrap-board flash deploy hil \
 	mip-index plan provision ota console logs bridge
 
 help:  ## list the targets
@@ -28,6 +28,9 @@ bootstrap:
 
 demo: bootstrap  ## the device code on a simulated board against a broker, on this desk
 	@$(VENV_PYTHON) -m tools.desk.demo $(ARGS)
+
+run: bootstrap  ## a program on the simulated board, with a console: PROGRAM= BOARD= ARGS=--fast
+	@$(VENV_PYTHON) -m tools.desk.run $(call given,board,BOARD) $(ARGS) '$(PROGRAM)'
 
 bootstrap-board:
 	@$(PYTHON) tools/setup/bootstrap.py --board

@@ -18,11 +18,12 @@ files in FOLDER, which is made when missing: see README.md beside this file. pyt
     --version V       behave as this version of MicroPython does, where they differ (1.25)
     --list            only print the sizes and names of the files on the flash
     --read NAME       only print a file of the flash, in hex
+    --repl            then the prompt, if started by `micropython -i` or `python3 -i`
     --help            only print this"""
 
 _HERE = __file__.rsplit("/", 1)[0] if "/" in __file__ else "."
 _VALUES = ("--wake", "--after-ms", "--dies-after", "--version", "--read")
-_FLAGS = ("--fast", "--once", "--list", "--help")
+_FLAGS = ("--fast", "--once", "--list", "--repl", "--help")
 
 
 def parse(args):
@@ -125,8 +126,17 @@ def repl():
         _board.sleep(1)
 
 
-def boot(main):
-    """Run boot.py and the main program; end the boot as a chip would, however they end."""
+def console():
+    """Leave the program's names for the prompt of the Python that was started with -i."""
+    globals().update(main_module)
+    print("(at its prompt, as a chip is when main.py has ended; Ctrl-D ends it)")
+
+
+def boot(main, prompt=False):
+    """Run boot.py and the main program; end the boot as a chip would, however they end.
+
+    prompt: but for an end at which a chip is at its prompt.
+    """
     end = _board.end
     try:
         try:
@@ -140,6 +150,8 @@ def boot(main):
     except SystemExit:  # ports/esp32/main.c, ports/rp2/main.c: soft_reset_exit
         end("soft_reset")
     except KeyboardInterrupt:
+        if prompt:
+            return console()
         end("interrupted", status=130)
     except BaseException as error:
         if _board.MICROPYTHON:
@@ -148,8 +160,12 @@ def boot(main):
             import traceback
 
             traceback.print_exception(error)
+        if prompt:
+            return console()
         repl()
         end("exception", status=1)
+    if prompt:
+        return console()
     repl()
     end("exit")
 
@@ -184,4 +200,4 @@ if __name__ == "__main__":
     # Not before: a new flash is formatted, and gets its files, in the factory.
     _board.state.dies_after = number(options, "--dies-after")
     sys.argv[:] = [main or "main.py"] + args[2:]
-    boot(main or "main.py")
+    boot(main or "main.py", "--repl" in options)

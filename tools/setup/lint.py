@@ -148,7 +148,7 @@ def stubs() -> str:
 def examples(desktop: bool) -> list[Path]:
     """Return the examples for a desktop, or those for a device: they say it at their top."""
     found = []
-    for file in sorted((ROOT / "examples").glob("*.py")):
+    for file in sorted([*(ROOT / "examples").glob("*.py"), *(ROOT / "examples").glob("*/*.py")]):
         top = file.read_text().split('"""')[1]
         if ("For a desktop" in top or "on CPython" in top) == desktop:
             found.append(file)

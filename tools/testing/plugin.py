@@ -115,7 +115,7 @@ def make_board(
     runtime: Runtime, tmp_path: Path, pytestconfig: pytest.Config
 ) -> Iterator[Callable[..., Board]]:
     """Return a function that makes a board, for a test with several; arguments as the marker's."""
-    Board = _part("board").Board
+    kind = _part("board").Board
     with ExitStack() as stack:
         made = 0
 
@@ -134,7 +134,7 @@ def make_board(
                     "pyproject.toml, or @pytest.mark.board(main=...)"
                 )
             folder = tmp_path / (f"board{made}" if made > 1 else "board")
-            board: Board = stack.enter_context(Board(runtime, folder, path, files, args, **config))
+            board: Board = stack.enter_context(kind(runtime, folder, path, files, args, **config))
             return board
 
         yield make

@@ -1,4 +1,4 @@
-"""The node in main.py on a simulated board: what a season in a field does to it, in seconds."""
+"""node.py on a simulated board: what a season in a field does to it, in seconds."""
 
 import json
 

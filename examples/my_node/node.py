@@ -8,9 +8,9 @@ import asyncio
 import json
 
 from dormouse import Client
-from dormouse.journal import Journal
+from dormouse.net import Wifi
 from dormouse.sleep import Node
-from dormouse.wifi import Wifi
+from dormouse.store import Journal
 from machine import ADC, Pin
 
 with open("config.json") as f:
