@@ -93,6 +93,35 @@ def test_merged_image(board: boards.Board, tool, tmp_path: Path) -> None:
         assert "Could not open /dev/nothing" in ran.stdout + ran.stderr
 
 
+def test_firmware_for_a_larger_flash(tmp_path: Path, monkeypatch, capsys) -> None:
+    """ESP32-S3's up to MicroPython 1.25 is for 8 MB, and a module may have 4: it is asked."""
+    board = boards.named("ESP32_GENERIC_S3")
+    firmware = make_firmware(board, tmp_path)
+    data = bytearray(firmware.read_bytes())
+    data[3] = data[3] & 15 | 3 << 4
+    firmware.write_bytes(data)
+    said = esptool("--chip", board.chip, "image-info", firmware)
+    assert "Flash size: 8MB" in said
+    ran: list[list[str]] = []
+    answers = iter(["4MB", "8MB", "none"])
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        size = next(answers) if command[-1] == "flash-id" else ""
+        return subprocess.CompletedProcess(command, 0, f"Detected flash size: {size}\n", "")
+
+    monkeypatch.setattr(flash.subprocess, "run", run)
+    monkeypatch.setattr(flash.ports, "ready", lambda port, *_: port)
+    with pytest.raises(flash.CannotFlash, match=r"for 8 MB .* has 4 MB(.|\n)*S3-FLASH_4M-"):
+        flash.flash(board, "/dev/x", firmware, None, False)
+    assert len(ran) == 1, "nothing is erased"
+    for _ in range(2):  # large enough; not told
+        flash.flash(board, "/dev/x", firmware, None, False)
+    assert len(ran) == 1 + 3 + 3
+    flash.flash(board, "/dev/x", firmware, None, True)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
 def test_esptool_that_fails_is_followed_by_what_to_do(tool, tmp_path: Path) -> None:
     firmware = make_firmware(ESP[0], tmp_path)
     args = ("--board", ESP[0].name, "--firmware", str(firmware), "--port", "/dev/full")

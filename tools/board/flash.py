@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import struct
 import subprocess
@@ -35,6 +36,9 @@ CHIP_IDS = {0: "esp32", 2: "esp32s2", 5: "esp32c3", 9: "esp32s3", 13: "esp32c6"}
 IMAGE_MAGIC = 0xE9
 TABLE_AT = 0x8000  # of the partition table in flash: in all of MicroPython's ESP32 builds
 TABLE_MAGIC = b"\xaa\x50"
+
+MEGABYTE = 1 << 20
+DETECTED = re.compile(r"Detected flash size: (\d+)MB")  # of esptool flash-id
 
 # https://github.com/microsoft/uf2: the first two words of a block, the last, the flag that says
 # that a family is named. Blocks are 512 bytes.
@@ -87,6 +91,24 @@ def check_image(board: boards.Board, data: bytes) -> None:
         raise CannotFlash(f"{len(data)} bytes do not fit into {board.flash_bytes}\n{take}")
 
 
+def made_for(data: bytes) -> int:
+    """Return the flash in bytes that an image is made for: ESP-IDF, esp_app_format.h, spi_size."""
+    return MEGABYTE << (data[3] >> 4)
+
+
+def check_size(board: boards.Board, data: bytes, said: str) -> None:
+    """Check that the module's flash, of which esptool said how large it is, is large enough: with
+    less the bootloader finds no place for a partition, and stops. Raises CannotFlash."""
+    found = DETECTED.search(said)
+    size = int(found[1]) * MEGABYTE if found else 0
+    if found and size < made_for(data):
+        raise CannotFlash(
+            f"this firmware is made for {made_for(data) // MEGABYTE} MB of flash, and the module "
+            f"has {found[1]} MB: it would not start\nWhat to do: take {board.name}-FLASH_"
+            f"{found[1]}M-*.bin, or a newer one, from https://micropython.org/download/{board.name}/"
+        )
+
+
 def check_uf2(board: boards.Board, data: bytes) -> None:
     """Check that this is a whole UF2 file which has the board's chip in it. Raises CannotFlash."""
     take = f"What to do: take {board.firmware} from https://micropython.org/download/{board.name}/"
@@ -120,6 +142,25 @@ def esptool_commands(board: boards.Board, port: str, firmware: Path) -> list[lis
 def flash_esp(board: boards.Board, port: str | None, firmware: Path, dry_run: bool) -> None:
     """Erase, write and verify. Raises CannotFlash, NoPort."""
     port = ports.ready(port, board.port, dry_run)
+    data = firmware.read_bytes()
+    if made_for(data) > board.flash_bytes:  # the module may have more than the least
+        command = [
+            sys.executable,
+            "-m",
+            "esptool",
+            "--chip",
+            board.chip,
+            "--port",
+            port,
+            "flash-id",
+        ]
+        if dry_run:
+            print(shlex.join(command))
+        else:
+            asked = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True
+            )
+            check_size(board, data, asked.stdout)
     for command in esptool_commands(board, port, firmware):
         if dry_run:
             print(shlex.join(command))
