@@ -17,7 +17,7 @@ dry_run = $(if $(filter-out 0,$(DRY_RUN)),--dry-run)
 wait = $(if $(filter-out 0,$(WAIT)),--wait)  # for a board that sleeps, and has no port then
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo run test prove explore wake size lint clean bootstrap bootstrap-board flash deploy hil \
+.PHONY: conformance help demo run test prove explore fuzz wake size lint clean bootstrap bootstrap-board flash deploy hil \
 	mip-index plan provision ota console logs bridge
 
 help:  ## list the targets
@@ -82,6 +82,10 @@ prove: explore  ## explore; then whole lives with a cut at every byte; ARGS="--s
 
 explore: bootstrap  ## every order of events up to bounds, millions of states; EXPLORE="-k REGEX"
 	@$(VENV_PYTHON) -m tools.desk.explore $(EXPLORE)
+
+fuzz:  ## bytes of all kinds against what reads bytes: SECONDS=600 ARGS="session5 --exhaustive 3"
+	@$(PYTHON) tools/setup/bootstrap.py --fuzz
+	@$(VENV_PYTHON) -m tools.desk.fuzz $(call said,seconds,SECONDS) $(ARGS)
 
 wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 	@$(VENV_PYTHON) -m tools.desk.wake $(ARGS)

@@ -203,7 +203,7 @@ def install_stubs(port: str) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def set_up(lint: bool, board: bool) -> None:
+def set_up(lint: bool, board: bool, fuzz: bool = False) -> None:
     """Make everything that is asked for, one process at a time. Raises CannotSetUp."""
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / "bootstrap.lock", "w") as lock:
@@ -212,6 +212,11 @@ def set_up(lint: bool, board: bool) -> None:
         install_group("test")
         if board:
             install_group("board")
+        if fuzz:
+            try:
+                install_group("fuzz")
+            except CannotSetUp as error:  # it is not for every system: `make fuzz` can do without
+                say(f"bootstrap: {error}")
         if lint:
             install_group("lint")
             for port in STUB_PORTS:
@@ -227,10 +232,11 @@ def main() -> int:
     parser.add_argument(
         "--board", action="store_true", help="also what flashing and deploying need"
     )
+    parser.add_argument("--fuzz", action="store_true", help="also what guides `make fuzz`")
     options = parser.parse_args()
     start = time.monotonic()
     try:
-        set_up(options.lint, options.board)
+        set_up(options.lint, options.board, options.fuzz)
     except CannotSetUp as error:
         say(f"bootstrap: {error}")
         return 1

@@ -1,0 +1,92 @@
+"""What bytes of others may do (see targets.py), as far as `make test` goes; `make fuzz` goes on.
+
+Repeated on every Python, with a small heap: the seeds, the corpus, and what was found once.
+"""
+
+import os
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tools.desk import fuzz
+from tools.testing.runtimes import Runtime
+
+sys.path.insert(0, str(Path(__file__).parent))
+import targets
+
+# Of a chip that has little left; the library is compiled there, from its source.
+HEAP = {"micropython32": "144k", "micropython64": "224k"}
+
+
+@cache
+def seeds(name: str) -> list[bytes]:
+    """Return what to begin with at one target."""
+    return [data for target, data in targets.seeds() if target == name]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each target's seeds, its corpus, and what was found, in a folder of its name."""
+    root = tmp_path_factory.mktemp("fuzz")
+    for name in targets.TARGETS:
+        (root / name).mkdir()
+        for n, data in enumerate(seeds(name)):
+            (root / name / f"seed{n}").write_bytes(data)
+        for source in (fuzz.FUZZ / "corpus" / name, fuzz.FOUND / name):
+            for path in source.glob("*"):
+                (root / name / path.name).write_bytes(path.read_bytes())
+    return root
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+def test_on_runtime(name: str, runtime: Runtime, folders: Path, tmp_path: Path) -> None:
+    heap = HEAP.get(runtime.name)
+    small = Runtime(
+        runtime.name,
+        lambda: [*runtime.argv, *(["-X", f"heapsize={heap}"] if heap else [])],
+        runtime.path_env,
+        (".frozen",) if heap else (),
+    )
+    with small.start(Path(targets.__file__), str(folders / name), cwd=tmp_path) as device:
+        device.wait_line(f"fine {name} {len(list((folders / name).iterdir()))}", timeout=60)
+
+
+@pytest.mark.parametrize("name", targets.TARGETS)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_by_chance(name: str, tmp_path_factory: pytest.TempPathFactory, data) -> None:
+    os.chdir(tmp_path_factory.getbasetemp())
+    parts = st.lists(st.sampled_from(seeds(name)) | st.binary(max_size=30), max_size=5)
+    targets.TARGETS[name](data.draw(parts.map(b"".join)))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, _ in targets.readers() if name[-1] not in "3579bdf"]
+)
+def test_every_short_body(name: str) -> None:
+    n, _ = targets.every(dict(targets.readers())[name], 2)
+    assert n == 1 + 256 + 65536
+
+
+def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that looks behind the end, and a session that is spoiled by an error."""
+    import dormouse.packet as packet
+    from dormouse.session import Session
+
+    monkeypatch.setattr(packet, "read_pid", lambda first, body: body[0] << 8 | body[1])
+    with pytest.raises(IndexError):
+        targets.decode4(b"\x40\x01")
+    monkeypatch.undo()
+    monkeypatch.setattr(Session, "flush", lambda self: None)
+    with pytest.raises(targets.Wrong, match="no PUBACK"):
+        targets.session4(b"\1\5\x40\2\0\0")
+
+
+def test_the_tool_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fuzz.main(["--by-chance", "--seconds", "2", "blob"]) == 0
+    assert "blob" in capsys.readouterr().out
+    assert fuzz.main(["nothing"]) == 2
