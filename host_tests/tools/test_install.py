@@ -9,12 +9,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pytest
 from harness.serial_board import SerialBoard
 from test_flash import make_firmware
 
+from tools import make as make_tool
+from tools import parts
 from tools.board import boards, certificates
+from tools.setup import mip_index
 from tools.testing.brokers import AmqttBroker
 from tools.testing.observer import Observer
 from tools.testing.runtimes import ROOT
@@ -38,21 +43,10 @@ def command(start: str) -> str:
     return found.pop()
 
 
-def run(line: str, environment: dict[str, str] | None = None) -> str:
-    """Run a make line of the documents."""
-    told = subprocess.run(
-        line.replace("make ", "make -n ", 1),
-        shell=True,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
-    assert told.returncode == 0, told.stderr
-    steps = [s for s in told.stdout.replace("\\\n", " ").splitlines() if "bootstrap.py" not in s]
-    assert len(steps) == 1, steps
-    done = subprocess.run(
-        steps[0],
+def make(line: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a make line of the documents, but for the set-up of .venv."""
+    return subprocess.run(
+        line.replace("make ", "make PYTHON=true ", 1),
         shell=True,
         cwd=ROOT,
         capture_output=True,
@@ -61,6 +55,11 @@ def run(line: str, environment: dict[str, str] | None = None) -> str:
         env={**ENVIRONMENT, **(environment or {})},
         stdin=subprocess.DEVNULL,
     )
+
+
+def run(line: str, environment: dict[str, str] | None = None) -> str:
+    """Run a make line that must work; return its output."""
+    done = make(line, environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -151,21 +150,76 @@ def test_every_make_line_is_a_target() -> None:
     assert told == {"flash", "deploy", "provision", "logs", "console", "mip-index", "hil"}
 
 
-def test_a_board_is_waited_for() -> None:
+def given(target: str, **variables: str) -> list[str]:
+    """Return what a target's tool is given, of variables on make's command line."""
+    environ = {f"GIVEN_{name}": value for name, value in variables.items()}
+    environ |= {f"GIVEN_{name}_FROM": "command line" for name in variables}
+    return make_tool.arguments(target, environ)
+
+
+def test_what_tools_are_given() -> None:
     for target in ("deploy", "provision", "console", "logs", "hil"):
-        for wait in ("1", "0"):
-            argv = ["make", "-n", target, "BOARD=unix", f"WAIT={wait}"]
-            done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env=ENVIRONMENT)
-            assert (" --wait " in done.stdout) == (wait == "1"), target
+        for wait in ("1", "0", ""):
+            assert ("--wait" in given(target, BOARD="unix", WAIT=wait)) == (wait == "1"), target
+    assert given("deploy", BOARD="b", PORT="8080", ARGS="-x 'a b'") == [
+        *("--board", "b", "--port", "8080", "-x", "a b")
+    ]
+    assert given("ota", HOST="h", PORT="1", FILES="a b") == [
+        *("--host", "h", "--port", "1", "--file", "a", "--file", "b")
+    ]
+    # In an environment these may stand for something else.
+    environ = {"GIVEN_HOST": "desk", "GIVEN_HOST_FROM": "environment", "GIVEN_PORT": "8080"}
+    assert make_tool.arguments("hil", environ) == []
+    assert make_tool.arguments("hil", {"GIVEN_PORT": "/dev/x"}) == ["--port", "/dev/x"]
+
+
+def test_every_target_has_a_tool() -> None:
+    text = (ROOT / "Makefile").read_text()
+    using = re.findall(r"^([\w-]+):.*\n(?:\t.*\n)*?\t@\$\(tool\) \$@", text, re.M)
+    assert sorted(using) == sorted(make_tool.TARGETS)
+    pasted = set(re.findall(r"\$\((\w+)\)", "".join(re.findall(r"^\t.*\n", text, re.M))))
+    assert pasted == {"PYTHON", "VENV_PYTHON", "MAKEFILE_LIST", "tool"}
+
+
+@pytest.mark.parametrize("where", ["command line", "environment"])
+@pytest.mark.parametrize(
+    "value", ["x'; touch pwned; '", "$(shell touch pwned)", "`touch pwned`", "$(touch pwned)"]
+)
+def test_values_are_only_text(tmp_path: Path, where: str, value: str) -> None:
+    pwned = tmp_path / "pwned"
+    value = value.replace("pwned", str(pwned))
+    variables = {name: value for name in ("BOARD", "MAIN", "PORT", "HOST", "ARGS")}
+    on_line = where == "command line"
+    done = subprocess.run(
+        ["make", "PYTHON=true", "deploy", *(f"{n}={v}" for n, v in variables.items() if on_line)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, **({} if on_line else variables)},
+    )
+    assert done.returncode and done.stderr
+    assert not pwned.exists()
 
 
 def test_table_of_packages_is_true() -> None:
-    from tools.setup import mip_index
-
+    """It tells the nearest needs; with all that these need it is what the sources import."""
     rows = re.findall(r"^\| `(dormouse[\w-]*)` \| [^|]* \| ([^|]*)\|", DOCUMENT, re.M)
     found = {name: tuple(re.findall(r"`([\w-]+)`", needs)) for name, needs in rows}
-    wanted = {name: needs for name, (needs, _) in mip_index.PACKAGES.items()}
-    assert found == {**wanted, mip_index.ALL: ()}
+    assert found.pop(mip_index.ALL) == ()
+    wanted = {part: set(parts.needs(part)) for part in parts.modules()}
+    assert found.keys() == {mip_index.package(part) for part in wanted}
+    for part in wanted:
+        assert whole(mip_index.package(part), found) == {
+            mip_index.package(need) for need in whole(part, wanted)
+        }, part
+
+
+def whole(name: str, needs: Mapping[str, Iterable[str]]) -> set[str]:
+    """Return all that something needs, and what these need."""
+    found = set(needs[name])
+    for need in needs[name]:
+        found |= whole(need, needs)
+    return found
 
 
 def test_messages_are_those_of_the_tools() -> None:
