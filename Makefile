@@ -15,7 +15,7 @@ $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name)_FROM := $$(origin $(name
 tool = $(VENV_PYTHON) -m tools.make
 
 .DEFAULT_GOAL := help
-.PHONY: conformance help demo run check test prove explore fuzz wake size lint clean bootstrap bootstrap-board flash deploy hil \
+.PHONY: conformance docs help demo run check test prove explore fuzz wake size lint clean bootstrap bootstrap-board flash deploy hil \
 	mip-index plan provision ota console logs bridge
 
 help:  ## list the targets
@@ -89,6 +89,10 @@ conformance: bootstrap  ## which test shows which statement of the standards; AR
 check:  ## under a minute: style and types of what changed, the core on three runtimes
 	@$(PYTHON) tools/setup/bootstrap.py --lint
 	@$(tool) $@
+
+docs:  ## the documents as a site, its reference from types and docstrings; ARGS=--serve
+	@$(PYTHON) tools/setup/bootstrap.py --docs
+	@$(VENV_PYTHON) -m tools.docs $(ARGS)
 
 lint:  ## style, types, .pyi files; names that MicroPython's modules have not
 	@$(PYTHON) tools/setup/bootstrap.py --lint

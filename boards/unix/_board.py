@@ -18,6 +18,7 @@ import os
 import sys
 
 MICROPYTHON = sys.implementation.name == "micropython"
+_START = os.getcwd()
 if MICROPYTHON:
     import ffi
     import utime
@@ -271,6 +272,7 @@ def _again(sleep_ms):
         line = f.read().split(b"\0")[:-1]
     if not MICROPYTHON:
         sys.stdout.flush()
+        os.chdir(_START)  # paths on the command line may be relative
         os.execv("/proc/self/exe", line)
     import array
 

@@ -2,14 +2,18 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tools.testing.board import Board
 from tools.testing.brokers import MosquittoBroker
+from tools.testing.chaos import ChaosProxy
 from tools.testing.observer import Observer
-from tools.testing.runtimes import ROOT, Runtime
+from tools.testing.runtimes import MICROPYTHON64, ROOT, Runtime
 
 pytestmark = pytest.mark.desk("programs with broker.local in them, most for the simulated board")
 
@@ -39,10 +43,25 @@ def test_awake(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
         observer.wait("greenhouse/7/state", "offline")
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/sleep.md"])
-def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
+def test_home_assistant(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 120
     broker: MosquittoBroker = mosquitto()
-    code = programs(name, broker.port)[-1]
+    code = programs("README.md", broker.port)[1]
+    with (
+        Observer(broker, ("#", 1)) as observer,
+        Board(runtime, tmp_path, files={"main.py": code}) as board,
+    ):
+        board.run()
+        observer.wait_count("homeassistant/device/greenhouse-7/config", 1)
+        observer.publish("greenhouse/7/fan/set", "ON", 2)
+        board.run()
+        assert "ON" in observer.wait_count("greenhouse/7/fan", 1)[0]
+        assert len(observer.wait_count("greenhouse/7/temp", 2)) == 2
+
+
+def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+    broker: MosquittoBroker = mosquitto()
+    code = programs("docs/sleep.md", broker.port)[0]
     with (
         Observer(broker, ("greenhouse/7/temp", 2)) as observer,
         Board(runtime, tmp_path, files={"main.py": code}) as board,
@@ -56,6 +75,66 @@ def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path, name: str) -> None:
         observer.publish("greenhouse/7/temp", "end", 2)
         observer.wait("greenhouse/7/temp", "end")
     assert observer.payloads("greenhouse/7/temp") == ["21.5"] * 3 + ["end"]
+
+
+def commands(name: str, tool: str) -> list[str]:
+    """Return the arguments of the one command in a document that starts a tool."""
+    (line,) = re.findall(rf"^\.venv/bin/python (.*{tool}.*)$", (ROOT / name).read_text(), re.M)
+    return shlex.split(line)
+
+
+def test_tutorial_on_the_desk(mosquitto, tmp_path: Path) -> None:
+    """The node of the tutorial runs by its command, and obeys what its other command says."""
+    broker: MosquittoBroker = mosquitto()
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    (found,) = re.findall("^echo '(.*)' > /tmp/node/put/config.json$", text, re.M)
+    (tmp_path / "put").mkdir()
+    (tmp_path / "put" / "config.json").write_text(
+        json.dumps({**json.loads(found), "port": broker.port})
+    )
+    argv = [sys.executable, *commands("docs/tutorial.md", "boards/unix/board.py")]
+    argv[argv.index("/tmp/node")] = str(tmp_path)
+    with Observer(broker, ("#", 1)) as observer:
+        node = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.DEVNULL)
+        try:
+            observer.wait_count("greenhouse/7/temperature", 2)
+            tool = [sys.executable, *commands("docs/tutorial.md", "pub -h 127.0.0.1")]
+            subprocess.run([*tool, "-p", str(broker.port)], cwd=ROOT, check=True, timeout=20)
+            values = observer.wait_count("greenhouse/7/period", 2)
+            assert json.loads(values[-1])["value"] == 600
+        finally:
+            node.terminate()
+            node.wait(10)
+
+
+def test_trace_in_concepts(mosquitto, tmp_path: Path) -> None:
+    """What the node writes before it has heard anything, and all kinds of packets of its wake."""
+    broker: MosquittoBroker = mosquitto()
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    traces = re.findall(r"```text\n(.*?)```", text, re.S)
+    with (
+        ChaosProxy(broker.port) as proxy,
+        Observer(broker) as observer,
+        Board(
+            MICROPYTHON64, tmp_path, files={"main.py": programs("docs/sleep.md", proxy.port)[0]}
+        ) as board,
+    ):
+        board.set_network(ssid="my network")
+        board.run()
+        proxy.wait_connection(1).wait_closed()
+        observer.publish("greenhouse/7/cmd/x", "go", 2)
+        board.run()
+        proxy.wait_connection(2).wait_closed()
+
+    def kinds(text: str) -> list[str]:
+        """Return the packets, but for the ends of handshakes: they are in this wake or the next."""
+        found = re.findall(r"(?:client →|← server) [A-Z]+", text)
+        return [packet for packet in found if packet[-6:] not in ("PUBREL", "UBCOMP")]
+
+    for trace, connection in zip(traces, proxy.connections, strict=True):
+        now = kinds(connection.transcript.describe())
+        assert kinds(trace)[:4] == now[:4], connection.describe()
+        assert set(kinds(trace)) == set(now), connection.describe()
 
 
 def test_patterns_asleep(runtime: Runtime, mosquitto, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The boards: what boards/NAME/board.toml says about each.
 
-    python -m tools.board.boards              # the table of README.md
+    python -m tools.board.boards              # the table of docs/boards.md
     python -m tools.board.boards NAME         # all that is known about one
 
 To add a board, copy a folder of boards/ and edit its board.toml: everything else goes by what is
@@ -125,7 +125,7 @@ def _shown(board: Board, mode: str) -> str:
 
 
 def table(root: Path = BOARDS) -> str:
-    """Return the table of README.md, in Markdown."""
+    """Return the table of docs/boards.md, in Markdown."""
     lines = [
         "| `BOARD=` | board | flashed by | over deep sleep remains | asleep draws |",
         "|---|---|---|---|---|",

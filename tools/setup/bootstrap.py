@@ -4,6 +4,7 @@
     python3 tools/setup/bootstrap.py              # for the tests
     python3 tools/setup/bootstrap.py --lint       # and for `make lint`: stubs go to .cache/stubs/
     python3 tools/setup/bootstrap.py --board      # and for flashing and deploying
+    python3 tools/setup/bootstrap.py --docs       # and for `make docs`
 
 The requirements are the dependency groups of pyproject.toml. pip is used as this machine has it
 configured. Where Python comes without ensurepip (Debian's python3 without python3-venv), pip is
@@ -203,7 +204,7 @@ def install_stubs(port: str) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def set_up(lint: bool, board: bool, fuzz: bool = False) -> None:
+def set_up(lint: bool, board: bool, fuzz: bool = False, docs: bool = False) -> None:
     """Make everything that is asked for, one process at a time. Raises CannotSetUp."""
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / "bootstrap.lock", "w") as lock:
@@ -212,6 +213,8 @@ def set_up(lint: bool, board: bool, fuzz: bool = False) -> None:
         install_group("test")
         if board:
             install_group("board")
+        if docs:
+            install_group("docs")
         if fuzz:
             try:
                 install_group("fuzz")
@@ -233,10 +236,11 @@ def main() -> int:
         "--board", action="store_true", help="also what flashing and deploying need"
     )
     parser.add_argument("--fuzz", action="store_true", help="also what guides `make fuzz`")
+    parser.add_argument("--docs", action="store_true", help="also what `make docs` needs")
     options = parser.parse_args()
     start = time.monotonic()
     try:
-        set_up(options.lint, options.board, options.fuzz)
+        set_up(options.lint, options.board, options.fuzz, options.docs)
     except CannotSetUp as error:
         say(f"bootstrap: {error}")
         return 1

@@ -1,0 +1,48 @@
+"""The site of `make docs`: its reference is complete, its links lead somewhere."""
+
+import importlib.util
+import re
+
+import pytest
+
+from tools.docs import __main__ as docs
+from tools.docs.merged import documented, merge, undocumented
+from tools.testing.runtimes import ROOT
+
+CONFIG = (ROOT / "tools" / "docs" / "mkdocs.yml").read_text()
+
+
+def test_all_that_is_public_is_told_of() -> None:
+    assert undocumented() == [], "write a docstring, or say in tools/docs/merged.py whose it has"
+
+
+def test_merged() -> None:
+    """Signatures of the one, words of the other; what lacks words is found."""
+    stub = '"""Types."""\nclass A:\n    n: int\n    def f(self, a: int) -> str: ...\n'
+    stub += "    def g(self) -> None: ...\n    def _h(self) -> None: ...\n"
+    code = 'def make():\n    class A:\n        """Words."""\n        def f(self, *a):\n'
+    code += '            """More."""\n    return A\n'
+    text, missing = merge(stub, '"""All."""\n' + code, "m")
+    assert missing == ["m:A.g"]
+    assert '"""All."""' in text and "Types" not in text
+    assert re.search(r'def f\(self, a: int\) -> str:\s+"""More."""', text)
+
+
+def test_each_part_has_its_page() -> None:
+    named = set(re.findall(r"reference/(\w+)\.md", CONFIG))
+    assert named == {name.rpartition("/")[0] or "dormouse" for name in documented()}
+
+
+def test_pages_in_order_are_there() -> None:
+    for name in re.findall(r"^\s+- ([\w-]+\.md)$", CONFIG, re.M):
+        assert name == "index.md" or (ROOT / "docs" / name).exists(), name
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("material"), reason="make docs brings mkdocs")
+def test_site(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is built without a warning."""
+    monkeypatch.setattr("sys.argv", ["docs"])
+    assert docs.main() == 0, capfd.readouterr().err
+    page = (docs.SITE / "reference" / "dormouse" / "index.html").read_text()
+    assert "publish_nowait" in page and "message_expiry" in page
+    assert "examples/light.py" in (docs.SITE / "sleep" / "index.html").read_text()

@@ -1,0 +1,52 @@
+"""Build the documents as a site, with a reference from the library's types and docstrings.
+
+    make docs                   # into build/site; a link that leads nowhere is an error
+    make docs ARGS=--serve      # and look at it in a browser, made anew with each change
+
+What it is made of: docs/*.md in the order of tools/docs/mkdocs.yml, README.md as its first page,
+and a page for each part of firmware/dormouse/.
+
+Exit status: 0; 1 something is wrong, with the reason; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from ..paths import ROOT
+
+CONFIG = Path(__file__).with_name("mkdocs.yml")
+SITE = ROOT / "build" / "site"
+
+
+def main() -> int:
+    """Parse the command line, build, and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Build the documents as a site.", epilog=f"It goes to {SITE.relative_to(ROOT)}."
+    )
+    parser.add_argument("--serve", action="store_true", help="look at it at http://127.0.0.1:8000")
+    options = parser.parse_args()
+    if importlib.util.find_spec("material") is None:
+        print("docs: mkdocs-material is not there; do: make docs", file=sys.stderr)
+        return 1
+    command = ["serve"] if options.serve else ["build", "--strict", "--quiet"]
+    argv = [sys.executable, "-m", "mkdocs", *command, "--config-file", str(CONFIG)]
+    # Its makers' advertisement for what comes after mkdocs 1.
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=ROOT, env=env)
+    if done.returncode == 0 and not options.serve:
+        pages = len(list(SITE.rglob("index.html")))
+        print(f"{pages} pages: open {SITE.relative_to(ROOT)}/index.html")
+    return min(done.returncode, 1)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
