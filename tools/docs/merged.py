@@ -54,20 +54,12 @@ def _merge(into: Node, code: Node | None, name: str, missing: list[str]) -> None
         return
     dot = "" if name.endswith(":") else "."
     # A class may be made by a function (``durable``): its words are deeper down then.
-    below = {n.name: n for n in ast.walk(code) if _named(n)} if code else {}
-    if isinstance(code, ast.ClassDef):
-        below = {n.name: n for n in code.body if _named(n)}
+    deep = () if code is None else code.body if isinstance(code, ast.ClassDef) else ast.walk(code)
+    below = {node.name: node for node in deep if isinstance(node, ast.ClassDef | Function)}
     for node in list(into.body):
-        if not _named(node):
-            continue
-        if node.name[0] == "_":
-            # __init__ is told of by its class; other special methods by Python's documentation.
-            continue
-        _merge(node, below.get(node.name), f"{name}{dot}{node.name}", missing)
-
-
-def _named(node: ast.AST) -> bool:
-    return isinstance(node, ast.ClassDef | Function)
+        # __init__ is told of by its class; other special methods by Python's documentation.
+        if isinstance(node, ast.ClassDef | Function) and node.name[0] != "_":
+            _merge(node, below.get(node.name), f"{name}{dot}{node.name}", missing)
 
 
 def write(folder: Path) -> None:
