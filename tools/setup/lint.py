@@ -113,7 +113,7 @@ def host() -> str:
     """Types of the host side, with the examples for it."""
     names = [str(file.relative_to(ROOT)) for file in examples(desktop=True)]
     model = ROOT / "host_tests" / "model"
-    where = (FIRMWARE, model)
+    where = (FIRMWARE, model, ROOT / "host_tests" / "fuzz")
     return mypy("host", where, "tools", "host_tests/harness", str(model / "explorer"), *names)
 
 
