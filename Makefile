@@ -77,6 +77,10 @@ fuzz:  ## bytes of all kinds against what reads bytes: SECONDS=600 ARGS="session
 	@$(PYTHON) tools/setup/bootstrap.py --fuzz
 	@$(tool) $@
 
+.PHONY: soak
+soak: bootstrap  ## clients under load for a million messages, a fault every 200; ARGS="--messages N"
+	@$(tool) $@
+
 wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 	@$(tool) $@
 

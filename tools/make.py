@@ -75,6 +75,7 @@ TARGETS = {
     "explore": Target(".desk.explore", words="EXPLORE"),
     "fuzz": Target(".desk.fuzz", said=("SECONDS",)),
     "test": Target("pytest", ("host_tests", "-n", "4")),
+    "soak": Target(".desk.soak"),
     "wake": Target(".desk.wake"),
     "size": Target(".desk.size"),
     "conformance": Target(".setup.conformance"),

@@ -19,6 +19,7 @@ Exit status: 0 nothing found; 1 something was; 2 it cannot be done; 130 interrup
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.util
 import os
 import subprocess
@@ -27,6 +28,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -35,6 +38,7 @@ from ..paths import BUILD, FIRMWARE, ROOT
 FUZZ = ROOT / "host_tests" / "fuzz"
 FOUND = FUZZ / "found"
 INTERRUPTED = 130  # exit status: 128 + SIGINT
+LONGEST = 400  # bytes of a file in the corpus
 HANGS = 10  # s: longer is a finding
 
 # In a process of its own: atheris never returns, and what it looks at is to be loaded by it.
@@ -126,18 +130,58 @@ def summary(said: str) -> str:
     return "; ".join(line.strip() for line in lines[-2:])[:150]
 
 
+def reached(name: str, data: bytes) -> set[tuple[str, int, int]]:
+    """Return the steps from line to line of the library that a target takes with these bytes."""
+    import targets
+
+    steps: set[tuple[str, int, int]] = set()
+
+    def enter(frame: FrameType, event: str, arg: object) -> Any:
+        file = frame.f_code.co_filename
+        if "dormouse" not in file:
+            return None
+        last = 0
+
+        def step(frame: FrameType, event: str, arg: object) -> Any:
+            nonlocal last
+            steps.add((file, last, frame.f_lineno))
+            last = frame.f_lineno
+            return step
+
+        return step
+
+    sys.settrace(enter)
+    try:
+        targets.TARGETS[name](data)
+    finally:
+        sys.settrace(None)
+    return steps
+
+
 def smaller(console: Console) -> None:
-    """Put into the repository's corpus, small, what earlier runs kept: one of each new coverage."""
-    for name in names():
+    """Put into the repository's corpus what earlier runs kept and leads where the seeds do not."""
+    import targets
+
+    work = BUILD / "fuzz" / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    os.chdir(work)
+    for name in targets.TARGETS:
         folder = FUZZ / "corpus" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        path = [str(FIRMWARE), str(FUZZ)]
-        work = BUILD / "fuzz" / "work"
-        work.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-c", CHILD.format(path=path, name=name), "-merge=1"]
-        argv += ["-max_len=120", str(folder), str(BUILD / "fuzz" / name)]
-        subprocess.run(argv, cwd=work, capture_output=True, check=False)
-        console.print(f"{name}: {len(list(folder.iterdir()))} files")
+        kept = [*folder.glob("*"), *(BUILD / "fuzz" / name).glob("*")]
+        contents = {path.read_bytes() for path in kept}
+        for path in folder.glob("*"):
+            path.unlink()
+        seen: set[tuple[str, int, int]] = set()
+        for target, data in targets.seeds():
+            if target == name:
+                seen |= reached(name, data)
+        for data in sorted(contents, key=lambda d: (len(d), d)):
+            steps = reached(name, data)
+            if not steps <= seen and len(data) <= LONGEST:
+                seen |= steps
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / hashlib.sha1(data).hexdigest()[:12]).write_bytes(data)
+        console.print(f"{name}: {len([*folder.glob('*')])} files")
 
 
 def _every(name: str, length: int) -> tuple[str, int, int]:
@@ -194,9 +238,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             return INTERRUPTED
     guided = importlib.util.find_spec("atheris") is not None and not options.by_chance
     if options.corpus:
-        if not guided:
-            console.print("this needs atheris: .venv/bin/python -m pip install atheris")
-            return 2
         smaller(console)
         return 0
     if not guided and not options.by_chance:

@@ -1,0 +1,37 @@
+"""A short soak (`make soak` is a million messages), and that it would notice."""
+
+import pytest
+
+from tools.desk import soak
+from tools.testing.needs import missing, mosquitto_argv
+from tools.testing.runtimes import MICROPYTHON32
+
+pytestmark = pytest.mark.desk("starts several devices, each at a broker of its own")
+
+
+@pytest.mark.parametrize("kinds", [("3.1.1, RAM", "5, journal"), ("3.1.1, journal", "5, RAM")])
+def test_nothing_is_lost(kinds: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    mosquitto_argv()
+    if MICROPYTHON32.reason:
+        missing(MICROPYTHON32.reason)
+    status = soak.main([*kinds, "--messages", "3000", "--every", "100"])
+    said = capsys.readouterr().out
+    assert not status, said
+    assert " 0 cuts" not in said
+
+
+@pytest.mark.parametrize(
+    "texts, wrong",
+    [
+        (["1 2 1 0 0 x", "1 2 1 0 0 x"], "came again"),
+        (["1 2 1 0 0 x", "1 2 3 0 0 x"], "came behind"),
+        (["1 1 1 0 0 x", "1 1 3 0 0 x"], "came behind"),
+        (["1 1 1 0 0 x", "1 1 1 0 0 x", "1 0 1 0 0 x", "1 0 5 0 0 x"], ""),
+    ],
+)
+def test_what_is_wrong_is_noticed(texts: list[str], wrong: str) -> None:
+    count = soak.Count()
+    for text in texts:
+        count.take(text)
+    assert bool(count.wrong) == bool(wrong)
+    assert wrong in "".join(count.wrong)

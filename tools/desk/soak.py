@@ -1,0 +1,387 @@
+#!/usr/bin/env python3
+"""Clients under load for a million messages, with a fault every 200 or so; nothing may be lost.
+
+Device programs on MicroPython with a small heap, each at a mosquitto of its own, through a network
+that is cut at a random byte again and again, closed, reset or silent; those with a journal lose
+their power too. They publish at every QoS and take commands at QoS 1 and 2. Another client
+(paho-mqtt) at the broker counts, and sends the commands. ticks_ms wraps early on.
+
+Wrong is: a message that is lost, doubled at QoS 2 or out of order, either way; a heap or a largest
+free block that shrinks.
+
+Exit status: 0 all is well; 1 something is not; 2 it cannot be done; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import re
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..paths import ROOT
+from ..testing import loop, runtimes
+from ..testing.address import HOST
+from ..testing.brokers import BrokerFailure, MosquittoBroker
+from ..testing.peer import set_reset_on_close
+
+PROGRAM = ROOT / "host_tests" / "scenarios" / "programs" / "soaked.py"
+INTERRUPTED = 130  # exit status: 128 + SIGINT
+WRAP = 1 << 30  # ms: ticks_ms begins anew
+AHEAD = 150  # commands that are on their way at most
+PATIENCE = 60  # s without a message: something hangs
+BYTES = 90  # of a message and its acknowledgements, about
+LOST = 1500  # bytes that the heap, or its largest free block, may be smaller in the end
+SETTLED = 2  # looks at the heap before which it is not compared
+CONFIG = "max_queued_messages 0\nmax_inflight_messages 20\n"
+
+KINDS = {
+    "3.1.1, RAM": ("4", False, "96k"),
+    "3.1.1, journal": ("4", True, "112k"),
+    "5, RAM": ("5", False, "128k"),
+    "5, journal": ("5", True, "144k"),
+}
+
+
+class Cutter:
+    """A network between a device and its broker: each connection ends at some byte."""
+
+    def __init__(self, target: int, chance: random.Random, every: int) -> None:
+        self.target = target
+        self.chance = chance
+        self.every = every
+        self.cuts = 0
+        self.calm = False
+        self.server: asyncio.Server = loop.call(self._start())
+        self.port: int = self.server.sockets[0].getsockname()[1]
+        self.writers: set[asyncio.StreamWriter] = set()
+
+    async def _start(self) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, HOST, 0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        chance = self.chance
+        left = chance.choice([0.02, 1, 1, 1, 2]) * chance.random() * self.every * BYTES
+        how = chance.choices(["close", "reset", "silence"], [10, 10, 1])[0]
+        ends: list[asyncio.StreamWriter] = [writer]
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            up, out = await asyncio.open_connection(HOST, self.target)
+            ends.append(out)
+            budget = [left]
+            tasks = [
+                asyncio.ensure_future(self._pass(reader, out, budget)),
+                asyncio.ensure_future(self._pass(up, writer, budget)),
+            ]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if budget[0] <= 0:
+                self.cuts += 1
+                if how == "silence":
+                    await asyncio.sleep(6)
+                elif how == "reset":
+                    for end in ends:
+                        set_reset_on_close(end.get_extra_info("socket"))
+        except OSError:
+            pass
+        finally:
+            for task in tasks:
+                task.cancel()
+            for end in ends:
+                end.transport.abort() if how == "reset" else end.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: list[float]
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(4096):
+                if not self.calm:
+                    budget[0] -= len(data)
+                    if budget[0] <= 0:
+                        data = data[: max(0, int(budget[0] + len(data)))]
+                        writer.write(data)
+                        await writer.drain()
+                        return
+                writer.write(data)
+                await writer.drain()
+
+    def close(self) -> None:
+        """Take no more connections."""
+        loop.call(self._close())
+
+    async def _close(self) -> None:
+        self.server.close()
+
+
+@dataclass
+class Count:
+    """What an observer saw, and what is wrong with it."""
+
+    up: int = 0
+    seen: dict[tuple[int, int], int] = field(default_factory=dict)  # boot, QoS: greatest number
+    newest: dict[tuple[int, int], int] = field(default_factory=dict)
+    repeated: int = 0
+    commands: list[int] = field(default_factory=lambda: [0, 0, 0])
+    taken: list[int] = field(default_factory=lambda: [0, 0, 0])
+    wrong: list[str] = field(default_factory=list)
+    heaps: list[int] = field(default_factory=list)
+    blocks: list[int] = field(default_factory=list)
+    power: int = 0
+    cuts: int = 0
+
+    def take(self, text: str) -> None:
+        """Take in what the device published."""
+        boot, qos, number, last1, last2, *_ = map(int, text.split()[:5])
+        self.up += 1
+        key = boot, qos
+        before = self.seen.get(key, 0)
+        if number > before + 1 and qos:
+            self.wrong.append(f"up, QoS {qos}, start {boot}: {number} came behind {before}")
+        elif number <= before and qos == 2:
+            self.wrong.append(f"up, QoS 2, start {boot}: {number} came again, behind {before}")
+        elif number <= before:
+            self.repeated += 1
+        self.seen[key] = max(before, number)
+        self.newest[key] = number
+        self.taken[1], self.taken[2] = max(self.taken[1], last1), max(self.taken[2], last2)
+
+    @property
+    def messages(self) -> int:
+        """How many messages arrived, both ways."""
+        return self.up + self.taken[1] + self.taken[2]
+
+
+class Soak:
+    """One device, its network, its broker, and who counts."""
+
+    def __init__(self, name: str, total: int, seed: int, every: int, runtime: str) -> None:
+        self.name = name
+        self.total = total
+        self.every = every
+        self.version, self.stored, heap = KINDS[name]
+        self.chance = random.Random(f"{seed} {name}")
+        self.count = Count()
+        self.lock = threading.Lock()
+        base = runtimes.RUNTIMES[runtime]
+        small = ["-X", f"heapsize={heap}"] if runtime != "cpython" else []
+        before = (".frozen",) if runtime != "cpython" else ()
+        self.runtime = runtimes.Runtime(
+            runtime, lambda: [*base.argv, *small], base.path_env, before
+        )
+
+    def run(self, progress: list[int]) -> Count:
+        """Do all of it; return what was counted. Raises BrokerFailure."""
+        broker = MosquittoBroker(runtimes.get.mosquitto(), extra_config=CONFIG)
+        with broker, tempfile.TemporaryDirectory() as folder:
+            cutter = Cutter(broker.port, self.chance, self.every)
+            observer = paho.Client(CallbackAPIVersion.VERSION2, "observer", clean_session=True)
+            observer.on_message = self._on_message
+            observer.max_inflight_messages_set(15)  # mosquitto 2.0 loses what is beyond 20
+            observer.connect(broker.host, broker.port)
+            observer.subscribe("soak/up", 2)
+            observer.loop_start()
+            try:
+                self._run(cutter, observer, Path(folder), progress)
+            finally:
+                observer.disconnect()
+                observer.loop_stop()
+                cutter.close()
+                self.count.cuts = cutter.cuts
+        return self.count
+
+    def _on_message(self, client: paho.Client, data: object, message: paho.MQTTMessage) -> None:
+        with self.lock:
+            self.count.take(message.payload.decode())
+
+    def _start(self, port: int, folder: Path, boot: int) -> runtimes.Device:
+        store = str(folder / "journal") if self.stored else "ram"
+        # The first start passes the wrap of ticks_ms soon.
+        ticks = str(WRAP - 600 if boot == 1 else self.chance.randrange(WRAP))
+        return self.runtime.start(
+            PROGRAM, str(port), self.version, store, str(boot), ticks, "soak", cwd=folder
+        )
+
+    def _run(
+        self, cutter: Cutter, observer: paho.Client, folder: Path, progress: list[int]
+    ) -> None:
+        count = self.count
+        boot = 1
+        device = self._start(cutter.port, folder, boot)
+        next_power = self.every * 10
+        last, since = 0, time.monotonic()
+        try:
+            device.wait_line("subscribed", 30)
+            while count.messages < self.total:
+                self._command(observer)
+                time.sleep(0.01)
+                progress[0] = count.messages
+                if count.messages != last:
+                    last, since = count.messages, time.monotonic()
+                if device.process.poll() is not None or time.monotonic() - since > PATIENCE:
+                    what = "nothing arrives" if device.process.poll() is None else "it ended"
+                    count.wrong.append(f"{what}\n{device.transcript()[-2000:]}")
+                    return
+                if self.stored and count.messages > next_power:
+                    next_power = count.messages + int(self.every * 20 * self.chance.random())
+                    device.kill()
+                    self._look(device)
+                    count.power += 1
+                    boot += 1
+                    device = self._start(cutter.port, folder, boot)
+            cutter.calm = True
+            observer.publish("soak/down", "stop", 2)
+            ends = device.wait_line("ends", PATIENCE)
+            device.wait_exit(PATIENCE)
+            self._end(ends, boot)
+        except AssertionError as error:
+            count.wrong.append(str(error)[-3000:])
+        finally:
+            device.kill()
+            self._look(device)
+
+    def _command(self, observer: paho.Client) -> None:
+        count = self.count
+        for qos in (1, 2):
+            while count.commands[qos] - count.taken[qos] < AHEAD:
+                count.commands[qos] += 1
+                observer.publish("soak/down", f"{qos} {count.commands[qos]}", qos)
+
+    def _end(self, ends: str, boot: int) -> None:
+        count = self.count
+        sent = [int(n) for n in ends.split()[1:4]]
+        last1, last2, newest, ticks = map(int, ends.split()[4:8])
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            if [count.seen.get((boot, qos), 0) for qos in (1, 2)] == sent[1:]:
+                break
+            time.sleep(0.05)
+        for qos in (1, 2):
+            if count.seen.get((boot, qos), 0) != sent[qos]:
+                count.wrong.append(f"up, QoS {qos}: the last were lost, {sent[qos]} were sent")
+        if [last1, last2] != count.commands[1:]:
+            count.wrong.append(f"down: {count.commands[1:]} were sent, {[last1, last2]} came")
+        if newest != last1:
+            count.wrong.append(f"down, QoS 1: it ends at {newest}, and had {last1} before")
+        for (start, qos), number in count.newest.items():
+            if qos == 1 and number != count.seen[start, qos]:
+                count.wrong.append(f"up, QoS 1, start {start}: ends at {number}, an older one")
+        if not self.stored and ticks > WRAP // 2:
+            count.wrong.append(f"ticks_ms did not wrap: {ticks}")
+
+    def _look(self, device: runtimes.Device) -> None:
+        """Take in what a device said, of its heap and of what is wrong."""
+        count = self.count
+        heaps, blocks = [], []
+        for line in device.lines:
+            if line.startswith("wrong"):
+                count.wrong.append(line)
+            elif line.startswith("heap "):
+                heaps.append(int(line.split()[1]))
+            elif found := re.search(r"max free sz: (\d+)", line):
+                blocks.append(int(found[1]) * 16)
+        for name, values, kept in (("heap", heaps, count.heaps), ("block", blocks, count.blocks)):
+            kept += values
+            values = values[SETTLED:]
+            if name == "heap" and len(values) > 4 and values[-1] < min(values[:3]) - LOST:
+                count.wrong.append(f"{name}: {values[0]} bytes were free, then {values[-1]}")
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kind", nargs="*", help=f"only these: {'; '.join(KINDS)}")
+    parser.add_argument(
+        "--messages", type=int, default=1_000_000, help="of all together: %(default)s"
+    )
+    parser.add_argument("--every", type=int, default=200, help="messages to a fault: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="of the faults: %(default)s")
+    names = [*runtimes.RUNTIMES]
+    parser.add_argument("--runtime", choices=names, default="micropython32", help="%(default)s")
+    return parser.parse_args(argv)
+
+
+def soak(console: Console, options: argparse.Namespace, kinds: Sequence[str]) -> dict[str, Count]:
+    """Soak each kind, all at once, and show how far they are."""
+    each = options.messages // len(kinds)
+    results: dict[str, Count] = {}
+    progresses: dict[str, list[int]] = {kind: [0] for kind in kinds}
+    failures: list[Exception] = []
+
+    def one(kind: str) -> None:
+        chosen = Soak(kind, each, options.seed, options.every, options.runtime)
+        try:
+            results[kind] = chosen.run(progresses[kind])
+        except (BrokerFailure, runtimes.NotAvailable) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(kind,), daemon=True) for kind in kinds]
+    columns = (
+        TextColumn("{task.description:<16}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        tasks = {kind: progress.add_task(kind, total=each) for kind in kinds}
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            for kind, task in tasks.items():
+                progress.update(task, completed=min(each, progresses[kind][0]))
+            time.sleep(0.2)
+    if failures:
+        raise failures[0]
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit status."""
+    options = arguments(argv)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    kinds = options.kind or [*KINDS]
+    if not set(kinds) <= set(KINDS):
+        console.print(f"there are: {'; '.join(KINDS)}")
+        return 2
+    reason = runtimes.reason(options.runtime)
+    if reason:
+        console.print(reason)
+        return 2
+    began = time.monotonic()
+    try:
+        results = soak(console, options, kinds)
+    except KeyboardInterrupt:
+        console.print("\ninterrupted")
+        return INTERRUPTED
+    except (BrokerFailure, runtimes.NotAvailable) as error:
+        console.print(str(error))
+        return 2
+    for kind, count in results.items():
+        free = f", {count.heaps[0]} to {count.heaps[-1]} B free" if count.heaps else ""
+        block = f", largest block {count.blocks[0]} to {count.blocks[-1]}" if count.blocks else ""
+        console.print(
+            f"{kind:<15} {count.up} up, {count.taken[1] + count.taken[2]} down, {count.repeated} "
+            f"repeated at QoS 0 and 1, {count.cuts} cuts, {count.power} power cuts{free}{block}"
+        )
+        for wrong in count.wrong[:10]:
+            console.print(f"  WRONG {wrong}")
+    total = sum(count.messages for count in results.values())
+    console.print(f"{total} messages, {time.monotonic() - began:.0f} s")
+    return int(any(count.wrong for count in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
