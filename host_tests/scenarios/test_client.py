@@ -30,10 +30,19 @@ def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
     assert device.wait_exit(5) == 0
 
 
-def test_each_wait_cancelled(start, mosquitto: Callable[..., MosquittoBroker]) -> None:
-    device = start("cancel_each", mosquitto().port)
-    device.wait_line("sound", 30)
+@pytest.mark.parametrize("version", [4, 5])
+def test_each_wait_cancelled(
+    version: int, start, mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    device = start("cancel_each", mosquitto().port, {"version": version})
+    device.wait_line("sound", 60)
     assert not any("zombie" in line for line in device.lines)
+    points = {
+        line.split(" ", 1)[1].rpartition(" ")[0]: int(line.split()[-1])
+        for line in device.lines
+        if line.startswith("points")
+    }
+    assert len(points) == 9 and min(points.values()) > 0, points
 
 
 def test_offline_outbox(start, peer: ScriptedPeer) -> None:
