@@ -8,7 +8,7 @@ VENV_PYTHON := .venv/bin/python
 # What a tool is given goes through the environment, as it stands there, and is put together by
 # tools/make.py: so no value is read by a shell, nor by make. Never paste one into a recipe.
 VARIABLES := ARGS ASLEEP_UA AWAKE_MA AWAKE_MS BATTERY BOARD DRIVE DRY_RUN EXPLORE FILES FIRMWARE \
-	HOST MAIN NO_TEST PERIOD PORT PROGRAM SECONDS TOPIC WAIT
+	HOST KEY MAIN NO_TEST PERIOD PORT PROGRAM SECONDS TOPIC WAIT
 unexport $(VARIABLES)
 $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name) := $$(value $(name))))
 $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name)_FROM := $$(origin $(name))))
@@ -16,7 +16,7 @@ tool = $(VENV_PYTHON) -m tools.make
 
 .DEFAULT_GOAL := help
 .PHONY: conformance docs help demo run check test prove explore fuzz wake size lint clean bootstrap bootstrap-board flash deploy hil \
-	mip-index plan provision ota console logs bridge
+	mip-index plan provision ota ota-key console logs bridge
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ deploy: bootstrap-board  ## dormouse and main.py onto a board: BOARD= PORT= MAIN
 	@$(tool) $@
 
 provision: bootstrap-board  ## Wi-Fi, broker ... into config.json on a board: BOARD= PORT= NO_TEST=1
+	@$(tool) $@
+
+ota-key: bootstrap-board  ## the key that updates are signed with: KEY= ARGS="--bits 3072 --passphrase"
 	@$(tool) $@
 
 ota: bootstrap-board  ## an update through MQTT: HOST= TOPIC= MAIN= FILES= DRY_RUN=1

@@ -1,16 +1,17 @@
 """Puts an update in place, and the old version back if the new one does not connect (docs/ota.md).
 
 MicroPython runs this at each start before main.py. It needs nothing but MicroPython itself, for an
-update may replace everything else, and it is never updated itself. ``dormouse/field/ota.py`` writes
+update may replace everything else, and it is never updated itself. ``dormouse.field.ota`` writes
 update.json when a new version is on flash whole and verified: a line of JSON. Behind that line this
 file notes how far it is, a byte each (an appended byte is there or not, on littlefs and on FAT):
     (none)  nothing is done; first NAME is copied to NAME.old, for all files
-    A       NAME.new is to be copied to NAME, for all files
+    A       NAME is to be copied out of update.part, for all files
     0 - 9   a try of the new version began; the digit is machine.reset_cause()
     B, b    the old version is to be put back, NAME.old to NAME; it is back
     D       the new version has connected, and stays
 What is copied stays until that is noted, so a cut at any moment is gone on from. (A rename that
 loses power on FAT may leave one file with two names, and no file when one of them is removed.)
+An update.json that cannot be read is no update: it is moved aside.
 """
 
 
@@ -25,17 +26,37 @@ def _boot():
 
     import machine
 
+    BUF = memoryview(bytearray(512))
+
     def note(mark):
         with open("update.json", "a") as f:
             f.write(mark)
 
     def copy(a, b):
-        buf = bytearray(512)
         with open(a, "rb") as f, open(b, "wb") as g:
             n = 1
             while n:
-                n = f.readinto(buf)
-                g.write(memoryview(buf)[:n])
+                n = f.readinto(BUF)
+                g.write(BUF[:n])
+
+    def take(name, at, n):
+        # Content, of which 32 bytes stand before each chunk (dormouse/field/ota.py).
+        for i, c in enumerate(name):
+            if c == "/":
+                try:
+                    os.mkdir(name[:i])
+                except OSError:
+                    pass  # it is there; if not, open() tells
+        with open("update.part", "rb") as f, open(name, "wb") as g:
+            while n:
+                i, k = divmod(at, chunk)
+                f.seek(skip + i * (chunk + 32) + 32 + k)
+                k = f.readinto(BUF[: min(512, n, chunk - k)])
+                if not k:
+                    raise OSError(5)
+                g.write(BUF[:k])
+                at += k
+                n -= k
 
     def remove(name):
         try:
@@ -43,19 +64,37 @@ def _boot():
         except OSError:
             pass
 
-    with open("update.json") as f:
-        plan = f.readline()
-        marks = f.read()
-    if plan[-1:] != "\n":  # it was being written; all it needs is still there
-        remove("update.json")
-        return
-    plan = json.loads(plan)
-    files = plan["files"]  # name, kind: 0 is replaced, 1 is new, 2 goes away
+    try:
+        with open("update.json", "rb") as f:
+            line = f.readline()
+            marks = str(f.read(), "utf-8")
+        if line[-1:] != b"\n":  # it was being written; all it needs is still there
+            remove("update.json")
+            return
+        plan = json.loads(line)
+        # name; kind: 0 is replaced, 1 is new, 2 goes away; its place and length in the content
+        files = plan["files"]
+        chunk = plan["chunk"]
+        skip = plan["skip"]
+        tries = plan["tries"] + 0
+        ms = plan["watchdog"] + 0
+        limit = plan["limit"] * 1000
+        for name, kind, at, n in files:
+            name + "", kind + at + n + chunk + skip
+        if marks[:1] not in ("", "A", "b"):
+            raise ValueError
+    except Exception:
+        remove("update.bad")
+        try:
+            os.rename("update.json", "update.bad")
+        except OSError:
+            remove("update.json")
+        raise
     if marks[-1:] in ("b", "D"):
         return  # the application will tell, and clear up
     if not marks:
         try:
-            for name, kind in files:
+            for name, kind, _, _ in files:
                 if kind != 1:
                     copy(name, name + ".old")
         except OSError:
@@ -63,24 +102,23 @@ def _boot():
             return
         note("A")
         marks = "A"
-    back = "B" in marks or len(marks) > plan["tries"]
+    back = "B" in marks or len(marks) > tries
     try:
         if marks == "A":
-            for name, kind in files:
+            for name, kind, at, n in files:
                 if kind == 2:
                     remove(name)
                 else:
-                    copy(name + ".new", name)
+                    take(name, at, n)
         if not back:
             note(str(machine.reset_cause()))
     except OSError:  # full or worn: a try that is not counted would have no end
         back = True
     if back:
-        for name, _ in files:
-            remove(name + ".new")  # room
+        remove("update.part")  # room
         if "B" not in marks:
             note("B")
-        for name, kind in files:
+        for name, kind, _, _ in files:
             if kind == 1:
                 remove(name)
                 continue
@@ -95,7 +133,6 @@ def _boot():
         return
     # A syntax error or a loop ends nowhere; the watchdog ends it. An application that lives takes
     # it over (dormouse.field.guard, or machine.WDT) and feeds it.
-    ms = plan["watchdog"]
     try:
         machine.WDT(timeout=ms)
     except ValueError:
@@ -112,13 +149,13 @@ def _boot():
     import sys
 
     if sys.platform == "rp2":  # as in dormouse/sleep/node.py: RP2 has timers, ESP32 threads
-        return machine.Timer(-1, mode=0, period=plan["limit"] * 1000, callback=late)
+        return machine.Timer(-1, mode=0, period=limit, callback=late)
     else:
         import _thread
         import time
 
         def watch():
-            time.sleep(plan["limit"])
+            time.sleep(limit // 1000)
             late()
 
         _thread.start_new_thread(watch, ())

@@ -10,11 +10,11 @@ What it publishes under the configured topic:
     temperature  QoS 1: a reading that arrives, perhaps twice after a lost connection
     meter        QoS 2: a pulse that must be counted once
     log          QoS 1: the last lines it printed, when asked for
-    updated      QoS 1: how an update goes
+    updated      QoS 0, retained: how an update goes
 What it takes:
     set/+        QoS 1: a setting; taking the same one twice does no harm
     do/+         QoS 2: an action, done once, whatever is cut; do/log: publish the log
-    update/#     QoS 1: another version of this file, from ``make ota`` (with "update_key")
+    update       QoS 1: another version of this file, from ``make ota`` (with "update_key")
 """
 
 import json
@@ -43,7 +43,7 @@ class SensorNode:
         filters = [(topic + "/set/+", 1), (topic + "/do/+", 2)]
         self.ota = make_ota(config)
         if self.ota:
-            filters.append((topic + "/update/#", 1))
+            filters += self.ota.filters
         self.node = Node(
             client,
             config.get("period", 300),
@@ -106,9 +106,11 @@ class SensorNode:
 
     async def connect(self, urgent: bool = False) -> None:
         """Send what waits, and take what the broker has kept."""
+        if self.ota:
+            self.ota.fetch(self.node.client)  # what comes next of an update
         async for message in self.node.wake(urgent):
             guard.feed()
-            if self.ota and self.ota.handle(message, self.node.publish):
+            if self.ota and self.ota.handle(message, self.node.client):
                 continue
             name = message.topic[len(self.topic) + 1 :]
             print("command", message.qos, name, message.payload)
@@ -126,7 +128,7 @@ class SensorNode:
         self.measure()
         guard.feed()
         await self.connect(urgent=bool(ota and ota.trial))
-        if ota and not node.error and ota.tell(ota.confirm(), node.publish):
+        if ota and not node.error and ota.confirm(node.client):
             await self.connect(urgent=True)  # this version stays, and says so now
         if node.error:
             self.log("error", repr(node.error))

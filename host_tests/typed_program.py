@@ -23,7 +23,7 @@ from dormouse.field.config import load, make_client, make_ota, make_store, make_
 from dormouse.field.guard import Guard, Watchdog, end, feed, good, run, watch
 from dormouse.field.led import LED
 from dormouse.field.log import Log
-from dormouse.field.ota import Ota
+from dormouse.field.ota import Ota, verify
 from dormouse.mqtt5 import packet as packet5
 from dormouse.mqtt5.request import Requester, respond
 from dormouse.mqtt5.session import Codes, Disconnected, Failed
@@ -166,7 +166,7 @@ class Application:
         self.client = make_client(load() or config, clean=False, store=store or make_store(config))
         self.node = Node(self.client, 300, wifi=make_wifi(config, store))
         ota = make_ota(config)
-        if ota and ota.tell(ota.confirm(), self.node.publish):
+        if ota and ota.confirm(self.client):
             self.node.sleep(1)
         log("made", config, keep=True)
 
@@ -185,8 +185,10 @@ def more(guard: Guard, watchdog: Watchdog) -> None:
         print(e, FrameError, UpgradeError.code, ClockError)
     client = Client("", stream=Serial(None, quiet=50))
     Node(client, 60, wifi=Clock(Wifi("s", "p"), period=60), guard="network")
-    ota = Ota("key", "topic", keep=["ca.der"])
-    report: str | None = ota.take("update", b"") or ota.confirm()
+    ota = Ota("k" * 32, "topic", keep=["ca.der"], secret=None)
+    ota.fetch(client)
+    report: str | None = ota.take("", b"")
+    print(ota.tell(report, client), ota.runs(), verify(ota.key, "text", "00"))
     watchdog.feed()
     LED({"pin": 2, "invert": True}).blink(2)
     print(report, guard.crashes, guard.log.text(), now(), chip.wake_reason())

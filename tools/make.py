@@ -49,6 +49,7 @@ TARGETS = {
     "provision": Target(
         ".board.provision", options=("BOARD",), flags=("WAIT", "NO_TEST", "DRY_RUN"), serial=True
     ),
+    "ota-key": Target(".board.owner", said=("KEY",)),
     "ota": Target(
         ".board.ota",
         options=("MAIN",),

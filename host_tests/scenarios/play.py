@@ -57,16 +57,20 @@ def cut_each(proxy: ChaosProxy, count: int) -> None:
     proxy.cut_each(*plans)
 
 
-def start_ota(broker: Broker, topic: str, folder: Path, main: str, *args: str, key: str) -> Device:
-    """Start the tool behind `make ota` with a new main.py, for the node at a topic."""
+def start_ota(
+    broker: Broker, topic: str, folder: Path, main: str, *args: str, key: str | None = None
+) -> Device:
+    """Start the tool behind `make ota` with a new main.py, for the node at a topic. key: a secret
+    that it shares with the node; else the owner's key has to be in ``folder``."""
     path = folder / "new.py"
     path.write_text(main)
     argv = [*argv_of("ota"), "--host", "127.0.0.1"]
     argv += ["--port", str(broker.port), "--topic", topic, "--main", str(path), *args]
+    secret = {"DORMOUSE_UPDATE_KEY": key} if key else {"XDG_CONFIG_HOME": str(folder)}
     process = subprocess.Popen(
         argv,
         cwd=ROOT,
-        env={**os.environ, "DORMOUSE_UPDATE_KEY": key, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **secret, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

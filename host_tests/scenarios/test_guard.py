@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import owner
 from harness.interrupt import interrupt
 from play import PROGRAMS
 
+from tools.board.owner import Owner, SecretOwner
 from tools.testing.board import Board, End
 from tools.testing.brokers import AmqttBroker, MosquittoBroker
 from tools.testing.chaos import ChaosProxy
@@ -38,6 +40,8 @@ CHIPS = each(
     (MICROPYTHON32, "esp32"),
     (MICROPYTHON32, "rp2"),
 )
+# What no other runtime or chip makes another of.
+ONE = each((MICROPYTHON32, "esp32"))
 # What takes its time, for a person or for a watchdog.
 SLOW = each((MICROPYTHON64, "esp32"), (MICROPYTHON32, "rp2"))
 
@@ -210,6 +214,14 @@ def test_ctrl_c(board: Callable[..., Board], chip: str, do: str) -> None:
 # --- safe mode
 
 
+def order(observer: Observer, by: Owner, number: int, text: str, retain: bool = False) -> str:
+    """Give an order that its owner signed; return it."""
+    text = f"dormouse-order g {number} {text}"
+    payload = f"{text}\n{by.sign(text)}"
+    observer.publish("g/safe/do", payload, 1, retain)
+    return payload
+
+
 @CHIPS
 def test_safe_mode(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """After crashes in a row the node can still be reached; then the application goes on, with
@@ -245,15 +257,125 @@ def test_safe_mode_amqtt(board: Callable[..., Board]) -> None:
     """At another broker, with user name and password."""
     with AmqttBroker() as broker, Observer(broker, ("g/#", 1)) as observer:
         login = {"username": broker.username, "password": broker.password}
+        # Signed, for what it has queued comes as if it was retained.
+        signer = SecretOwner("k" * 32)
+        login["update_key"] = signer.key
         node = board("esp32", broker.port, do={"2": "raise", "3": "raise"}, **SAFE, **login)
         run(node, 4)
         assert json.loads(first(observer, "g/safe"))["crashes"] == 2
-        observer.publish("g/safe/do", "log", 1)
+        order(observer, signer, 1, "log")
         run(node)
         log = first(observer, "g/log")
         assert "crash 2" in log and broker.password not in log
-        observer.publish("g/safe/do", "restart", 1)
+        order(observer, signer, 2, "restart")
         assert run(node, 2)[1].lines[-1] == "error None"
+
+
+@ONE
+def test_orders_that_are_signed(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """With an update key they are its owner's only, once each; retained or not makes no odds."""
+    signer = owner.signer()
+    node = board(chip, broker.port, do={"2": "raise", "3": "raise"}, update_key=signer.key, **SAFE)
+    node.put("junk/log.txt", "x" * 5000)
+    run(node, 3)
+    with Observer(broker, ("g/#", 1)) as observer:
+        run(node)
+        state = json.loads(first(observer, "g/safe"))
+        assert state["order"] == 0 and state["free"] > 10_000 and len(state["versions"]) == 2
+        other = order(observer, SecretOwner("k" * 32), 9, "restart")
+        for payload in ("restart", "log", other.replace(" 9 ", " 1 "), "x" * 3000, "", "\n"):
+            observer.publish("g/safe/do", payload, 1, bool(payload))
+        run(node)
+        assert json.loads(observer.payloads("g/safe")[-1])["crashes"] == 2
+        assert not observer.payloads("g/log")
+        done = order(observer, signer, 1, "erase junk/log.txt")
+        order(observer, signer, 2, "log", True)
+        for name in ("config.json", "boot.py", "../x", ""):
+            order(observer, signer, 3, f"erase {name}")
+        run(node)
+        assert "crash 2" in first(observer, "g/log")
+        listed = first(observer, "g/safe/files")
+        assert "config.json" in listed and "junk/log.txt" not in listed
+        node.put("junk/log.txt", "again")
+        observer.publish("g/safe/do", done, 1)
+        run(node)
+        assert node.read("junk/log.txt") == b"again" and "config.json" in node.files()
+        assert len(observer.payloads("g/log")) == 1
+        restart = order(observer, signer, 4, "restart")
+        assert run(node, 2)[1].lines[-1] == "error None"
+        change(node, do={"*": "raise"})
+        run(node, 2)
+        observer.publish("g/safe/do", restart, 1, True)
+        ends = run(node, 3)
+        assert all(any(line.startswith("safe mode") for line in end.lines) for end in ends)
+
+
+@ONE
+def test_what_is_retained_is_no_order(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """One retained "restart" would end each stay in safe mode."""
+    node = board(chip, broker.port, do={"*": "raise"}, **SAFE)
+    with Observer(broker, ("g/#", 1)) as observer:
+        run(node, 3)
+        observer.publish("g/safe/do", "restart", 1, True)
+        run(node)  # it was subscribed when that came
+        run(node, 3)
+        ends = run(node, 3)
+        assert all(any(line.startswith("safe mode") for line in end.lines) for end in ends)
+
+
+@CHIPS
+def test_stay(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """For a person who looks for what is wrong: answers at once, for as long as was ordered."""
+    node = board(chip, broker.port, do={"*": "raise"}, **SAFE)
+    run(node, 3)
+    with Observer(broker, ("g/#", 1)) as observer:
+        observer.publish("g/safe/do", "stay 60", 1)
+        node.go_on()
+        for count in (1, 2):
+            observer.publish("g/safe/do", "files", 1)
+            observer.wait_count("g/safe/files", count)
+        assert node.running
+        observer.publish("g/safe/do", "restart", 1)
+        assert node.wait_end(10).sleep_ms <= 1000
+
+
+@ONE
+@pytest.mark.parametrize("kind", ["full", "memory"])
+def test_wakes_that_fail_by_the_chip_itself(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str, kind: str
+) -> None:
+    """A store or a memory that is full: nothing goes out, which is a crash like any other."""
+    node = board(chip, broker.port, do={"*": "full" if kind == "full" else "no memory"}, **SAFE)
+    with Observer(broker, ("g/#", 1)) as observer:
+        ends = run(node, 4)
+        assert any(line.startswith("safe mode") for end in ends for line in end.lines)
+        state = json.loads(first(observer, "g/safe"))
+        assert any(word in state["reason"] for word in ("28", "StoreFull", "MemoryError"))
+
+
+@ONE
+@pytest.mark.parametrize("data", ["", '{"host": "127.0.0.1"', "[]"])
+def test_settings_that_are_lost(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str, data: str
+) -> None:
+    """The chip sleeps, and is there again when they are."""
+    node = board(
+        chip,
+        broker.port,
+    )
+    good = (node.folder / "put" / "config.json").read_text()
+    assert run(node)[0].lines[-1] == "error None"
+    node.put("config.json", data)
+    ends = run(node, 5)
+    assert all(end.sleep_ms and end.awake_ms < 25_000 for end in ends)
+    assert any("make provision" in line for line in ends[-1].lines)
+    node.put("config.json", good)
+    node.cut_power()
+    assert any(end.lines[-1] in ("error None", "well again") for end in run(node, 20))
 
 
 @CHIPS

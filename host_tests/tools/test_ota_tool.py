@@ -1,5 +1,8 @@
 """make ota: what it says when it cannot be done; what it sends to a node is in test_update.py."""
 
+import hmac
+import io
+import json
 import os
 import signal
 import subprocess
@@ -8,20 +11,25 @@ from pathlib import Path
 
 import pytest
 from harness.programs import argv_of
+from rich.console import Console
 
 from tools.board import ota
+from tools.board.fleet import Fleet, Node
+from tools.board.update import WHOLE, share
 from tools.testing.brokers import AmqttBroker, MosquittoBroker, free_port
 from tools.testing.certs import certificates
 from tools.testing.runtimes import ROOT, Device
 
 TOPIC = f"test/{os.getpid()}/tool"
+KEY = "k" * 32
 
 
-def run(tool, *args: str, key: str | None = "k", **environment: str):
+def run(tool, *args: str, key: str | None = KEY, **environment: str):
     known = {k: v for k, v in os.environ.items() if not k.startswith("DORMOUSE_")}
     if key:
         environment["DORMOUSE_UPDATE_KEY"] = key
     # No terminal: nothing can be asked.
+    known["XDG_CONFIG_HOME"] = "/nonexistent"
     return tool("ota.py", *args, env={**known, **environment}, stdin=-3)
 
 
@@ -45,7 +53,11 @@ def test_what_is_missing(tool, tmp_path: Path) -> None:
     with AmqttBroker() as broker:
         where = ("--host", "127.0.0.1", "--port", str(broker.port), "--topic", TOPIC)
         done = run(tool, *where, key=None)
-        assert done.returncode == 1 and "DORMOUSE_UPDATE_KEY=" in done.stderr
+        assert done.returncode == 1 and "make ota-key" in done.stderr
+        done = run(tool, *where, key="4711")
+        assert done.returncode == 1 and "32 characters" in done.stderr
+        done = run(tool, *where, "--key", str(tmp_path / "none.pem"), key=None)
+        assert done.returncode == 1 and "none.pem: No such file" in done.stderr
         done = run(tool, *where, "--username", "somebody")
         assert done.returncode == 1 and "DORMOUSE_PASSWORD=" in done.stderr
         wrong = {"DORMOUSE_USERNAME": "somebody", "DORMOUSE_PASSWORD": "a secret"}
@@ -79,12 +91,12 @@ def test_tls(tool, mosquitto: Callable[..., MosquittoBroker]) -> None:
     process = subprocess.Popen(
         [*argv, *client, "--cert-key", str(certs.client.key_file)],
         cwd=ROOT,
-        env=os.environ | {"DORMOUSE_UPDATE_KEY": "k"},
+        env=os.environ | {"DORMOUSE_UPDATE_KEY": KEY},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
     with Device("ota.py", process) as sender:
-        sender.wait_line("waiting for the node", 10)
+        sender.wait_line("waiting for the next wake", 10)
         process.send_signal(signal.SIGINT)
         assert sender.wait_exit(10) == 130
 
@@ -92,10 +104,17 @@ def test_tls(tool, mosquitto: Callable[..., MosquittoBroker]) -> None:
 @pytest.mark.parametrize(
     "args",
     [
-        ("--topic", "a/#"),
+        ("--topic", "a/#"),  # where do they read?
         ("--topic", ""),
+        ("--topic", "a b"),
+        ("--topic", "a/b+"),
+        ("--topic", "#/a"),
+        ("--update-topic", "fleet/#"),
+        ("--first", "0"),
+        ("--then", "x%"),
+        ("--app", "two words"),
+        ("--nodes", "/nonexistent"),
         ("--tries", "0"),
-        ("--window", "100"),
         ("--host", "h:1"),
         (),
     ],
@@ -104,7 +123,7 @@ def test_options_that_cannot_be(tool, args: tuple[str, ...]) -> None:
     topic = () if "--topic" in args or not args else ("--topic", "a")
     done = run(tool, "--host", "h", *topic, *args)
     assert done.returncode == 2 and "error:" in done.stderr
-    assert topic or "TOPIC=" in done.stderr or args == ("--topic", "a/#")  # as make has it
+    assert args or "TOPIC=" in done.stderr  # as make has it
 
 
 def test_dry_run(tool, tmp_path: Path) -> None:
@@ -119,15 +138,77 @@ def test_dry_run(tool, tmp_path: Path) -> None:
     assert lines[-1] == "nothing was sent" and not any("main.py" in line for line in lines)
 
 
-def test_numbers_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same files go on under their number until it has ended; others get a larger one."""
-    monkeypatch.setattr(ota, "BUILD", tmp_path)
-    a, b = (ota.Bundle({"main.py": text}, 3, 300, 60000) for text in (b"a", b"b"))
-    first = ota.Number("t", a)
-    again = ota.Number("t", a)
-    assert not first.resumed and again.resumed and again.value == first.value
-    other = ota.Number("t", b)
-    assert not other.resumed and other.value > first.value
-    other.end()
-    later = ota.Number("t", b)
-    assert not later.resumed and later.value > other.value
+def test_numbers_grow(tmp_path: Path) -> None:
+    """The same files go on under their number until it has ended; others get the next one. They
+    are counted: a clock that is a century ahead would leave no room."""
+    path = tmp_path / "owner.numbers.json"
+    assert ota.Numbers(path, "a").take("files", None) == (1, False)
+    assert ota.Numbers(path, "a").take("files", None) == (1, True)
+    assert ota.Numbers(path, "a").take("others", None) == (2, False)
+    assert ota.Numbers(path, "b").take("files", None) == (3, False)  # one owner, one count
+    numbers = ota.Numbers(path, "a")
+    assert numbers.open() == (2, "others")
+    numbers.end()
+    assert ota.Numbers(path, "a").take("others", None) == (4, False)
+    assert ota.Numbers(path, "a").take("others", 9) == (9, False)
+    assert ota.Numbers(path, "a").order() == 10
+    with pytest.raises(ota.CannotUpdate, match="11 or more"):
+        ota.Numbers(path, "a").take("others", 10)
+    for junk in ("", "{", "[]", '{"last": "x"}', "null"):
+        path.write_text(junk)
+        with pytest.raises(ota.CannotUpdate, match="--number"):
+            ota.Numbers(path, "a")
+
+
+def test_key_that_is_made(tool, tmp_path: Path) -> None:
+    """For this user only, and never over another one."""
+    env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "DORMOUSE_KEY_PASSPHRASE": "long enough"}
+    for args in ((), ("--key", str(tmp_path / "b.pem"), "--passphrase", "--bits", "3072")):
+        done = tool("owner.py", *args, env=env)
+        assert done.returncode == 0, done.stderr
+        done = tool("owner.py", *args, env=env)
+        assert done.returncode == 1 and "is not overwritten" in done.stderr
+    for path in (tmp_path / "dormouse" / "owner.pem", tmp_path / "b.pem"):
+        assert path.stat().st_mode & 0o777 == 0o600 and "PRIVATE" in path.read_text()
+        assert "PUBLIC" in path.with_suffix(".pub.pem").read_text()
+    assert "ENCRYPTED" in path.read_text() and (tmp_path / "dormouse").stat().st_mode & 0o077 == 0
+
+
+def test_stages() -> None:
+    """As many nodes as were said, whatever their names; each later stage has the earlier ones."""
+    topics = [f"greenhouse/{n}" for n in range(50)]
+    fleet = Fleet(topics, 7, "", lambda topic: None)
+    before: set[str] = set()
+    for count in (1, 5, 49, 50):
+        stage = {node.topic for node in fleet.stage(share(7, topics, count))}
+        assert len(stage) == count and before <= stage
+        before = stage
+
+
+def test_whom_it_believes() -> None:
+    """Only what the node's own key proves; what is shown of the rest has no escapes in it."""
+    secret = "s" * 32
+    fleet = Fleet(["n"], 5, "o" * 16, lambda topic: secret)
+
+    def say(key: str, topic: str = "n", **words: object) -> bool:
+        text = json.dumps({"id": 5, "of": "o" * 16, "state": "done", "runs": 5} | words)
+        code = hmac.new(key.encode(), f"dormouse-report {topic} {text}".encode(), "sha256")
+        payload = f'{text[:-1]}, "mac": "{code.hexdigest()}"}}'
+        return bool(fleet.hear("n", payload.encode()))
+
+    say("x" * 32, why="\x1b[2Jforged")
+    assert fleet.nodes["n"].state == "waiting" and "not proven" in fleet.nodes["n"].words()
+    for words in ({"id": 4}, {"of": "x"}, {"state": "odd"}, {"id": True}, {"runs": -1}):
+        say(secret, **words)
+    say(secret, topic="m")  # another node's, replayed
+    for junk in (b"", b"[]", b"\xff", b"[" * 4000, b'{"id": 1e999}', b"x" * 5000):
+        assert not fleet.hear("n", junk)
+    assert fleet.nodes["n"].state == "waiting"
+    assert not fleet.hear("stranger", b"{}") and list(fleet.nodes) == ["n"]
+    assert say(secret, state="back", why="\x1b[31mred\n\u202e" + "x" * 500)
+    shown = fleet.nodes["n"].words()
+    assert "\x1b" not in shown and "\n" not in shown and "\u202e" not in shown and len(shown) < 200
+    console = Console(file=io.StringIO(), width=100)
+    fleet.nodes["[red]n[/]"] = Node("[red]n[/]\x1b")
+    console.print(fleet.table(WHOLE, 5))
+    assert "[red]n[/]?" in console.file.getvalue()  # type: ignore[attr-defined]

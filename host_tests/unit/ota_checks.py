@@ -6,11 +6,34 @@ from binascii import hexlify
 from hashlib import sha256
 
 from core_checks import run, same
-from dormouse.field.ota import Ota, hmac
+from dormouse import Client
+from dormouse.field.ota import Ota, hmac, on_trial, refuse_weak, verify
+from dormouse.session import Message
 
-KEY = "k" * 64
+# A key of these checks only, made for them.
+N = (
+    "9668ca611a61d1fc8ab0f869e2576db7698371f7e373aa1e09403ff2d59909be8b19db3081ca7a7bcea57566"
+    "0834e27aa875ed4460e1d6546bed0a7c3462a014631655ba4f517701bc607191875f1653da88cb4589a993e0"
+    "8fa58195b4ab2a1f4558e5f0c74b8e53fcb1f3b28ba7e421aa759cbbff3af8d90617f9bf53d11bcbeed2264a"
+    "e074d359d8cf7cedf7f2d45ea630ff6ab23b47c1c41719fcee19b1f40ed3971d6ea3791b3e9768c58d68bc04"
+    "96ead4ff891a3dc1a5b112a5a24664fbaacbc8009c70bcd9a9f9f140614a43c8c05c59c097e32ff7405a08c9"
+    "a450c87e9024472fb4c6aa5ae1f0bd28fe2b0577eed25f3589ddc73baf9ad658cb2230e3"
+)
+D = (
+    "3dcd8743092522b4a3847e3e7bdbb2e087819465e8571192cff84f8e87881fc1e4c45615836f608ed8e591ec"
+    "bff8830b2587775bfe772dab78c168ea8a57f031105a1015c31bd54ba84cf4bd78a370b839f6b597b82e2eee"
+    "39f826dc0de5bb242849940a30c9f20cbeab9c58441c539825c3b80863a2a6b7fe5201b4454b8a20cb90a158"
+    "7e98b61cbf79a3dc443978e38e354234c89826bfd6ffe7c42e36b9650de96bb26035dbf8838e141fed897d20"
+    "5a14d7793fdb4e59a235c0f263a64c66f583a6090b82857aebd36c7b3fd36d36b8081a6eeaf306c613df4f87"
+    "c1f90d4e5c02d5de98e23d93304cc76a32c574dde02269642874d52a2b590d543c362199"
+)
+
+KEY = "rsa:" + N
+SECRET = "s" * 32  # signing with it takes a chip no time
 TOPIC = "green/7"
 NEW = (("main.py", b"new" * 300), ("lib/x/a.py", b"a" * 700), ("empty", b""), ("gone", None))
+CHUNK = 256
+PREFIX = "3031300d060960864801650304020105000420"
 
 
 def put(name, data):
@@ -45,44 +68,67 @@ def text(data):
     return str(hexlify(data), "utf-8")
 
 
-class Update:
-    """What a sender sends. Made here by hand, from what the module's documentation says."""
+def sign(key, words, block=None):
+    """As whoever has the private key, or the secret."""
+    if key != KEY:
+        return text(hmac(key.encode(), words.encode()))
+    block = block or "0001" + "ff" * 202 + "00" + PREFIX + text(sha256(words.encode()).digest())
+    s = "%x" % pow(int(block, 16), int(D, 16), int(N, 16))
+    return "0" * (512 - len(s)) + s
 
-    def __init__(self, id=5, files=NEW, key=KEY, topic=TOPIC, size=None, hashes=None):
-        head = ""
+
+class Update:
+    """What the owner publishes. Made here by hand, from what the module's documentation says."""
+
+    def __init__(self, id=5, files=NEW, key=SECRET, head=None, **words):
+        lines = ""
         body = b""
         for name, data in files:
-            digest = "-" if data is None else text(sha256(data).digest())
-            head += "%s %d %s\n" % ((hashes or {}).get(name, digest), len(data or b""), name)
+            lines += "%s %s\n" % ("-" if data is None else len(data), name)
             body += data or b""
+        lines = lines.encode() if head is None else head
         self.id = id
-        head = head.encode()
-        self.head = len(head)
-        self.data = head + body
-        self.text = "%d %d %d %s 3 60 8000" % (
-            id,
-            size or len(self.data),
-            len(head),
-            text(sha256(head).digest()),
-        )
-        self.code = text(hmac(key.encode(), (topic + " " + self.text).encode()))
+        content = lines + body
+        self.chunks = []
+        after = bytes(32)
+        for at in range((len(content) - 1) // CHUNK * CHUNK, -1, -CHUNK):
+            self.chunks.insert(0, after + content[at : at + CHUNK])
+            after = sha256(self.chunks[0]).digest()
+        self.of = text(after)[:16]
+        self.words = {
+            "kind": "dormouse-update",
+            "version": id,
+            "app": "main",
+            "target": "green/+",
+            "board": "-",
+            "share": 1 << 24,
+            "minimum": 0,
+            "expiry": 0,
+            "size": len(content),
+            "head": len(lines),
+            "chunk": CHUNK,
+            "sha": text(after),
+            "tries": 3,
+            "limit": 60,
+            "watchdog": 8000,
+        }
+        self.words.update(words)
+        order = "kind version app target board share minimum expiry size head chunk sha"
+        order += " tries limit watchdog"
+        self.text = " ".join([str(self.words[name]) for name in order.split(" ")])
+        self.payload = (self.text + "\n" + sign(key, self.text)).encode()
 
-    def offer(self, ota, ask=None, code=None):
-        offer = {"offer": self.text, "hmac": code or self.code}
-        if ask:
-            offer["ask"] = ask
-        return said(ota.take("update", json.dumps(offer)))
+    def offer(self, ota, payload=None):
+        return said(ota.take("", payload or self.payload))
 
-    def chunk(self, ota, at, n=256, ask=False, data=None):
-        name = "update/%d/%d" % (self.id, at) + ("/ask" if ask else "")
-        return said(ota.take(name, self.data[at : at + n] if data is None else data))
+    def chunk(self, ota, n, data=None):
+        return said(ota.take("%d/%d" % (self.id, n), data or self.chunks[n]))
 
-    def chunks(self, ota, at=0, n=256):
+    def rest(self, ota, n=0):
         report = None
-        while at < len(self.data):
-            same(report, None)
-            report = self.chunk(ota, at, n)
-            at += n
+        while n < len(self.chunks):
+            report = self.chunk(ota, n) or report
+            n += 1
         return report
 
 
@@ -90,21 +136,26 @@ def said(report):
     return report and json.loads(report)
 
 
-def node(key=KEY, **options):
+def node(key=SECRET, **options):
     clear()
     put("main.py", b"old")
     put("gone", b"old")
     return Ota(key, TOPIC, **options)
 
 
+def state(report, name, id=5):
+    same((report["id"], report["state"]), (id, name))
+    return report
+
+
 def refused(report, why, id=5):
-    same((report["id"], report["state"]), (id, "refused"))
-    assert why in report["why"], report
+    assert why in state(report, "refused", id)["why"], report
 
 
-def nothing_left(last=None):
-    left = [name for name in os.listdir(".") if name != "lib" or os.listdir("lib/x")]
-    same(sorted(left), sorted(["main.py", "gone"] + (["update.id"] if last else [])))
+def nothing(ota, *others):
+    """No answer, no record, no state."""
+    left = ["gone", "main.py"]
+    same(sorted(os.listdir(".")), sorted(left + list(others)))
     same(get("main.py"), b"old")
 
 
@@ -120,262 +171,481 @@ def check_hmac():
     )
 
 
+def check_signature():
+    good = sign(KEY, "text")
+    assert verify(KEY, "text", good)
+    assert not verify(KEY, "texT", good)
+    n = int(N, 16)
+    s = int(good, 16)
+    for bad in (0, 1, n - 1, n - s, s ^ 1):
+        assert not verify(KEY, "text", "0" * (512 - len("%x" % bad)) + "%x" % bad), bad
+    for bad in ("", good[:-1], good + "0", "0" + good, "%x" % (s + n)):
+        assert not verify(KEY, "text", bad)
+    digest = text(sha256(b"text").digest())
+    # What a lazy reader of the encoded block takes (Bleichenbacher 2006, and its kin).
+    for block in (
+        "0001" + "ff" * 8 + "00" + PREFIX + digest + "00" * 194,  # garbage behind it
+        "0001" + "ff" * 194 + "00" * 9 + PREFIX + digest,
+        "0002" + "ff" * 202 + "00" + PREFIX + digest,
+        "0001" + "ff" * 201 + "fe00" + PREFIX + digest,
+        "0001" + "ff" * 204 + "00" + PREFIX.replace("0d06", "0b06").replace("0500", "") + digest,
+        "0001" + "ff" * 221 + "00" + digest,
+    ):
+        assert not verify(KEY, "text", sign(KEY, "text", block)), block
+    assert verify(SECRET, "text", sign(SECRET, "text"))
+    for bad in ("", sign(SECRET, "texT"), sign(SECRET, "text")[:-1], sign(SECRET, "text") + "0"):
+        assert not verify(SECRET, "text", bad)
+
+
+def check_weak_keys():
+    for key in ("4711", "k" * 31, "rsa:" + "f" * 256, "rsa:" + "7" + "f" * 511, "rsa:" + N + "0"):
+        try:
+            Ota(key, TOPIC)
+        except ValueError as e:
+            assert "update_key" in e.args[0]
+        else:
+            raise AssertionError(key)
+    for n in (512, 768, 1024):
+        refuse_weak("rsa:" + "f" * n)
+    refuse_weak("k" * 32)
+
+
 def check_all_arrives():
-    ota = node()
-    assert not ota.trial and not ota.ready
+    for key in (KEY, SECRET):
+        ota = node(key)
+        assert not ota.trial and not ota.ready
+        u = Update(key=key)
+        report = u.offer(ota)
+        same((report["have"], report["count"], report["of"]), (0, len(u.chunks), u.of))
+        state(u.rest(ota), "trial")
+        assert ota.ready and there("update.part")
+        same(get("main.py"), b"old")  # boot.py's work
+        plan = json.loads(get("update.json"))
+        same([plan[k] for k in ("id", "tries", "limit", "watchdog")], [5, 3, 60, 8000])
+        same(
+            [f[:2] for f in plan["files"]],
+            [["main.py", 0], ["lib/x/a.py", 1], ["empty", 1], ["gone", 2]],
+        )
+        part = get("update.part")[plan["skip"] :]
+        content = b""
+        for at in range(0, len(part), CHUNK + 32):
+            content += part[at + 32 : at + 32 + CHUNK]
+        for (_, _, at, n), (_, data) in zip(plan["files"], NEW):  # noqa: B905
+            same(content[at : at + n], data or b"")
+        state(u.offer(ota), "trial")  # asked again before it restarts
+        same(u.chunk(ota, 0), None)
+
+
+def check_it_asks():
+    """By the real session: for three chunks at a time, which it gives up when it has them."""
+    ota = node(update="fleet/update")
+    same(ota.filters, [("fleet/update", 1)])
+    client = Client("h", client_id="c")
     u = Update()
-    same(u.offer(ota), {"id": 5, "state": "have", "have": 0})
-    same(u.chunks(ota), {"id": 5, "state": "trial"})
-    assert ota.ready and not there("update.part")
-    same(get("main.py"), b"old")  # boot.py's work
-    same(get("main.py.new"), b"new" * 300)
-    same(get("lib/x/a.py.new"), b"a" * 700)
-    same(get("empty.new"), b"")
-    plan = json.loads(get("update.json"))
-    same(plan["files"], [["main.py", 0], ["lib/x/a.py", 1], ["empty", 1], ["gone", 2]])
-    same([plan[k] for k in ("id", "tries", "limit", "watchdog")], [5, 3, 60, 8000])
-    same(u.offer(ota), {"id": 5, "state": "trial"})  # asked again before it restarts
-    same(u.chunk(ota, 0, ask=True), None)
-    same(ota.confirm(), None)
+    asked = []
+
+    def deliver(topic, payload):
+        m = Message()
+        m.topic = topic
+        m.payload = payload
+        return ota.handle(m, client)
+
+    assert not deliver("fleet/updates", u.payload) and not deliver("green/7/set/x", b"")
+    assert deliver("fleet/update", u.payload)
+    reports = 0
+    while not ota.ready:
+        box = client.session.outbox
+        assert box
+        o = box.pop(0)
+        if o.expect == 0:
+            reports += 1
+        elif o.expect == 11:
+            for name in o.filters:
+                asked.remove(name)
+        else:
+            assert not asked and len(o.filters) <= 3
+            for name, qos in o.filters:
+                same(qos, 0)
+                asked.append(name)
+            for name in list(asked):
+                same(name[:15], "fleet/update/5/")
+                deliver(name, u.chunks[int(name[15:])])
+    same(client.session.outbox[-1].expect, 11)  # no more of it
+    assert reports
 
 
-def check_any_chunks():
-    """Chunks that end anywhere, and one that holds all."""
-    for n in (1, 7, 100, 1000, 5000):
-        ota = node()
-        u = Update()
-        u.offer(ota)
-        same(u.chunks(ota, 0, n), {"id": 5, "state": "trial"})
-        same(get("main.py.new"), b"new" * 300)
+def check_reports_take_the_place_of_nothing():
+    ota = node()
+    client = Client("h", client_id="c", outbox=4)
+    for _ in range(3):
+        client.publish_nowait("reading", b"1", 0)
+    ota.tell("one", client)
+    ota.tell("two", client)  # the newest
+    same([o.packet[-3:] for o in client.session.outbox[3:]], [bytearray(b"two")])
+    client.session.outbox.pop()
+    client.publish_nowait("reading", b"1", 1)
+    assert ota.tell("three", client)
+    same(len(client.session.outbox), 4)
+    for o in client.session.outbox:
+        assert b"reading" in o.packet
 
 
-def check_duplicates_and_gaps():
+def check_wrong_chunks():
+    """Anything that is not the chunk that is due changes nothing."""
     ota = node()
     u = Update()
-    same(u.offer(ota, 3), {"id": 5, "state": "have", "have": 0, "ask": 3})
-    same(u.chunk(ota, 0, 500), None)
-    same(u.chunk(ota, 0, 500), None)
-    same(u.chunk(ota, 250, 500), None)  # half of it is new
-    same(u.chunk(ota, 1000, 500), {"id": 5, "state": "have", "have": 750})
-    same(u.chunk(ota, 1500, 500, True), None)  # that something is lost has been told
-    same(u.chunk(ota, 0, 500, True), {"id": 5, "state": "have", "have": 750})
-    same(u.chunk(ota, 750, 250, True), {"id": 5, "state": "have", "have": 1000})
-    same(u.chunk(ota, 1500, 500), {"id": 5, "state": "have", "have": 1000})
-    same(u.offer(ota, 4), {"id": 5, "state": "have", "have": 1000, "ask": 4})
-    same(u.chunks(ota, 1000), {"id": 5, "state": "trial"})
+    u.offer(ota)
+    assert len(u.chunks) > 5
+    for n in range(len(u.chunks)):
+        good = u.chunks[n]
+        before = get("update.part")
+        for bad in (
+            b"",
+            b"x",
+            good + b"x",
+            good[:-1],
+            bytes(len(good)),
+            b"x" * 5000,
+            u.chunks[n - 1],
+        ):
+            same(u.chunk(ota, n, bad or b"\0"), None)
+        flipped = bytearray(good)
+        flipped[n * 7 % len(good)] ^= 1
+        same(u.chunk(ota, n, bytes(flipped)), None)
+        for k in range(len(u.chunks)):
+            if k != n:
+                same(u.chunk(ota, k), None)  # not its turn, or here already
+        same(get("update.part"), before)
+        report = u.chunk(ota, n)
+    state(report, "trial")
 
 
 def check_it_goes_on_after_a_restart():
-    u = Update()
-    for n in (1, 60, u.head - 1, u.head, u.head + 1, 900, len(u.data) - 1):
-        ota = node()
-        u.offer(ota)
-        u.chunk(ota, 0, n)
-        ota = Ota(KEY, TOPIC)
-        assert not ota.trial
-        if n % 2:
-            same(u.offer(ota), {"id": 5, "state": "have", "have": n})
-        same(u.chunks(ota, n), {"id": 5, "state": "trial"})
-        same(get("lib/x/a.py.new"), b"a" * 700)
+    u = Update(key=SECRET)
+    for n in range(len(u.chunks)):
+        for torn in (0, 1, 100):
+            ota = node()
+            u.offer(ota)
+            for k in range(n):
+                u.chunk(ota, k)
+            put("update.part", get("update.part") + u.chunks[n][:torn])
+            ota = Ota(SECRET, TOPIC)
+            assert not ota.trial
+            if torn:
+                same(u.offer(ota)["have"], n)
+            state(u.rest(ota, n), "trial")
+            assert get("update.part").endswith(u.chunks[-1])
 
 
 def check_power_cut_before_it_was_verified():
-    """All is there, and the message that was not acknowledged comes again."""
-    for again in (lambda u, o: u.offer(o), lambda u, o: u.chunk(o, len(u.data) - 9, 9)):
-        ota = node()
-        u = Update()
-        u.offer(ota)
-        finish = ota._finish
-        ota._finish = lambda: None
-        u.chunks(ota)
-        assert finish
-        same(again(u, Ota(KEY, TOPIC)), {"id": 5, "state": "trial"})
+    ota = node()
+    u = Update()
+    u.offer(ota)
+    ota._finish = lambda: None
+    u.rest(ota)
+    ota = Ota(SECRET, TOPIC)
+    ota.fetch(Client("h", client_id="c"))
+    assert ota.ready
 
 
 def check_power_cut_before_names_were_checked():
     ota = node()
-    u = Update(files=(("config.json", b"bad"),))
+    u = Update(files=(("config.json", b"bad" * 300),))
     u.offer(ota)
     ota._wrong = None
-    u.chunk(ota, 0, u.head)
-    ota = Ota(KEY, TOPIC)
-    same(u.chunk(ota, u.head), None)
-    assert not there("config.json.new")
-    same(u.offer(ota)["have"], 0)
-    refused(u.chunk(ota, 0), "not to be updated: config.json")
+    u.chunk(ota, 0)
+    ota = Ota(SECRET, TOPIC)
+    refused(u.rest(ota, 1), "not to be updated: config.json")
+    nothing(ota, "update.id", "update.id2")
 
 
-def check_wrong_key():
+def check_what_is_not_the_owners():
+    """No answer, no record, no state."""
+    ota = node(KEY)
+    u = Update(key=KEY)
+    good = u.payload
+    for payload in (
+        Update(key="k" * 64).payload,
+        good[:-1],
+        good + b"0",
+        good.replace(b" 60 ", b" 61 "),
+        good.replace(b"update 5", b"update 6"),
+        good.split(b"\n")[0],
+        good.split(b"\n")[0] + b"\n",
+        good.split(b"\n")[0] + b"\n" + b"0" * 512,
+        good.split(b"\n")[0] + b"\n" + b"f" * 512,
+        good.split(b"\n")[0] + b"\n" + b"\xff" * 512,
+        b"",
+        b"\n",
+        b"\0" * 2048,
+        b" " * 2048,
+        b"x" * 5000,
+        b"9" * 3800 + b" 1 1 00 1 1 1",
+        b"dormouse-update " + b"9" * 1900,
+        b"[" * 2000,
+        b'{"offer": "5 5", "hmac": 5}',
+    ):
+        same(u.offer(ota, payload or b"\n"), None)
+        nothing(ota)
+        same(ota.take("", payload), None)
+    for words in (
+        {"target": "green/8"},
+        {"target": "blue/#"},
+        {"app": "other"},
+        {"board": "esp8266"},
+        {"kind": "dormouse-order"},
+        {"share": 0},
+    ):
+        same(Update(**words).offer(ota), None)
+        nothing(ota)
+    for name in ("5/", "5/0", "x/0", "5/x", "5/-1", "//", "5/0/ask", "%d/0" % 10**400):
+        same(ota.take(name, u.chunks[0]), None)
+    nothing(ota)
+    state(u.offer(ota), "have")
+    for name in ("5/-1", "5/00", "5/ 0", "5/0/", "6/0", "05/0", "5/%d" % 10**400):
+        same(ota.take(name, u.chunks[0]), None)
+    state(u.rest(ota), "trial")
+
+
+def check_targets():
+    for target in (TOPIC, "green/+", "#", "green/#", "+/7"):
+        state(Update(target=target).offer(node()), "have")
+    for share in (0, 1 << 23, 1 << 24):
+        took = 0
+        for n in range(64):
+            clear()
+            took += bool(Update(share=share).offer(Ota(SECRET, "green/%d" % n)))
+        assert (share >> 23) * 16 <= took <= 16 + (share >> 23) * 32, (share, took)
+
+
+def check_later_stages_go_on():
+    """The same update offered to more nodes: what has arrived counts."""
     ota = node()
-    refused(Update(key="another").offer(ota), "wrong key or topic")
-    refused(Update(topic="green/8").offer(ota), "wrong key or topic")
-    u = Update()
-    refused(u.offer(ota, code=u.code[:-1]), "wrong key")
-    refused(u.offer(ota, code=u.code + "0"), "wrong key")
-    refused(u.offer(ota, code="0" * 64), "wrong key")
-    u.text = u.text.replace(" 3 60", " 9 60")
-    refused(u.offer(ota), "wrong key")
-    same(u.chunk(ota, 0), None)
-    nothing_left()
-    for key in (None, ""):
-        refused(Update(key="").offer(node(key)), "no update_key")
-    nothing_left()
-
-
-def check_wrong_bytes():
-    """A chunk that was changed on its way: in the head, and in a file."""
-    u = Update()
-    for at, why in ((10, "head"), (u.head + 10, "wrong SHA-256: main.py")):
-        ota = node()
-        u.offer(ota)
-        data = bytearray(u.data)
-        data[at] ^= 1
-        report = None
-        for k in range(0, len(data), 256):
-            report = u.chunk(ota, k, data=bytes(data[k : k + 256])) or report
-        refused(report, why)
-        nothing_left(True)
-        refused(u.offer(ota), why)  # it has ended
-        same(Update(6).offer(ota)["state"], "have")
-
-
-def check_wrong_hash_and_size():
-    ota = node()
-    u = Update(hashes={"main.py": "0" * 64})
+    u = Update(share=(1 << 24) - 1)
     u.offer(ota)
-    refused(u.chunks(ota), "wrong SHA-256: main.py")
-    nothing_left(True)
-    for more in (-1, 1):
-        ota = node()
-        u = Update(size=len(Update().data) + more)
-        u.offer(ota)
-        refused(u.chunk(ota, 0, u.head), "head")
-        nothing_left(True)
+    u.chunk(ota, 0)
+    same(Update().offer(ota)["have"], 1)
+    state(u.rest(ota, 1), "trial")
 
 
-def check_too_large():
+def check_floor():
+    """Nothing older than what was offered once, nothing twice, though either copy is lost."""
     ota = node()
+    u = Update(5)
+    v = Update(9)
+    u.offer(ota)
+    u.chunk(ota, 0)
+    v.offer(ota)  # takes its place
+    for bad in (None, "update.id", "update.id2"):
+        if bad:
+            put(bad, b"")
+        ota = Ota(SECRET, TOPIC)
+        refused(u.offer(ota), "older than update 9")
+        same(u.rest(ota), None)
+    same(Update(9, files=(("main.py", b"x"),)).offer(ota)["why"], "its number is another's")
+    state(v.offer(ota), "have", 9)
+    state(v.rest(ota), "trial", 9)
+
+
+def check_withdrawn():
+    ota = node()
+    u = Update(5)
+    u.offer(ota)
+    u.chunk(ota, 0)
+    w = Update(5, files=(), head=b"")
+    state(w.offer(ota), "withdrawn")
+    nothing(ota, "update.id", "update.id2")
+    ota = Ota(SECRET, TOPIC)
+    state(u.offer(ota), "withdrawn")
+    same(u.rest(ota), None)
+    state(Update(6).offer(ota), "have", 6)
+    ota = node()
+    state(w.offer(ota), "withdrawn")  # it was never offered here
+    state(u.offer(ota), "withdrawn")
+
+
+def check_conditions():
+    ota = node()
+    refused(Update(minimum=3).offer(ota), "for those that run update 3")
+    refused(Update(expiry=1700000001).offer(ota), "its time is over")
     refused(Update(size=1 << 50).offer(ota), "are free")
-    refused(Update(files=[("n%d" % n, b"") for n in range(200)]).offer(ota), "longer than 8192")
-    nothing_left()
+    refused(Update(head=b"0 x\n" * 2049).offer(ota), "longer than 8192")
+    nothing(ota, "update.id", "update.id2")
+    state(Update(expiry=4000000000).offer(ota), "have")
 
 
-def check_names():
-    bad = "boot.py BOOT.PY config.json Config.JSON update.json update.id dormouse.journal ca.der"
-    bad += " dormouse.journal.new ../main.py /main.py a/../../main.py ./boot.py a//b a/ .. boot.py."
-    bad += " a\\b.py a.new a.old lib/ca.der/../x caf\xe9.py a:b"
+def check_heads():
+    bad = (
+        "boot.py BOOT.PY config.json Config.JSON config.bak update.json update.id dormouse.journal"
+    )
+    bad += " ca.der dormouse.journal.new ../main.py /main.py a/../../main.py ./boot.py a//b a/ .."
+    bad += " boot.py. a\\b.py a.old lib/ca.der/../x caf\xe9.py a:b"
     for name in bad.split(" "):
         ota = node(keep=("ca.der",))
         u = Update(files=(("x", b"x"), (name, b"bad")))
         u.offer(ota)
-        report = u.chunk(ota, 0, u.head)
-        assert report and report["state"] == "refused", name
+        report = state(u.rest(ota), "refused")
         assert report["why"] in ("no such name: " + name, "not to be updated: " + name), report
-        nothing_left(True)
+        nothing(ota, "update.id", "update.id2")
+        state(u.offer(ota), "refused")  # it has ended
     for kept in ("Certs/CA.der", "/certs/ca.der", "./certs/ca.der"):  # as the settings may name it
         ota = node(keep=(kept,))
         u = Update(files=(("certs/ca.der", b"bad"),))
         u.offer(ota)
-        refused(u.chunk(ota, 0, u.head), "not to be updated: certs/ca.der")
-    ota = node()
-    u = Update(files=(("x", b"x"), ("X", b"y")))
-    u.offer(ota)
-    refused(u.chunk(ota, 0, u.head), "no such name: X")
+        refused(u.rest(ota), "not to be updated: certs/ca.der")
+    for files, head in (
+        ((("x", b"x"), ("X", b"y")), None),
+        ((), b"-5 x\n"),
+        ((), b"9 x\n"),
+        ((), b"\n"),
+        ((), b"x\n"),
+        ((), b"\xff\xff\n"),
+        ((("x", b"x"),), b"1 x"),
+        ((("x", b"x"),), b"1 x\n" * 2),
+    ):
+        ota = node()
+        u = Update(files=files, head=head)
+        u.offer(ota)
+        report = u.rest(ota)
+        assert not report or report["state"] == "refused", (files, head, report)
+        assert not ota.ready
     ota = node()
     u = Update(files=(("lib/ca.der", b"x"), ("A-b_1/x.y.z", b"")))
     u.offer(ota)
-    same(u.chunks(ota)["state"], "trial")
+    state(u.rest(ota), "trial")
 
 
-def check_numbers():
-    """One that has ended does not begin again; an older one is not taken."""
-    ota = node()
-    put("update.id", b'[5, "done", null]')
-    same(Update(5).offer(ota), {"id": 5, "state": "done"})
-    refused(Update(4).offer(ota), "older than update 5", 4)
-    put("update.id", b'[5, "back", "why"]')
-    same(Update(5).offer(ota), {"id": 5, "state": "back", "why": "why"})
-    put("update.id", b"[5,")  # FAT lost power
-    same(Update(4).offer(ota)["state"], "have")
-
-
-def check_another_one_replaces_it():
-    ota = node()
-    u = Update(5)
-    u.offer(ota)
-    u.chunk(ota, 0, len(u.data) - 1)
-    assert there("lib/x/a.py.new")
-    v = Update(6, (("main.py", b"newer"),))
-    same(v.offer(ota)["have"], 0)
-    assert not there("lib/x/a.py.new")
-    same(u.chunk(ota, 0, 300, True), None)
-    same(v.chunks(ota), {"id": 6, "state": "trial"})
-    same(json.loads(get("update.json"))["files"], [["main.py", 0]])
-
-
-def check_what_is_malformed_is_ignored():
-    ota = node()
-    for payload in (b"", b"x", b"[]", b"5", b"{}", b'{"offer": 5, "hmac": 5}', b"\xff", b'"offer"'):
-        same(ota.take("update", payload), None)
-    for payload in (b'{"offer": "a", "hmac": ""}', b'{"offer": "5 5", "hmac": 5}'):
-        same(ota.take("update", payload), None)
-    u = Update()
-    u.offer(ota)
-    for name in ("update/", "update/5", "update/x/0", "update/5/x", "update/5/-1/", "update//"):
-        ota.take(name, b"")
-    for n in (10**10, 10**20, 10**400):  # beyond a machine's word, on 32 and on 64 bits
-        ota.take("update/5/-%d" % n, b"")
-        ota.take("update/%d/0" % n, b"")
-    # Nested deeper than json goes down. Whoever may read the offer has its hmac.
-    for n in (100, 1000, 20000):
-        ask = "[" * n + "]" * n
-        text = '{"offer":"%s","hmac":"%s","ask":%s}' % (u.text, u.code, ask)
-        ota.take("update", text.encode())
-    same(u.chunks(ota)["state"], "trial")
-
-
-def check_part_that_is_torn():
-    for part in (b"", b"5 1", b"5 900 80 abc 3 60 8000"):
-        ota = node()
-        put("update.part", part)
-        u = Update()
-        same(u.offer(ota)["have"], 0)
-        same(u.chunks(ota)["state"], "trial")
+def check_reports_are_proven():
+    """By the secret that the node shares with the sender."""
+    ota = node(KEY, secret=SECRET)
+    report = ota.take("", Update(key=KEY).payload)
+    words, code = report[:-2].split(', "mac": "')
+    same(code, text(hmac(SECRET.encode(), ("dormouse-report green/7 %s}" % words).encode())))
+    assert "mac" not in Update(key=KEY).offer(node(KEY))
 
 
 def plan(marks, id=5):
     node()
-    files = '{"id": %d, "tries": 3, "files": [["main.py", 0]]}\n' % id
-    put("update.json", (files + marks).encode())
+    words = {"id": id, "of": "o" * 16, "tries": 3, "limit": 9, "watchdog": 9, "skip": 9, "chunk": 9}
+    words["files"] = [["main.py", 0, 0, 5]]
+    put("update.json", (json.dumps(words) + "\n" + marks).encode())
+    put("update.part", b"part")
     put("main.py.old", b"older")
-    return Ota(KEY, TOPIC)
+    return Ota(SECRET, TOPIC)
+
+
+def confirm(ota):
+    client = Client("h", client_id="c")
+    if ota.confirm(client):
+        packet = bytes(client.session.outbox[-1].packet)
+        return json.loads(packet[packet.index(b"{") :])
 
 
 def check_the_end_of_a_trial():
     ota = plan("A1")
-    assert ota.trial
+    assert ota.trial and on_trial()
     same(Update(6).offer(ota), None)
-    same(said(ota.confirm()), {"id": 5, "state": "done"})
-    nothing_left(True)
-    assert not ota.trial
-    same(ota.confirm(), None)
-    same(Update(5).offer(ota), {"id": 5, "state": "done"})
-    same(said(plan("A13D").confirm()), {"id": 5, "state": "done"})  # cut before it was told
-    nothing_left(True)
+    state(confirm(ota), "done")
+    nothing(ota, "update.id", "update.id2")
+    assert not ota.trial and not on_trial()
+    same(confirm(ota), None)
+    same(ota.runs(), 5)
+    state(Update(5).offer(ota), "done")
+    refused(Update(4).offer(Ota(SECRET, TOPIC)), "older than update 6", 4)  # 6 was offered
+    state(confirm(plan("A13D")), "done")  # cut before it was told
 
 
 def check_what_came_back():
     why = "no connection in 3 tries, reset causes 3 3 1"
-    same(said(plan("A331Bb").confirm()), {"id": 5, "state": "back", "why": why})
-    nothing_left(True)
-    same(Update(5).offer(Ota(KEY, TOPIC)), {"id": 5, "state": "back", "why": why})
+    ota = plan("A331Bb")
+    same(confirm(ota)["why"], why)
+    nothing(ota, "update.id", "update.id2")
+    report = state(Update(5).offer(Ota(SECRET, TOPIC)), "back")
+    same((report["why"], report["runs"]), (why, 0))
     for marks in ("b", "ABb"):
-        same(said(plan(marks).confirm())["why"], "could not be put in place")
-        nothing_left(True)
-    refused(said(plan("").confirm()), "boot.py did not run")
-    nothing_left(True)
-    same(plan("A331B").confirm(), None)  # boot.py is not through
+        same(confirm(plan(marks))["why"], "could not be put in place")
+    refused(confirm(plan("")), "boot.py did not run")
+    same(confirm(plan("A331B")), None)  # boot.py is not through
     assert there("main.py.old")
+
+
+JUNK = (
+    b"",
+    b"{}",
+    b"{}\n",
+    b"null\n",
+    b"{\n",
+    b"\xff\xfe\n",
+    b"[1]\n9",
+    b'{"id":5}\n9',
+    b"\0" * 64,
+    b"x" * 20000,
+    b"[" * 5000,
+    b"5 5 5 5\n",
+    b'[5, 5, "done", null, "", 5]\n0',
+    b'{"id": 5, "files": [["main.py", 0]], "tries": 3, "limit": 30, "watchdog": 5000}\n33\xff',
+    b'{"id": 5, "files": [], "tries": "x", "limit": 30, "watchdog": 5000}\nZ',
+    b"dormouse-update 5 main # - 1 0 0 9 9 0 00 1 1 1\n",
+    b"dormouse-update 5 main # - 1 0 0 99999999999 9 9999999999 00 1 1 1\n",
+)
+
+
+def check_files_that_cannot_be_read():
+    """Any bytes at all are no update; a new one is taken, and its end is remembered."""
+    u = Update(6)
+    for name in ("update.json", "update.part", "update.id", "update.id2", "update.bad"):
+        for junk in JUNK:
+            ota = node()
+            u.offer(ota)
+            put(name, junk)
+            if name == "update.id":
+                put("update.id2", junk)
+            ota = Ota(SECRET, TOPIC)
+            assert not ota.trial and not on_trial(), (name, junk)
+            client = Client("h", client_id="c")
+            ota.fetch(client)
+            ota.confirm(client)
+            state(u.offer(ota), "have", 6)
+            state(u.rest(ota), "trial", 6)
+
+
+def check_flash_that_gives_errors():
+    """EIO or ENOSPC at any operation: nothing is raised, and when it has passed all goes on."""
+    import dormouse.field.ota as module
+
+    real = open
+    u = Update(key=SECRET)
+    client = Client("h", client_id="c")
+    for errno in (5, 28):
+        for at in range(40):
+            ota = node()
+            left = [at]
+
+            def bad(*args, errno=errno, left=left):
+                left[0] -= 1
+                if left[0] == -1 or left[0] < -40:
+                    raise OSError(errno)
+                return real(*args)
+
+            module.open = bad
+            try:
+                for _ in range(2):
+                    ota.take("", u.payload)
+                    for n in range(len(u.chunks)):
+                        ota.take("5/%d" % n, u.chunks[n])
+                    ota.fetch(client)
+                    ota.confirm(client)
+                    if _ == 0 and not ota.ready:
+                        ota = Ota(SECRET, TOPIC)
+            finally:
+                module.open = real
+            if not ota.ready:
+                ota = Ota(SECRET, TOPIC)
+                ota.fetch(client)
+                if not ota.ready:
+                    u.offer(ota)
+                    u.rest(ota, ota._next)
+            assert ota.ready, (errno, at)
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

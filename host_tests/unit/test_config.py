@@ -2,6 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+import dormouse.field.config as config
+import pytest
+from dormouse.field.mend import check
 
 from tools.testing.board import Board
 from tools.testing.runtimes import Runtime
@@ -13,7 +18,7 @@ import sys
 
 def why(o):
     try:
-        config.load() if o is None else config.make_store(o)
+        config.make_store(o)
     except Exception as e:
         print(type(e).__name__, *e.args)
 
@@ -30,16 +35,7 @@ print(wifi.login, config.make_wifi(c, None, cable) is cable)
 print(*loaded)
 c["tls"] = {"ca": "ca.der"}
 print(config.make_wifi(c).wifi.login, config.make_wifi(c, None, cable).wifi is cable)
-with open("config.json", "w") as f:
-    f.write('{"topic": "t"}')
-why(None)
-with open("config.json", "w") as f:
-    f.write('[]')
-why(None)
 why({"store": "tape"})
-import os
-os.remove("config.json")
-why(None)
 machine.deepsleep(1000)
 """
 
@@ -58,9 +54,58 @@ def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
     assert clock == "('s', 'w') True"
     assert {"dormouse.store.journal", "dormouse.store.durable"} <= set(loaded.split())
     assert not {"dormouse.net.wifi", "dormouse.net.tls", "dormouse.net.ws"} & set(loaded.split())
-    assert errors == [
-        "ValueError config.json: no host: make provision",
-        "ValueError config.json: no host: make provision",
-        "ValueError store tape",
-        "ValueError config.json: no file: make provision",
-    ]
+    assert errors == ["ValueError store tape"]
+
+
+WHOLE = """\
+{
+  "wifi": {
+    "ssid": "s",
+    "password": "p"
+  },
+  "host": "h",
+  "topic": "t",
+  "period": 60,
+  "client_id": "c"
+}
+"""
+SECURE = WHOLE.replace('"host"', '"tls": {\n    "ca": "ca.der"\n  },\n  "host"')
+
+
+def test_a_file_that_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands whole is used, whatever the rest is; and where it was to be secure, only that."""
+    path = tmp_path / "config.json"
+
+    def load(data: bytes) -> dict[str, Any]:
+        path.write_bytes(data)
+        found = config.load(str(path))
+        assert isinstance(found["topic"], str) and found["topic"]
+        return found
+
+    assert load(WHOLE.encode()) == json.loads(WHOLE)
+    assert not capsys.readouterr().out
+    for text in (WHOLE, SECURE):
+        data = text.encode()
+        for at in range(len(data)):
+            rest = data[at + 1 :]
+            for broken in (data[:at], data[:at] + b"\xff" + rest, data[:at] + rest):
+                found = load(broken)
+                if found.get("host") and text == SECURE and b"tls" in broken:
+                    assert found["tls"]  # never in clear
+                if "trouble" in found:
+                    assert "make provision" in found["trouble"]
+    found = load(WHOLE[:-30].encode())
+    assert (found["host"], found["topic"], found["wifi"]["password"]) == ("h", "t", "p")
+    assert "damaged" in found["trouble"]
+    for data in (b"", b"\0" * 100, b"[" * 9000, b"null", b"[]", b"5", b'{"topic": "t"}', b"{}"):
+        found = load(data)
+        assert "no host" in found["trouble"] and "make provision" in found["trouble"]
+    assert "no file" in config.load(str(tmp_path / "none"))["trouble"]
+
+
+def test_values_that_cannot_be() -> None:
+    wrong = {"host": "h", "topic": "t", "period": "5 min", "wifi": {"ssid": 5}, "port": -1}
+    trouble: list[str] = []
+    check(wrong, trouble)
+    assert wrong == {"host": "h", "topic": "t"}
+    assert trouble == ["no such port", "no such period", "no such wifi"]

@@ -4,8 +4,12 @@ from pathlib import Path
 
 import ota_checks
 import pytest
+from dormouse.field.ota import verify
+from harness.owner import messages
 
 from tools.board import ota
+from tools.board.owner import CannotSign, CommandOwner, FileOwner, SecretOwner, make
+from tools.board.update import Bundle
 from tools.testing import runtimes
 
 PROGRAM = Path(ota_checks.__file__)
@@ -27,12 +31,65 @@ def test_on_micropython(runtime: runtimes.Runtime, tmp_path: Path) -> None:
 
 
 def test_sender_makes_what_is_documented() -> None:
-    """The tool's bundle and the one that the checks spell out are the same."""
+    """The tool's offer and chunks, and those that the checks spell out by hand, are the same."""
     update = ota_checks.Update()
-    bundle = ota.Bundle(dict(ota_checks.NEW), 3, 60, 8000)
-    assert bundle.content == update.data
-    assert bundle.text(5) == update.text
-    assert f'"hmac": "{update.code}"' in bundle.offer(5, ota_checks.TOPIC, ota_checks.KEY, 1)
+    bundle = Bundle(dict(ota_checks.NEW), 3, 60, 8000)
+    owner = SecretOwner(ota_checks.SECRET)
+    offer, *chunks = messages(bundle, 5, "green/+", owner, ota_checks.CHUNK)
+    assert offer == ("", update.payload)
+    assert [data for _, data in chunks] == update.chunks
+
+
+def test_an_owner_and_a_node(tmp_path: Path) -> None:
+    """What one signs the other takes; RSA of all sizes, by a file, by openssl, by a passphrase."""
+    text = "dormouse-update 5"
+    for bits in (2048, 3072):
+        path = tmp_path / f"{bits}.pem"
+        make(path, bits, None)
+        assert path.stat().st_mode & 0o777 == 0o600
+        owner = FileOwner(path)
+        assert verify(owner.key, text, owner.sign(text))
+        assert not verify(owner.key, text + "0", owner.sign(text))
+    with pytest.raises(CannotSign, match="there already"):
+        make(path, 2048, None)
+    command = f"openssl dgst -sha256 -sign {path}"
+    other = CommandOwner(command, path.with_suffix(".pub.pem"))
+    assert other.key == owner.key and other.sign(text) == owner.sign(text)
+    assert other.node_key("n") == owner.node_key("n") != owner.node_key("m")
+    with pytest.raises(CannotSign, match="not a signature by that"):
+        CommandOwner(command, tmp_path / "2048.pub.pem").sign(text)
+    with pytest.raises(CannotSign, match="false"):
+        CommandOwner("false", path.with_suffix(".pub.pem")).sign(text)
+    path.chmod(0o644)
+    with pytest.raises(CannotSign, match="chmod 600"):
+        FileOwner(path)
+
+
+def test_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "owner.pem"
+    make(path, 2048, "a passphrase")
+    assert b"ENCRYPTED" in path.read_bytes()
+    monkeypatch.setenv("DORMOUSE_KEY_PASSPHRASE", "a passphrase")
+    assert FileOwner(path).key.startswith("rsa:")
+    monkeypatch.setenv("DORMOUSE_KEY_PASSPHRASE", "another")
+    with pytest.raises(CannotSign, match="another passphrase"):
+        FileOwner(path)
+    monkeypatch.delenv("DORMOUSE_KEY_PASSPHRASE")
+    with pytest.raises(CannotSign, match="DORMOUSE_KEY_PASSPHRASE="):
+        FileOwner(path)
+
+
+def test_an_owner_without_a_good_key(tmp_path: Path) -> None:
+    with pytest.raises(CannotSign, match="32 characters"):
+        SecretOwner("4711")
+    for data, why in ((b"", "no private key"), (b"-----BEGIN", "no private key")):
+        path = tmp_path / "bad.pem"
+        path.write_bytes(data)
+        path.chmod(0o600)
+        with pytest.raises(CannotSign, match=why):
+            FileOwner(path)
+    with pytest.raises(CannotSign, match="make ota-key"):
+        FileOwner(tmp_path / "none.pem")
 
 
 @pytest.mark.parametrize("option", ["--watchdog=3000000000", "--limit=10000000", "--tries=1000"])

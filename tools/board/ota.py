@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
-"""Send a new version of its application to a node through MQTT, and wait until it runs there.
+"""Send a new version of their application to nodes through MQTT, and wait until it runs there.
 
     make ota HOST=broker.local TOPIC=greenhouse/7                  # firmware/main.py
     make ota HOST=... TOPIC=... MAIN=my/main.py FILES="font.bin lib/bme.py=drivers/bme.py"
     make ota HOST=... TOPIC=... ARGS=--library                     # dormouse too, compiled
+    make ota HOST=... TOPIC='greenhouse/+' ARGS="--update-topic fleet/update --first 1 --then all"
+    make ota HOST=... TOPIC=... ARGS=--withdraw                    # take it back for good
     make ota HOST=... TOPIC=... DRY_RUN=1                          # only tell what would be sent
 
-The broker keeps what a sleeping node has yet to fetch. The node verifies all of it, restarts with
-it, and keeps it if it connects; else the old version comes back (docs/ota.md). The node's
-update_key is taken from DORMOUSE_UPDATE_KEY, or asked for; broker user and password from
-DORMOUSE_USERNAME and DORMOUSE_PASSWORD (asked for if --username is given without one).
+It is signed once (make ota-key), and retained at the broker, from where each node fetches it in its
+own wakes. A node verifies all of it, restarts with it, and keeps it if it connects; else the old
+version comes back (docs/ota.md). Only reports that prove to be a node's count. Secrets come from
+the environment, or are asked for: DORMOUSE_KEY_PASSPHRASE; DORMOUSE_UPDATE_KEY, for a node that
+shares a secret; DORMOUSE_USERNAME and DORMOUSE_PASSWORD, at the broker.
 
-Exit status: 0 the node runs it; 1 it came back, was refused or cannot be sent, with the reason;
-130 interrupted: the offer is taken back, and the same command goes on where this one stopped.
+Exit status: 0 all nodes run it; 1 it was stopped, came back, was refused or cannot be sent, with
+the reason; 130 interrupted: nodes go on fetching it, and the same command goes on watching.
 """
 
 from __future__ import annotations
@@ -22,7 +25,6 @@ import asyncio
 import contextlib
 import getpass
 import hashlib
-import hmac
 import json
 import os
 import ssl
@@ -31,29 +33,31 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.live import Live
 
 from .. import parts
 from ..paths import BUILD, FIRMWARE, find_library
 from .broker_check import reason
 from .deploy import PACKAGE, compiled
+from .fleet import ENDS, Fleet, Node
+from .owner import CannotSign, CommandOwner, FileOwner, Owner, SecretOwner, usual
+from .update import TEXT, WHOLE, WORD, Bundle, Offer, clean, share, withdrawal
 
 OUT = BUILD / "ota"
 find_library()
-CHUNK = 2048  # bytes; a packet with it is below the node's max_packet, 4,096
-WINDOW = 65536  # bytes that the broker is given before the node has answered
+AT_ONCE = 16  # chunks on their way to the broker
 LONGEST = 3600  # s between two offers
 # Of a trial: more has no end that anybody waits for, or is more than boot.py can give to the chip.
 MOST = {"tries": 100, "limit": 86400, "watchdog": 3600000}
 TIMEOUT = 10  # s for the broker to answer
+DAY = 86400
 UNHEARD = (
-    "no word from the node yet. Is its period longer than this? Is TOPIC its own, and does its\n"
-    "    config.json have an update_key? (Ctrl-C ends this)"
+    "no word from any node yet. Is the period longer than this? Is TOPIC theirs, and do they have\n"
+    "    this owner's update_key in config.json? (Ctrl-C ends this; nodes go on fetching)"
 )
 
 
@@ -61,47 +65,11 @@ class CannotUpdate(Exception):
     """It cannot be done, or was not. The text says why, and what to do; it holds no secret."""
 
 
+class Ended(CannotUpdate):
+    """It has ended, and not all nodes run it: sent again it would be another one."""
+
+
 # --- What is sent ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """Files by their names on the node (None: to be removed), and how a trial goes: how many
-    starts, after how many s each is given up, after how many ms without progress it is reset."""
-
-    files: dict[str, bytes | None]
-    tries: int
-    limit: int
-    watchdog: int
-
-    @property
-    def head(self) -> bytes:
-        """The lines that tell what follows."""
-        lines = ""
-        for name, data in self.files.items():
-            digest = "-" if data is None else hashlib.sha256(data).hexdigest()
-            lines += f"{digest} {len(data or b'')} {name}\n"
-        return lines.encode()
-
-    @property
-    def content(self) -> bytes:
-        """All of it."""
-        return self.head + b"".join(data for data in self.files.values() if data)
-
-    def text(self, update: int) -> str:
-        """Return what is offered as update number ``update``."""
-        head = self.head
-        digest = hashlib.sha256(head).hexdigest()
-        return (
-            f"{update} {len(self.content)} {len(head)} {digest} "
-            f"{self.tries} {self.limit} {self.watchdog}"
-        )
-
-    def offer(self, update: int, topic: str, key: str, ask: int) -> str:
-        """Return the message that offers it; ``ask`` comes back in the node's answer."""
-        text = self.text(update)
-        code = hmac.new(key.encode(), f"{topic} {text}".encode(), "sha256").hexdigest()
-        return json.dumps({"offer": text, "hmac": code, "ask": ask})
 
 
 def check_syntax(name: str, path: Path) -> None:
@@ -149,158 +117,235 @@ def collect(
     return found | dict.fromkeys(gone)
 
 
-class Number:
-    """The number of an update, kept here until it has ended, so that it can be resumed.
+class Numbers:
+    """The numbers of one owner's updates, counted in a file beside his key, so that none is used
+    twice, and one that has not ended goes on under its own.
 
-    Numbers grow with the time, so a node takes no old update again.
+    They are counted, not taken from the clock: one that was a century ahead once would leave no
+    room for any later one.
     """
 
-    def __init__(self, topic: str, bundle: Bundle):
-        self.path = OUT / f"{hashlib.sha256(topic.encode()).hexdigest()[:16]}.json"
-        self.digest = hashlib.sha256(f"{bundle.text(0)}".encode()).hexdigest()
-        old: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            old = json.loads(self.path.read_text())
-        self.resumed = old.get("digest") == self.digest
-        last = int(old.get("number", 0))
-        self.value = last if self.resumed else max(int(time.time()), last + 1)
-        self._write(self.digest)
+    def __init__(self, path: Path, where: str):
+        self.path, self.where = path, where
+        self.state: dict[str, Any] = {}
+        try:
+            self.state = json.loads(path.read_text())
+            self.last = int(self.state.get("last", 0))
+        except FileNotFoundError:
+            self.last = 0
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise CannotUpdate(
+                f"{path}: {error}\nWhat to do: remove it, and give the next --number"
+            ) from None
 
-    def _write(self, digest: str) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text(json.dumps({"number": self.value, "digest": digest}))
+    def open(self) -> tuple[int, str]:
+        """Return the number of the update that has not ended here, and what it is; 0 for none."""
+        found = self.state.get("open", {}).get(self.where) or [0, ""]
+        return int(found[0]), str(found[1])
+
+    def take(self, digest: str, number: int | None) -> tuple[int, bool]:
+        """Return the number for an update, and whether it was begun before. Raises CannotUpdate."""
+        before, same = self.open()
+        if same == digest and number in (None, before):
+            return before, True
+        if number is not None and number <= self.last:
+            raise CannotUpdate(f"--number: {self.last} was used; {self.last + 1} or more")
+        self.last = number or self.last + 1
+        self._write([self.last, digest])
+        return self.last, False
 
     def end(self) -> None:
         """The update has ended: the same files again would be another one."""
-        self._write("")
+        self._write(None)
+
+    def order(self) -> int:
+        """Return the number of the next order."""
+        self.last += 1
+        self._write(self.state.get("open", {}).get(self.where))
+        return self.last
+
+    def _write(self, found: list[Any] | None) -> None:
+        self.state["last"] = self.last
+        self.state.setdefault("open", {})[self.where] = found
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps(self.state))
+        new.replace(self.path)
 
 
 # --- Sending --------------------------------------------------------------------------------------
 
 
 class Sending:
-    """One update on its way: what is offered, what was sent, what the node has."""
+    """One update on its way: what is retained at the broker, what the nodes have of it."""
 
-    def __init__(self, client: Any, options: argparse.Namespace, bundle: Bundle, key: str):
-        self.client = client
-        self.topic: str = options.topic
-        self.window: int = options.window
-        self.repeat: float = options.repeat
-        self.patience: float = options.patience
-        self.bundle = bundle
-        self.content = bundle.content
-        self.number = Number(self.topic, bundle)
-        self.key = key
-        self.asked = 0  # offers sent
-        self.base = 0  # where the last window began, and how many offers had been sent then
-        self.base_asked = 0
+    def __init__(self, client: Any, options: argparse.Namespace, owner: Owner, offer: Offer):
+        self.client, self.options, self.owner, self.offer = client, options, owner, offer
+        self.where: str = options.update_topic
+        self.chunks: list[bytes] = []
+        secret = owner.node_key if options.prove else lambda topic: None
+        self.fleet = Fleet(options.node, offer.version, offer.first[:16], secret, options.believe)
+        self.share = 0
+        self.kept: dict[str, bytes] = {}  # what is to be at the broker, by topic
+        self.spoiled: set[str] = set()  # where it is something else
+        self.lost = False  # the connection was: the broker may have nothing left
         self.console = Console(stderr=True)
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(binary_units=True),
-            TimeElapsedColumn(),
-            console=self.console,
-        )
-        self.task = self.progress.add_task("on the node", total=len(self.content))
-        self._said = ""
+        self.live: Live | None = None
+        self._said: set[str] = set()
 
     def say(self, text: str) -> None:
         """Tell what happens, once."""
-        if text != self._said:
-            self._said = text
+        if text not in self._said:
+            self._said.add(text)
             self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    async def offer(self) -> None:
-        """Offer the update; the broker keeps the offer for who subscribes later."""
-        self.asked += 1
-        offer = self.bundle.offer(self.number.value, self.topic, self.key, self.asked)
-        await self.client.publish(f"{self.topic}/update", offer, 1, True)
+    def show(self, node: Node | None = None) -> None:
+        """Show how it stands: a table on a terminal, else a line for what has changed."""
+        if self.live:
+            self.live.update(self.fleet.table(self.share, max(self.console.height - 6, 5)))
+        elif node:
+            text = f"{clean(node.topic)}: {node.words()}"
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    async def keep(self, topic: str, payload: bytes) -> None:
+        """Let the broker retain a message."""
+        self.kept[topic] = payload
+        await self.client.publish(topic, payload, 1, True)
+
+    async def put_chunks(self) -> None:
+        """Let the broker have the content, before anybody asks for it."""
+        topics = [f"{self.where}/{self.offer.version}/{n}" for n in range(len(self.chunks))]
+        for at in range(0, len(topics), AT_ONCE):
+            pairs = zip(topics[at : at + AT_ONCE], self.chunks[at : at + AT_ONCE], strict=True)
+            await asyncio.gather(*(self.keep(*pair) for pair in pairs))
+
+    async def put_offer(self, offer: Offer) -> None:
+        """Offer it to who is in the share."""
+        text = offer.text(self.share)
+        await self.keep(self.where, f"{text}\n{self.owner.sign(text)}".encode())
+
+    async def clear(self) -> None:
+        """Take the content from the broker; what was offered last stays if it is a withdrawal."""
+        topics = [topic for topic in self.kept if topic != self.where]
+        for at in range(0, len(topics), AT_ONCE):
+            await asyncio.gather(*(self.keep(topic, b"") for topic in topics[at : at + AT_ONCE]))
 
     async def withdraw(self) -> None:
-        """Take the offer back."""
-        with contextlib.suppress(asyncio.TimeoutError, OSError):
-            clear = self.client.publish(f"{self.topic}/update", b"", 1, True)
-            await asyncio.wait_for(clear, TIMEOUT)
+        """Take the update back for good."""
+        self.share = WHOLE
+        await self.put_offer(withdrawal(self.offer))
+        await self.clear()
 
-    async def send(self, start: int) -> None:
-        """Send a window; returns when the broker has it."""
-        self.base, self.base_asked = start, self.asked
-        end = min(start + self.window, len(self.content))
-        chunks = []
-        for at in range(start, end, CHUNK):
-            data = self.content[at : min(at + CHUNK, end)]
-            ask = "/ask" if at + CHUNK >= end else ""
-            topic = f"{self.topic}/update/{self.number.value}/{at}{ask}"
-            chunks.append(self.client.publish(topic, data, 1))
-        await asyncio.gather(*chunks)
-
-    async def run(self, news: asyncio.Queue[tuple[str, dict[str, Any]]]) -> str:
-        """Send, and wait until it has ended; return what to tell. Raises CannotUpdate."""
-        again = " again" if self.number.resumed else ""
-        self.say(f"update {self.number.value} is offered{again} to {self.topic}")
-        await self.offer()
-        if not self.number.resumed:  # what the node has of one begun before, it will tell
-            await self.send(0)
-        self.say("waiting for the node's next wake, up to its period")
-        wait, heard = self.repeat, False
-        lost = 0.0  # when the window goes again: a node may say each second that it has nothing
+    async def watch(self) -> None:
+        """Note when the broker was away."""
         while True:
-            patience = max(lost - time.monotonic(), 0) if lost else wait
+            await self.client.wait_connected(False)
+            await self.client.wait_connected()
+            self.lost = True
+
+    def hear(self, message: Any) -> None:
+        """Take what anybody says."""
+        topic, payload = message.topic, bytes(message.payload)
+        if topic in self.kept:
+            if payload != self.kept[topic]:
+                self.spoiled.add(topic)
+            elif not message.retain:
+                self.spoiled.discard(topic)
+            return
+        name, _, last = topic.rpartition("/")
+        if last == "updated":
+            node = self.fleet.hear(name, payload)
+            if node:
+                self.show(node)
+        elif last == "state" and payload:
+            with contextlib.suppress(ValueError, AttributeError, RecursionError):
+                self.fleet.sleeps(name, json.loads(payload).get("until"))
+
+    async def run(self, stages: list[str], news: asyncio.Queue[Any], again: bool) -> str:
+        """Send, and wait until it has ended; return what to tell. Raises CannotUpdate."""
+        number = self.offer.version
+        self.say(f"update {number} is {'offered again' if again else 'offered'} at {self.where}")
+        await self.put_chunks()
+        for stage in stages:
+            await self._stage(stage, news)
+        failed = self.fleet.failed()
+        await self.clear()
+        await self.keep(self.where, b"")
+        if failed:
+            raise Ended(f"{len(failed)} of {len(self.fleet.nodes)} do not run it:{_list(failed)}")
+        nodes = list(self.fleet.nodes)
+        who = f"{clean(nodes[0])} runs" if len(nodes) == 1 else f"all {len(nodes)} nodes run"
+        return f"done: {who} update {number}"
+
+    async def _stage(self, stage: str, news: asyncio.Queue[Any]) -> None:
+        # Offer it to so many nodes, and wait for them.
+        topics = list(self.fleet.nodes)
+        new = share(self.offer.version, topics, _count(stage, len(topics)))
+        if new < self.share:
+            return
+        self.share = new
+        if new < WHOLE:
+            names = ", ".join(clean(node.topic) for node in self.fleet.stage(new)[:10])
+            self.say(f"first {stage}: {names}")
+        await self.put_offer(self.offer)
+        self.say("waiting for the next wake of each node, up to its period")
+        wait = self.options.repeat
+        due = time.monotonic() + wait
+        while not self._over():
             try:
-                name, report = await asyncio.wait_for(news.get(), patience)
+                async with asyncio.timeout(1):  # wait_for of 3.11 may swallow a Ctrl-C
+                    self.hear(await news.get())
+                if self.live or not news.empty():
+                    continue
             except TimeoutError:
-                if lost:  # it answered the offer, and then nothing: the broker had no window for it
-                    lost = 0
-                    await self.send(self.base)
-                else:
-                    if not heard:
-                        self.say(UNHEARD)
-                    wait = min(2 * wait, LONGEST)
-                    await self.offer()
-                continue
-            if name == "state":  # it may be old: the broker retains it
-                self._tell_state(report)
-            elif report.get("id") == self.number.value:
-                wait, heard = self.repeat, True
-                state, why = report.get("state"), report.get("why")
-                waits = state == "have" and await self._have(int(report["have"]), report.get("ask"))
-                lost = (lost or time.monotonic() + self.patience) if waits else 0
-                if state == "trial":
-                    self.progress.update(self.task, completed=len(self.content))
-                    self.say("verified; the node restarts with it")
-                elif state == "done":
-                    self.number.end()
-                    return f"done: {self.topic} runs update {self.number.value}"
-                elif state in ("back", "refused"):
-                    self.number.end()
-                    what = "the old version is back" if state == "back" else "the node refused it"
-                    raise CannotUpdate(f"{what}: {why}")
+                self.show()
+                for topic in list(self.spoiled):  # once a second, whoever does it
+                    self.say("somebody else writes to the update's topics: written again")
+                    self.spoiled.discard(topic)
+                    await self.client.publish(topic, self.kept[topic], 1, True)
+            if not self.client._task:
+                raise CannotUpdate(f"the broker: {self.client.error!r}")
+            if self.lost:
+                self.lost = False
+                await self.put_chunks()
+                await self.put_offer(self.offer)
+            if time.monotonic() > due:
+                if not any(n.report or n.claim for n in self.fleet.nodes.values()):
+                    self.say(UNHEARD)
+                wait = min(2 * wait, LONGEST)
+                due = time.monotonic() + wait
+                await self.put_offer(self.offer)
+            if len(self.fleet.failed()) > self.options.failures:
+                break
+        failed = self.fleet.failed()
+        if len(failed) > self.options.failures:
+            await self.withdraw()
+            raise Ended(f"stopped, and taken back from all that do not run it:{_list(failed)}")
 
-    async def _have(self, have: int, ask: int | None) -> bool:
-        """The node has so much: go on from there. Returns whether nothing was sent, as the answer
-        is to an offer that went ahead of the window."""
-        self.progress.update(self.task, completed=have)
-        self.say("the node fetches it")
-        if ask and ask <= self.base_asked and have == self.base:
-            return True
-        await self.send(have)
-        return False
-
-    def _tell_state(self, report: dict[str, Any]) -> None:
-        until = report.get("until") or 0
-        if until > time.time():
-            at = time.strftime("%H:%M:%S", time.localtime(until))
-            self.say(f"the node sleeps until {at} at the latest")
+    def _over(self) -> bool:
+        nodes = self.fleet.stage(self.share)
+        return bool(nodes) and all(node.state in ENDS for node in nodes)
 
 
-async def listen(client: Any, topic: str, news: asyncio.Queue[tuple[str, dict[str, Any]]]) -> None:
-    """Put what the node says into the queue."""
+def _list(nodes: list[Node]) -> str:
+    if len(nodes) == 1:
+        return f" {clean(nodes[0].topic)}: {nodes[0].words()}"
+    return "".join(f"\n    {clean(node.topic)}: {node.words()}" for node in nodes[:20])
+
+
+def _count(stage: str, nodes: int) -> int:
+    """Return how many nodes a stage is: 3, 10% or all."""
+    if stage == "all" or not nodes:
+        return nodes
+    if stage.endswith("%"):
+        return max(1, round(nodes * float(stage[:-1]) / 100))
+    return int(stage)
+
+
+async def listen(client: Any, news: asyncio.Queue[Any]) -> None:
+    """Put what is said into the queue."""
     async for message in client.messages:
-        with contextlib.suppress(ValueError):
-            report = json.loads(message.payload)
-            if isinstance(report, dict):
-                news.put_nowait((message.topic[len(topic) + 1 :], report))
+        news.put_nowait(message)
 
 
 @contextlib.asynccontextmanager
@@ -326,8 +371,10 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
         username=options.username,
         password=password,
         timeout=TIMEOUT,
-        outbox=options.window // CHUNK + 8,
-        outbox_bytes=2 * options.window + 65536,
+        outbox=AT_ONCE + 8,
+        outbox_bytes=1 << 20,
+        max_packet=1 << 18,  # others may say more than a node would
+        inbox_bytes=1 << 22,
     )
     try:
         await client.connect()
@@ -352,25 +399,116 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
         await client.disconnect()
 
 
+def listens(target: str) -> list[tuple[str, int]]:
+    """Return where nodes report, and say how they are."""
+    if target.endswith("#"):
+        return [(target, 0)]
+    return [(f"{target}/updated", 0), (f"{target}/state", 0)]
+
+
 async def update(
-    options: argparse.Namespace, bundle: Bundle, key: str, password: str | None
+    options: argparse.Namespace, bundle: Bundle | None, owner: Owner, password: str | None
 ) -> str:
-    """Do all of it. Returns what to tell at the end. Raises CannotUpdate."""
+    """Do all of it. Returns what to tell at the end. Raises CannotUpdate, CannotSign."""
     from dormouse import MQTTError
 
-    news: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
+    numbers = Numbers(options.numbers, options.update_topic)
+    news: asyncio.Queue[Any] = asyncio.Queue(10_000)
     async with connected(options, password) as client:
-        hearing = asyncio.create_task(listen(client, options.topic, news))
-        sending = Sending(client, options, bundle, key)
         try:
-            await client.subscribe(f"{options.topic}/updated", f"{options.topic}/state", qos=1)
-            with sending.progress:
-                return await sending.run(news)
+            if options.order:
+                return await order(client, options, owner, numbers)
+            if not bundle:
+                return await withdraw(client, options, owner, numbers)
+            first, chunks = bundle.chunks()
+            offer = make_offer(options, bundle, first)
+            version, again = numbers.take(offer.text(0), options.number)
+            sending = Sending(client, options, owner, _numbered(offer, version))
+            sending.chunks = chunks
+            tasks = [asyncio.create_task(listen(client, news))]
+            tasks.append(asyncio.create_task(sending.watch()))
+            try:
+                await client.subscribe(*listens(options.topic), (f"{options.update_topic}/#", 0))
+                await discover(sending, news)
+                with contextlib.ExitStack() as stack:
+                    if sending.console.is_terminal:
+                        sending.live = stack.enter_context(Live(console=sending.console))
+                    text = await sending.run(stages(options, sending.fleet), news, again)
+            except Ended:
+                numbers.end()
+                raise
+            finally:
+                for task in tasks:
+                    task.cancel()
+            numbers.end()
+            return text
         except (OSError, MQTTError) as error:
             raise CannotUpdate(f"the broker: {type(error).__name__} {error}") from error
-        finally:
-            await sending.withdraw()
-            hearing.cancel()
+
+
+def make_offer(options: argparse.Namespace, bundle: Bundle, first: str) -> Offer:
+    """Return what is to be offered, without its number. Raises CannotUpdate."""
+    expiry = int(time.time()) + options.expires * DAY if options.expires else 0
+    trial = (bundle.tries, bundle.limit, bundle.watchdog)
+    size, head = len(bundle.content), len(bundle.head)
+    offer = Offer(
+        0, options.app, options.topic, options.chip, options.minimum, 0, size, head, first, trial
+    )
+    offer = Offer(**offer.__dict__ | {"expiry": expiry // DAY * DAY})  # the same when resumed
+    if len(offer.text(WHOLE)) > TEXT - 16:
+        raise CannotUpdate("--topic, --app: too long for an offer")
+    return offer
+
+
+def _numbered(offer: Offer, version: int) -> Offer:
+    return Offer(**offer.__dict__ | {"version": version})
+
+
+async def discover(sending: Sending, news: asyncio.Queue[Any]) -> None:
+    """Find who is there, where nodes were not named, by what the broker retains of them."""
+    deadline = time.monotonic() + sending.options.look
+    while not sending.fleet.fixed and (left := deadline - time.monotonic()) > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                message = await news.get()
+            sending.hear(message)
+            name, _, last = message.topic.rpartition("/")
+            if last == "updated" and message.payload:
+                sending.fleet.find(name)
+    if not sending.fleet.nodes:
+        raise CannotUpdate(
+            "no node is known there\nWhat to do: --node TOPIC for each, or --nodes FILE"
+        )
+    sending.fleet.fixed = True  # who turns up later may be anybody
+
+
+def stages(options: argparse.Namespace, fleet: Fleet) -> list[str]:
+    """Return the stages: as said, or for many nodes 1, 10 % and all."""
+    if options.then:
+        return [*options.then, *([] if options.then[-1] == "all" else ["all"])]
+    return ["1", "10%", "all"] if len(fleet.nodes) > 1 else ["all"]
+
+
+async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbers: Numbers) -> str:
+    """Take back the update that was offered last."""
+    version = options.number or numbers.open()[0] or numbers.last
+    if not version:
+        raise CannotUpdate("no update was offered from here\nWhat to do: --number, which one")
+    empty = Bundle({}, options.tries, options.limit, options.watchdog)
+    offer = _numbered(make_offer(options, empty, "0" * 64), version)
+    sending = Sending(client, options, owner, offer)
+    await sending.withdraw()
+    numbers.end()
+    return f"update {version} is withdrawn: no node takes it any more"
+
+
+async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers: Numbers) -> str:
+    """Give an order to a node in safe mode."""
+    number = options.number or numbers.order()
+    text = f"dormouse-order {options.topic} {number} {options.order}"
+    payload = f"{text}\n{owner.sign(text)}"
+    await client.publish(f"{options.topic}/safe/do", payload, 1)
+    return f"order {number} is sent: the node takes it in its next wake in safe mode"
 
 
 # --- The command line -----------------------------------------------------------------------------
@@ -386,12 +524,33 @@ def secret(variable: str, question: str) -> str:
     return found
 
 
+def who(options: argparse.Namespace) -> Owner:
+    """Return who signs. Raises CannotSign, CannotUpdate."""
+    given = os.environ.get("DORMOUSE_UPDATE_KEY")
+    if given and given not in ("owner", "none", "new"):  # which are for make provision
+        options.numbers = OUT / f"{hashlib.sha256(given.encode()).hexdigest()[:16]}.json"
+        return SecretOwner(given)
+    if options.sign:
+        if not options.public:
+            raise CannotUpdate("--sign needs --public FILE, the public key (PEM)")
+        options.numbers = options.public.with_suffix(".numbers.json")
+        return CommandOwner(options.sign, options.public)
+    path = options.key or usual()
+    if not options.key and not path.exists():
+        raise CannotUpdate(
+            f"no key to sign with: {path}: no file\nWhat to do: make ota-key, then make provision; "
+            "for a node that shares a secret DORMOUSE_UPDATE_KEY=..."
+        )
+    options.numbers = path.with_suffix(".numbers.json")
+    return FileOwner(path)
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the options. Exits with 2 for what cannot be."""
     parser = argparse.ArgumentParser(
-        description="Send a new version of its application to a node, and wait until it runs.",
-        epilog="Environment: DORMOUSE_UPDATE_KEY, DORMOUSE_USERNAME, DORMOUSE_PASSWORD. "
-        "make ota HOST=... TOPIC=... MAIN=... FILES=... DRY_RUN=1 says the same.",
+        description="Send a new version of their application to nodes, and wait until it runs.",
+        epilog="Environment: DORMOUSE_KEY_PASSPHRASE, DORMOUSE_UPDATE_KEY, DORMOUSE_USERNAME, "
+        "DORMOUSE_PASSWORD. make ota HOST=... TOPIC=... MAIN=... FILES=... DRY_RUN=1: the same.",
     )
     add = parser.add_argument
     add("--host", help="the broker")
@@ -401,22 +560,40 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--cert", metavar="FILE", help="TLS, with this client certificate (PEM)")
     add("--cert-key", metavar="FILE", help="... its private key, if it is not in that file")
     add("--username", default=os.environ.get("DORMOUSE_USERNAME"), help="at the broker")
-    add("--topic", help="the node's, as in its config.json")
-    add(
-        "--main",
-        type=Path,
-        metavar="FILE",
-        help="its main.py; if nothing is named the project's",
-    )
+    group = parser.add_argument_group("for whom")
+    add = group.add_argument
+    add("--topic", help="the node's, as in its config.json; or a filter, such as greenhouse/+")
+    add("--update-topic", metavar="TOPIC", help="where they read updates; TOPIC/update for one")
+    add("--node", action="append", default=[], metavar="TOPIC", help="one of them; repeatable")
+    add("--nodes", type=Path, metavar="FILE", help="their topics, one a line")
+    add("--app", default="main", help='"app" in their config.json (%(default)s)')
+    add("--chip", default="-", help="only for esp32 or rp2 (sys.platform)")
+    add("--minimum", type=int, default=0, metavar="N", help="only for those that run update N")
+    add("--expires", type=int, default=0, metavar="DAYS", help="nobody takes it later")
+    add("--first", action="append", dest="then", metavar="N", help="stages: nodes, 10%% or all")
+    add("--then", action="append", dest="then", metavar="N", help="... repeatable (1, 10%%, all)")
+    add("--failures", type=int, default=0, metavar="N", help="stop when more come back (0)")
+    group = parser.add_argument_group("what")
+    add = group.add_argument
+    add("--main", type=Path, metavar="FILE", help="main.py; if nothing is named the project's")
     add("--file", action="append", default=[], metavar="[NAME=]FILE", help="another; repeatable")
     add("--library", action="store_true", help="dormouse too, compiled (not where it is frozen)")
     add("--tries", type=int, default=3, help="starts in which it must connect (%(default)s)")
     add("--limit", type=int, default=300, metavar="S", help="... each within (%(default)s)")
     add("--watchdog", type=int, default=60000, metavar="MS", help="%(default)s; RP2 has 8388")
-    add("--window", type=int, default=WINDOW, metavar="BYTES", help="sent ahead (%(default)s)")
-    add("--repeat", type=float, default=60, metavar="S", help="the offer, after (%(default)s)")
-    add("--patience", type=float, default=10, metavar="S", help="within one wake (%(default)s)")
     add("--unchecked", action="store_true", help="send what MicroPython cannot compile, too")
+    add("--number", type=int, metavar="N", help="of the update; counted if not given")
+    add("--withdraw", action="store_true", help="take back the one that was offered last")
+    add("--order", help='to a node in safe mode: log, files, restart, "stay S", "erase NAME"')
+    group = parser.add_argument_group("who signs")
+    add = group.add_argument
+    add("--key", type=Path, metavar="FILE", help="private key (~/.config/dormouse/owner.pem)")
+    add("--sign", metavar="COMMAND", help="signs its input: openssl dgst -sha256 -sign ...")
+    add("--public", type=Path, metavar="FILE", help="... the public key (PEM)")
+    add("--believe", action="store_true", help="reports that nothing proves count, too")
+    add = parser.add_argument
+    add("--repeat", type=float, default=60, metavar="S", help="the offer, after (%(default)s)")
+    add("--look", type=float, default=3, metavar="S", help="for nodes, if none is named")
     add("--dry-run", action="store_true", help="only tell what would be sent")
     options = parser.parse_args(argv)
     if not options.host or not options.topic:
@@ -428,34 +605,73 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for name, most in MOST.items():
         if getattr(options, name) > most:
             parser.error(f"--{name}: {most} at most")
-    if options.window < CHUNK:
-        parser.error(f"--window: {CHUNK} or more")
-    if set(options.topic) & set("+# ") or options.topic.endswith("/"):
-        parser.error("--topic: the node's own, such as greenhouse/7")
+    _check_topics(parser, options)
+    for stage in options.then or ():
+        try:
+            good = _count(stage, 100) > 0
+        except ValueError:
+            good = False
+        if not good:
+            parser.error(f"--first, --then: {stage}: a number, 10% or all")
+    options.prove = True
     if not (options.main or options.file or options.library):
         options.main = FIRMWARE / "main.py"
     return options
+
+
+def _check_topics(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    topic = options.topic
+    many = bool(set(topic) & set("+#"))
+    levels = topic.split("/")
+    if (
+        not WORD.fullmatch(topic)
+        or topic.endswith("/")
+        or "#" in levels[:-1]
+        or any(set(level) & set("+#") and len(level) > 1 for level in levels)
+    ):
+        parser.error("--topic: the node's own, such as greenhouse/7, or a filter: greenhouse/+")
+    if many and options.order:
+        parser.error("--order: to one node")
+    if many and not options.update_topic:
+        parser.error("--update-topic: where these nodes read updates (update_topic in config.json)")
+    options.update_topic = options.update_topic or f"{topic}/update"
+    if set(options.update_topic) & set("+# "):
+        parser.error("--update-topic: a topic, without + and #")
+    if options.nodes:
+        try:
+            options.node += options.nodes.read_text().split()
+        except OSError as error:
+            parser.error(f"--nodes: {options.nodes}: {error.strerror}")
+    if not many:
+        options.node = [topic]
+    for name in (options.app, options.chip):
+        if not WORD.fullmatch(name):
+            parser.error("--app, --chip: one word")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, send, and return the exit status."""
     options = parse(argv)
     try:
-        files = collect(options.main, options.file, options.library, not options.unchecked)
-        bundle = Bundle(files, options.tries, options.limit, options.watchdog)
+        bundle = None
+        if not options.withdraw and not options.order:
+            files = collect(options.main, options.file, options.library, not options.unchecked)
+            bundle = Bundle(files, options.tries, options.limit, options.watchdog)
+            if options.dry_run:
+                for name, data in files.items():
+                    size = "remove" if data is None else f"{len(data):,} bytes"
+                    print(f"{name}: {size}")
+                size = f"{len(bundle.content):,} bytes"
+                print(f"{size} to {options.host}, {options.update_topic}, for {options.topic}")
         if options.dry_run:
-            for name, data in files.items():
-                size = "remove" if data is None else f"{len(data):,} bytes"
-                print(f"{name}: {size}")
-            print(f"{len(bundle.content):,} bytes to {options.host}, {options.topic}/update")
             print("nothing was sent")
             return 0
-        key = secret("DORMOUSE_UPDATE_KEY", "update_key of the node")
+        owner = who(options)
         password = None
         if options.username:
             password = secret("DORMOUSE_PASSWORD", "password at the broker")
-        print(asyncio.run(update(options, bundle, key, password)))
-    except CannotUpdate as error:
+        print(asyncio.run(update(options, bundle, owner, password)))
+    except (CannotUpdate, CannotSign) as error:
         print(f"ota: {error}", file=sys.stderr)
         return 1
     return 0
@@ -465,5 +681,9 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("interrupted: the offer is taken back; start again to go on", file=sys.stderr)
+        print(
+            "interrupted: nodes go on fetching it; start again to go on watching, or with\n"
+            "    ARGS=--withdraw to take it back for good",
+            file=sys.stderr,
+        )
         sys.exit(130)

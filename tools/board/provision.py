@@ -28,10 +28,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from . import boards, certificates, ports
 from .broker_check import test_connect
 from .device import WHO, Device, DeviceError, check
+from .owner import CannotSign, FileOwner, home, usual
 from .settings import (
     FILES,
     SETTINGS,
@@ -68,6 +70,7 @@ except OSError:
  who['config'] = ''
 answer(who)
 """
+UPDATE_TOPIC = "DORMOUSE_UPDATE_TOPIC"
 LONGEST = 0x7FFFFFFF  # ms: what ESP32's machine.deepsleep takes
 MOST_AWAKE = 10000  # ms: firmware/main.py's "budget" where config.json has none
 
@@ -233,13 +236,29 @@ def try_out(device: Device, board: boards.Board, config: Settings, tls: TLS, tes
         test_connect(config, Path(folder))
 
 
+def check_topic(text: str) -> str:
+    """Return a topic for updates. Raises CannotProvision."""
+    if not text or set(text) & set("#+\0 ") or text.endswith("/"):
+        raise CannotProvision(f"{UPDATE_TOPIC}: a topic without + and #, such as fleet/update")
+    return text
+
+
+def owners_keys(topic: str) -> tuple[str, str]:
+    """Return the owner's public key, and the node's own, by which its reports are known. Raises
+    CannotProvision."""
+    try:
+        owner = FileOwner(usual())
+        return owner.key, owner.node_key(topic)
+    except CannotSign as error:
+        raise CannotProvision(str(error)) from None
+
+
 def new_update_key(client_id: str) -> tuple[str, Path]:
     """Make a key, and return it with the file that will have it, which has it under .new now."""
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "dormouse"
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in client_id)
+    home().mkdir(mode=0o700, parents=True, exist_ok=True)
     key = secrets.token_hex(32)
-    path = home / f"{name}.update_key"
+    # No two client identifiers have the same file: %2F is no / and no _.
+    path = home() / f"{quote(client_id, safe='')}.update_key"
     put(path.with_suffix(".update_key.new"), key.encode() + b"\n")
     return key, path
 
@@ -269,9 +288,17 @@ def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None
     path = None
     if config.get("update_key") == "new" and not dry_run:
         config["update_key"], path = new_update_key(config["client_id"])
+        config.pop("node_key", None)
+    if config.get("update_key") == "owner" and not dry_run:
+        config["update_key"], config["node_key"] = owners_keys(config["topic"])
+    if UPDATE_TOPIC in os.environ:  # of a group of nodes
+        config["update_topic"] = check_topic(os.environ[UPDATE_TOPIC])
     write(device, config, tls.files, old)
     print(masked(config))
     if path:
+        if path.exists():  # the key of a board that was replaced, say
+            path.replace(path.with_suffix(".update_key.old"))
+            print(f"The one before: {path.with_suffix('.update_key.old')}")
         path.with_suffix(".update_key.new").replace(path)
         print(f"The new update key: export DORMOUSE_UPDATE_KEY=$(cat {shlex.quote(str(path))})")
     if "key" in tls.config or "psk" in tls.config:

@@ -156,8 +156,8 @@ def _led(text: str) -> int | str | dict[str, int | str | bool] | None:
 def _update_key(text: str) -> str | None:
     if text in ("", "none"):
         return None
-    if text != "new" and len(text) < 32:
-        raise ValueError("32 characters or more; new: make one; none")
+    if text not in ("owner", "new") and len(text) < 32:
+        raise ValueError("owner (of make ota-key); new: a secret for one node, 32 characters; none")
     return text
 
 
@@ -300,13 +300,13 @@ SETTINGS = (
     Setting(
         "update_key",
         "DORMOUSE_UPDATE_KEY",
-        "key for updates over MQTT (new: make one; none)",
+        "key for updates over MQTT (owner: the one of make ota-key; new: make one; none)",
         "",
         _update_key,
         True,
     ),
 )
-SECRETS = {setting.key for setting in SETTINGS if setting.secret}
+SECRETS = {"node_key"} | {setting.key for setting in SETTINGS if setting.secret}
 OPTIONAL = ("ntp", "transport", "path", "led", "update_key")  # not in config.json at all if None
 
 

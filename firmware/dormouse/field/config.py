@@ -9,17 +9,20 @@ from ..client import Client
 
 
 def load(name: str = "config.json") -> dict:
-    """Return the settings in file ``name``. Raises ValueError without it, for what is not JSON, and
-    for what has no host or topic."""
+    """Return the settings in file ``name``. Raises nothing: of one that is damaged, or has no host
+    or topic, what can be used is used, and "trouble" tells what is wrong (see ``mend``)."""
+    data = b""
     try:
-        with open(name) as f:
-            config = json.load(f)
-    except OSError:  # MicroPython's does not name the file
-        raise ValueError(name + ": no file: make provision")
-    for key in ("host", "topic"):
-        if not isinstance(config, dict) or not config.get(key):
-            raise ValueError("%s: no %s: make provision" % (name, key))
-    return config
+        with open(name, "rb") as f:
+            data = f.read()
+        config = json.loads(data)
+        if config["host"] and config["topic"]:
+            return config
+    except Exception:  # any bytes at all
+        pass
+    from .mend import mend
+
+    return mend(name, data)
 
 
 def make_store(config: dict):
@@ -77,10 +80,19 @@ def make_wifi(config: dict, store=None, network=None):
 
 
 def make_ota(config: dict):
-    """Return what takes updates (``ota.Ota``), or None without the setting "update_key"."""
-    if config.get("update_key"):
-        from .ota import Ota
+    """Return what takes updates (``ota.Ota``), or None without the setting "update_key", and with
+    one that would protect nothing, which is said in the setting "trouble"."""
+    key = config.get("update_key")
+    if not key:
+        return None
+    from .ota import Ota
 
-        # Certificates are not for an update to change.
-        keep = [name for name in (config.get("tls") or {}).values() if isinstance(name, str)]
-        return Ota(config["update_key"], config["topic"], keep)
+    # Certificates are not for an update to change.
+    keep = [name for name in (config.get("tls") or {}).values() if isinstance(name, str)]
+    where = config.get("update_topic")
+    app = config.get("app") or "main"
+    try:
+        return Ota(key, config["topic"], where, keep, app, config.get("node_key"))
+    except ValueError as e:
+        config["trouble"] = e.args[0]
+        print(e.args[0])

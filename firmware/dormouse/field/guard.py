@@ -15,21 +15,22 @@ and that ``crashes`` times at most; ``watchdog`` (180 s, 0: none); ``led`` (see 
 
 import asyncio
 import gc
+import os
 import sys
 from os import urandom
 from time import sleep
 
 from micropython import const
 
-from ..sleep.chip import before, deepsleep, register, release, wake_reason
+from ..sleep.chip import before, deepsleep, release, wake_reason
 from .config import make_store
 from .log import Log
+from .watchdog import Watchdog, feed
 
 if sys.implementation.name == "micropython":
     from sys import print_exception
-    from time import ticks_ms
 else:
-    from .._host import print_exception, ticks_ms
+    from .._host import print_exception
 
 _CRASHES = const(8)  # key in the store: how many in a row (1 byte), and why the last one (text)
 _FIRST = const(10)  # s of sleep after the first crash
@@ -38,62 +39,10 @@ _PERSON = const(5)  # s in which somebody who just started the node can stop it
 _DAY = const(86400)  # s, the longest limit of the watchdog
 _LINES = const(-4)  # of a traceback
 _REASON = const(80)  # characters of why it crashed
-_TICKS = const(0x3FFFFFFF)
-_RP2 = const(8000)  # ms; its hardware takes 8,388 at most
-_OFTEN = const(2000)  # ms between its feeds
-_NEVER = const(0x1FFFFFFF)  # ms, six days, four times which fit into the 32 bits of ESP-IDF's ticks
-_CLEAR = const(0x3000)  # RP2: what is written to a register + this clears these bits in it
-_ENABLE = const(0x40000000)  # in CTRL, the watchdog's first register
+# errno of a flash that is full, worn or gone, and of no memory; a network has others.
+_BROKEN = (5, 12, 19, 28, 30)
 
 _this = None  # the Guard of this boot
-
-
-class Watchdog:
-    """Resets the chip if ``feed`` was not called for ``limit`` s: feed it where there is progress,
-    not by a timer.
-
-    ESP32: ``machine.WDT``. A second one sets the time anew (ports/esp32/machine_wdt.c). RP2's
-    takes 8.4 s at most, less than a name lookup may block, so a Timer feeds it while the last
-    ``feed`` is less than ``limit`` ago; a second one starts the time anew (watchdog_enable).
-    """
-
-    def __init__(self, limit: float) -> None:
-        import machine
-
-        self.limit = int(limit * 1000)
-        self.timer = None
-        self.fed = ticks_ms()
-        before.append(self.release)
-        if hasattr(machine, "DEEPSLEEP_RESET"):
-            self.wdt = machine.WDT(timeout=self.limit)
-            return
-        self.wdt = machine.WDT(timeout=_RP2)
-        try:
-            # In the interrupt, for a TLS handshake computes for seconds.
-            self.timer = machine.Timer(-1, period=_OFTEN, callback=self._tick, hard=True)
-        except TypeError:  # before MicroPython 1.26
-            self.timer = machine.Timer(-1, period=_OFTEN, callback=self._tick)
-
-    def feed(self) -> None:
-        """There was progress."""
-        self.fed = ticks_ms()
-        if not self.timer:
-            self.wdt.feed()
-
-    def release(self) -> None:
-        """Stop it, for a person or a sleep: RP2 for good (its Timer ends with the program, and its
-        sleep with a Timer), ESP32's for six days."""
-        import machine
-
-        if self.timer:
-            self.timer.deinit()
-            machine.mem32[register(_CLEAR)] = _ENABLE
-        else:
-            machine.WDT(timeout=_NEVER)
-
-    def _tick(self, timer):
-        if ticks_ms() - self.fed & _TICKS < self.limit:
-            self.wdt.feed()
 
 
 class Guard:
@@ -105,18 +54,25 @@ class Guard:
         global _this
         _this = self
         self.config = config
-        self.store = self.led = self.watchdog = trouble = None
+        self.store = self.led = None
+        self.trial = on_trial()
         limit = self.number("watchdog", 180)
-        if limit <= 0 and on_trial():
+        if limit <= 0 and self.trial:
             limit = 180  # boot.py's is running, and shorter
         if limit > 0:
-            self.watchdog = Watchdog(min(limit, _DAY))
+            Watchdog(min(limit, _DAY))
+        trouble = None
         try:
             self.store = store(config)
             trouble = self.store.warning
         except Exception as e:  # without one, nothing is counted, but nothing stops
             trouble = repr(e)
         self.log = Log(self.store)
+        if config.get("trouble"):  # of config.load
+            self.log(
+                "trouble:", config["trouble"]
+            )  # in each wake, so it is not to be saved in each
+        self.trouble = trouble
         if trouble:
             self.log("trouble:", trouble, keep=True)
         state = (self.store and self.store.data.get(_CRASHES)) or b"\0"
@@ -150,7 +106,7 @@ class Guard:
     def safe(self):
         """Return whether this wake is not the application's."""
         # An update on trial has to show what it can: boot.py sees to its end.
-        if self.crashes < self.limit or on_trial():
+        if self.crashes < self.limit or self.trial:
             return False
         # It may have been mended over the cable: who did it starts it to see that it works. It is
         # counted before, and has an end: a panic, a brown-out, a switched supply are such starts.
@@ -211,16 +167,12 @@ class Guard:
 def on_trial() -> bool:
     """Return whether this is a try of a new version of the application (see ``boot.py``)."""
     try:
-        with open("update.json") as f:
-            return f.read()[-1:].isdigit()
-    except OSError:
+        os.stat("update.json")
+        from .ota import on_trial
+
+        return on_trial()
+    except Exception:  # the library on trial may be broken: boot.py sees to its end
         return False
-
-
-def feed() -> None:
-    """There was progress: not before ``limit`` s from now will the watchdog reset the chip."""
-    if _this and _this.watchdog:
-        _this.watchdog.feed()
 
 
 def good(publish=None) -> None:
@@ -246,15 +198,27 @@ def end(error=None, publish=None) -> None:
     Call it before ``Node.sleep``. Saves the log if it has to; turns the LED off, after a few
     blinks if something went wrong and the power has just been turned on: 2 no Wi-Fi, 3 no broker,
     4 refused, 5 crashed, or in safe mode.
+
+    Raises an error of the flash or the memory, out of the application, as ``run`` wants it: that
+    is a crash, for the next wake would be no better.
     """
     g = _this
     feed()
     if error is None:
         good(publish)
     if g:
+        if broken(error):
+            raise error
         g.log.save()
         kind = type(error).__name__
         g.show(error and {"WifiError": 2, "Refused": 4}.get(kind, 3))
+
+
+def broken(error) -> bool:
+    """Return whether the chip itself is the cause of an error: its flash, or its memory."""
+    if isinstance(error, OSError):
+        return error.errno in _BROKEN
+    return isinstance(error, MemoryError) or type(error).__name__ == "StoreFull"
 
 
 async def watch(client) -> None:

@@ -7,26 +7,19 @@ from ..client import Client
 from ..store import Store
 from .led import LED
 from .log import Log
+from .watchdog import Watchdog as Watchdog
+from .watchdog import feed as feed
 
 _Config = dict[str, Any]
 
 class _Application(Protocol):
     def run(self) -> Awaitable[object]: ...
 
-class Watchdog:
-    limit: int
-    timer: Any
-    fed: int
-    wdt: Any
-    def __init__(self, limit: float) -> None: ...
-    def feed(self) -> None: ...
-    def release(self) -> None: ...
-
 class Guard:
     config: _Config
     store: Store | None
     led: LED | None
-    watchdog: Watchdog | None
+    trial: bool
     trouble: object
     log: Log
     crashes: int
@@ -47,7 +40,6 @@ class Guard:
     def sleep(self, s: int) -> None: ...
 
 def on_trial() -> bool: ...
-def feed() -> None: ...
 def good(publish: Callable[..., object] | None = None) -> None: ...
 def end(error: Exception | None = None, publish: Callable[..., object] | None = None) -> None: ...
 async def watch(client: Client) -> None: ...

@@ -1,35 +1,53 @@
 """Takes a new version of the application through MQTT; ``boot.py`` puts it in place (docs/ota.md).
 
-    name, under the node's topic        payload
-    update                              {"offer": TEXT, "hmac": hex, "ask": n}, retained
-        TEXT: "ID SIZE HEAD SHA256 TRIES LIMIT WATCHDOG", separated by single spaces
-        hmac: HMAC-SHA256 (RFC 2104) of "TOPIC TEXT" by the node's key
-    update/ID/OFFSET[/ask]              bytes of the bundle from OFFSET on
-    updated                             what ``take`` and ``confirm`` return
+    topic               retained, from the owner
+    UPDATE              an offer: TEXT, a line end, its signature in hex
+    UPDATE/VERSION/N    chunk N of it: SHA-256 of chunk N + 1 (32 bytes), and CHUNK bytes of content
+    topic               retained, from the node
+    NODE/updated        how it goes, in JSON
 
-The bundle is SIZE bytes. Its first HEAD, whose SHA-256 is in the offer, are a line for each file,
-"SHA256 LENGTH NAME", or "- 0 NAME" for one that is to go; then the files' contents follow, in that
-order. So nothing is used, not even a name, that the key does not vouch for.
+TEXT is these words with single spaces between them: dormouse-update VERSION APP TARGET BOARD SHARE
+MINIMUM EXPIRY SIZE HEAD CHUNK SHA256 TRIES LIMIT WATCHDOG. SHA256 is that of chunk 0. So whoever
+signs TEXT vouches for each chunk, and the node knows it for right before a byte of it is written.
 
-On flash: update.part (the offer, the head as it comes), NAME.new (contents as they come), then
-update.json (see ``boot.py``); update.id, which update was the last to end, and how.
+The content is SIZE bytes. Its first HEAD are a line for each file, "LENGTH NAME", or "- NAME" for
+one that is to go; then the files' contents follow, in that order. A SIZE of 0 is a withdrawal.
+
+On flash: update.part: TEXT, a line end, the chunks as they come. update.json: see ``boot.py``.
+update.id and update.id2: the highest VERSION ever offered, which update ended last, and how.
 """
 
 import json
 import os
-from binascii import hexlify
+import sys
+from binascii import crc32, hexlify
 from hashlib import sha256
+from time import gmtime, time
 
 from micropython import const
 
-from ..session import OutboxFull
+from ..packet import MQTTError
 
 _PART = "update.part"
 _PLAN = "update.json"
-_LAST = "update.id"
+_COPIES = ("update.id", "update.id2")
+_BAD = "update.bad"
+_OFFER = const(2048)  # bytes of an offer, at most
+_TEXT = const(1000)  # of them; of what is remembered, too
+_WHY = const(100)  # characters
 _HEAD = const(8192)  # bytes of a head
+_LONG = const(16384)  # bytes of update.json
+_HASH = const(32)
 _RESERVE = const(4)  # blocks of flash that stay free, for the store and the filesystem itself
+_WINDOW = const(3)  # chunks asked for at once: as many as an inbox of 8 KB takes
+_PATIENCE = const(3)  # times that the same chunk is asked for in one wake
+_WEAK = const(32)  # characters of a key that everybody who reads an offer may try to guess
+_SHARE = const(3)  # bytes of a SHARE
+_EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports begins
+_SET = const(1700000000)  # a clock that says less was never set
 _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
+# What stands before a SHA-256 in a signature (RFC 8017, section 9.2, note 1).
+_PREFIX = b"\x000\x310\r\x06\t`\x86H\x01e\x03\x04\x02\x01\x05\x00\x04 "
 
 
 def _size(name):
@@ -46,21 +64,18 @@ def _remove(name):
         pass
 
 
-def _read(name, skip, n):
-    # SHA-256 of n bytes of a file, in hex; one that is shorter has another.
-    h = sha256()
-    buf = memoryview(bytearray(min(n, 512)))
-    with open(name, "rb") as f:
-        f.seek(skip)
-        while n > 0:
-            k = f.readinto(buf[:n] if n < 512 else buf)
-            if not k:
-                return
-            h.update(buf[:k])
-            n -= k
-        if f.read(1):
-            return
-    return str(hexlify(h.digest()), "utf-8")
+def _aside(name):
+    # What cannot be read is not there; but whoever comes may want to see it.
+    _remove(_BAD)
+    try:
+        os.rename(name, _BAD)
+    except OSError:
+        _remove(name)
+    return name + " could not be read"
+
+
+def _text(data):
+    return str(hexlify(data), "utf-8")
 
 
 def hmac(key: bytes, text: bytes) -> bytes:
@@ -73,167 +88,392 @@ def hmac(key: bytes, text: bytes) -> bytes:
     return text
 
 
+def refuse_weak(key: str) -> None:
+    """Raise ValueError for a key (see ``Ota``) that would protect nothing."""
+    if key[:4] == "rsa:":
+        if len(key) in (516, 772, 1028) and key[4] in "89abcdefABCDEF":
+            return
+        raise ValueError("update_key: an RSA key of 2048, 3072 or 4096 bits")
+    if len(key) < _WEAK:
+        raise ValueError("update_key: 32 characters or more")
+
+
+def verify(key: str, text: str, signature: str) -> bool:
+    """Return whether a signature (hex) of a text is by the owner of a key (see ``Ota``).
+
+    "rsa:": RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, section 8.2.2), the exponent 65537; the whole
+    encoded block is compared. Else HMAC-SHA256. Raises ValueError for what is no hex.
+    """
+    data = text.encode()
+    if key[:4] != "rsa:":
+        # Hashed once more, so that the time of comparing tells nothing.
+        good = _text(hmac(key.encode(), data))
+        return sha256(good.encode()).digest() == sha256(signature.encode()).digest()
+    n = int(key[4:], 16)
+    size = len(key) // 2 - 2  # bytes
+    if len(signature) != 2 * size:
+        return False
+    s = int(signature, 16)
+    block = b"\1" + b"\xff" * (size - 54) + _PREFIX + sha256(data).digest()
+    return 0 < s < n and pow(s, 65537, n) == int.from_bytes(block, "big")
+
+
+def plan() -> tuple | None:
+    """Return the plan in update.json and the marks behind it (see ``boot.py``), or None."""
+    n = _size(_PLAN)
+    if not 0 < n <= _LONG:
+        return None
+    try:
+        with open(_PLAN, "rb") as f:
+            found = json.loads(f.readline())
+            marks = str(f.read(), "utf-8")
+        if marks[:1] in ("", "A", "b") and found["id"] > 0 and found["tries"] > 0:
+            for name, kind, at, n in found["files"]:
+                name + "", kind + at + n
+            return found, marks
+    except Exception:  # any bytes at all
+        pass
+    return None
+
+
+def on_trial() -> bool:
+    """Return whether this is a try of a new version of the application (see ``boot.py``)."""
+    found = plan()
+    return bool(found) and found[1][-1:].isdigit()
+
+
 class Ota:
     """What arrives of an update, and what became of the last one.
 
-    ``key``: str, the setting "update_key"; without one no update is taken. ``topic``: the node's,
-    str, under which the sender publishes. ``keep``: names (str) of files that no update may touch,
-    beside boot.py, config.json, dormouse.journal and update.*: other stores, keys, certificates.
+    ``key``: whose updates are taken: "rsa:" and the modulus of a public key in hex (2048, 3072 or
+    4096 bits), or a secret of 32 characters or more that the sender has too. ``topic``: the node's.
+    ``update``: where updates are offered; a group of nodes may have one. ``keep``: names of files
+    that no update may touch, beside boot.py, config.*, dormouse.* and update.*: other stores,
+    keys, certificates. ``app``: which application this is; others' updates are not for it.
+    ``secret``: what the sender knows a report of this node by. All are str. Raises ValueError for a
+    key that would protect nothing.
 
-    ``trial`` (bool): this is the trial of a new version, or its end is not reported yet: connect,
-    and call ``confirm``. ``ready`` (bool): all has arrived and is verified: when what ``take``
-    returned last is sent, save the session and ``machine.reset()``.
+    ``filters``: pairs of topic filter and QoS to subscribe to. ``trial`` (bool): this is the trial
+    of a new version, or its end is not reported yet: connect, and call ``confirm``. ``ready``
+    (bool): all has arrived and is verified: save the session and ``machine.reset()``. ``trouble``:
+    what on flash could not be read and was begun anew, or None.
 
     All in the current folder, which on a chip is the root of its flash.
     """
 
-    def __init__(self, key: str | None, topic: str, keep=()) -> None:
+    def __init__(
+        self,
+        key: str,
+        topic: str,
+        update: str | None = None,
+        keep=(),
+        app: str = "main",
+        secret: str | None = None,
+    ) -> None:
+        refuse_weak(key)
         self.key = key
         self.topic = topic
-        self.keep = ["boot.py", "config.json", "config.new"]
+        self.update = update or topic + "/update"
+        self.filters = [(self.update, 1)]
+        self.keep = ["boot.py"]
         self.keep += [name.lstrip("./").lower() for name in keep]
-        self.trial = _size(_PLAN) >= 0
+        self.app = app
+        self.secret = secret or (None if key[:4] == "rsa:" else key)
         self.ready = False
-        self._id = self._gap = None
+        self.trouble = None
+        self.trial = _size(_PLAN) >= 0
+        if self.trial and not plan():
+            self.trouble = _aside(_PLAN)
+            self.trial = False
+        # _id: which update is on its way, None for none; _known: the offer that was verified last;
+        # _asked: topics of the chunks that were asked for; _slot: the report that waits
+        self._id = self._known = self._record = self._slot = None
+        self._asked = []
+        self._first = self._next = 0  # where they begin; which is the next
+        self._again = _PATIENCE
+
+    def fetch(self, client) -> None:
+        """Ask for what is to come next of an update that is on its way; before each wake, or when
+        connected. ``client``: the Client."""
+        try:
+            self._load()
+            if self._id and self._next == self._count:
+                self.tell(self._finish(), client)  # the power was cut before that was found out
+        except OSError as e:
+            self.tell(self._flash(e), client)
+        session = client.session
+        if self._asked:
+            session.request(0xA2, self._asked)
+            self._asked = []
+        self._first = self._next
+        if not self._id or self.ready:
+            return
+        last = self._next + (_WINDOW if self._again == _PATIENCE else 1)
+        pairs = []
+        for n in range(self._next, min(last, self._count)):
+            name = "%s/%d/%d" % (self.update, self._id, n)
+            session.filters.pop(name, None)  # it is what is asked for, though it was before
+            self._asked.append(name)
+            pairs.append((name, 0))
+        session.request(0x82, pairs)
+
+    def handle(self, message, client) -> bool:
+        """Take ``message`` if it is part of an update; tell what is to be told, and ask for what
+        comes next, by ``client`` (the Client). Returns whether it was."""
+        n = len(self.update)
+        name = message.topic
+        if name[:n] != self.update or name[n : n + 1] not in ("", "/"):
+            return False
+        report = self.take(name[n + 1 :], message.payload)
+        self.tell(report, client)
+        asked = self._asked
+        due = self._next >= self._first + len(asked)
+        if not self._id or self.ready:
+            due = bool(asked)  # no more of it
+        elif name not in asked:
+            due = bool(report)  # an offer
+            self._again = max(self._again, 1)
+        elif not due and name == asked[-1] and self._again:
+            self._again -= 1  # something in between is wrong, or was lost
+            due = True
+        if due:
+            self.fetch(client)
+        return True
 
     def take(self, name: str, payload) -> str | None:
-        """Take a message that came under ``topic``; ``name``: its topic without that and the "/".
+        """Take a message that came under ``update``; ``name``: its topic without that and the "/".
 
-        What it holds is on flash when this returns. Returns what to publish as ``topic``/updated
-        at QoS 1, or None. Raises nothing: what is malformed is not from the sender, and ignored.
+        What it holds is on flash when this returns. Returns what to tell, or None: so it is for all
+        that is not from the owner. Raises nothing.
         """
         try:
-            _, *where = name.split("/")
-            if where:
-                return self._chunk(int(where[0]), int(where[1]), len(where) > 2, payload)
-            return self._offer(json.loads(payload)) if payload else None
+            return self._chunk(name, payload) if name else self._offer(payload)
         except OSError as e:
-            return self._id and self._refuse(self._id, "flash: %s" % e)
+            return self._flash(e)
         except Exception:  # whatever it is, it must not come again and again
             self._id = None  # what is on flash is looked at anew
             return None
 
-    def confirm(self) -> str | None:
+    def confirm(self, client) -> bool:
         """Say that the application has connected to the broker: that ends the trial.
 
-        Returns what to publish as ``topic``/updated at QoS 1, or None. Call it after each
-        connect; where no update is on trial it does nothing. Raises nothing.
+        Returns whether there is something to be sent. Call it after each connect; where no update
+        is on trial it does nothing. Raises nothing.
         """
-        if not self.trial or self.ready:
-            return None
-        try:
-            with open(_PLAN) as f:
-                plan = json.loads(f.readline())
-                marks = f.read()
-            end = marks[-1:]
-            why = None
-            state = "done"
-            if end == "b":
-                state = "back"
-                why = "no connection in %d tries" % plan["tries"]
-                if len(marks) < 4:
-                    why = "could not be put in place"
-                else:
-                    why += ", reset causes " + " ".join(marks[1:-2])
-            elif end == "B":
-                return None  # boot.py could not put it back, and tries again
-            elif not end or end == "A":
-                state = "refused"
-                why = "boot.py did not run, or could not write: make deploy"
-            elif end != "D":
-                with open(_PLAN, "a") as f:
-                    f.write("D")
-            for name, _ in plan["files"]:
-                _remove(name + ".old")
-                _remove(name + ".new")
-            self._end(plan["id"], state, why)
-        except (OSError, ValueError):  # the next start tries again
-            return None
+        report = None
+        if self.trial and not self.ready:
+            try:
+                report = self._end_of_trial()
+            except OSError as e:  # the next start tries again
+                report = self._flash(e)
+        elif self.trouble:
+            report = self._report("trouble", self.trouble)
+            self.trouble = None
+        return self.tell(report, client)
+
+    def tell(self, report: str | None, client) -> bool:
+        """Publish what ``take`` returned, if it takes the place of nothing else: the newest is
+        retained at the broker. Returns whether there was anything."""
+        if not report:
+            return False
+        session = client.session
+        box = session.outbox
+        if self._slot in box and not self._slot.sent:
+            box.remove(self._slot)
+        count, free, _, _ = session.limits
+        for o in box:
+            count -= 1
+            free -= len(o.packet or b"")
+        if count > 0 and free > 2 * len(report):
+            try:
+                self._slot = client.publish_nowait(self.topic + "/updated", report, 0, True)
+            except MQTTError:
+                pass  # MQTT 5: it retains nothing, say
+        return True
+
+    def runs(self) -> int:
+        """Return which update runs: the last one that connected; 0 for none."""
+        return self._recall()[5]
+
+    # --- what is told, and what is remembered
+
+    def _report(self, state, why=None, id=None, of=None):
+        record = self._recall()
+        report = {"id": id or record[1], "of": of or record[4], "state": state, "runs": record[5]}
+        if why:
+            report["why"] = why
+        if state == "have":
+            report["have"] = self._next
+            report["count"] = self._count
+        text = json.dumps(report)
+        if self.secret:
+            code = hmac(
+                self.secret.encode(), ("dormouse-report %s %s" % (self.topic, text)).encode()
+            )
+            text = '%s, "mac": "%s"}' % (text[:-1], _text(code))
+        return text
+
+    def _flash(self, e):
+        # What there is of it is looked at anew.
+        id = self._id
+        self._id = None
+        return id and self._report("flash", repr(e), id, self._of)
+
+    def _recall(self):
+        # The highest version offered; the update that ended last, how, why, which; what runs.
+        if self._record:
+            return self._record
+        best = line = None
+        bad = False
+        found = []
+        for name in _COPIES:
+            try:
+                with open(name, "rb") as f:
+                    line = f.read(_TEXT)
+                if not line:  # a cut while it was written
+                    continue
+                line, check = line.split(b"\n")
+                record = json.loads(line)
+                if int(check, 16) != crc32(line):
+                    raise ValueError
+                found.append(line)
+                if not best or record[:2] > best[:2]:
+                    best = record
+            except OSError as e:
+                bad |= e.errno != 2
+            except Exception:  # any bytes at all
+                bad = True
+        if bad and not best:
+            self.trouble = _aside(_COPIES[0])
+        self._record = best or [0, 0, "", None, "", 0]
+        if best and found != [line, line]:
+            try:
+                self._remember()  # where one is lost the other is not to be the last
+            except OSError:
+                pass
+        return self._record
+
+    def _remember(self, **changes):
+        # On two places: a cut while one is written leaves the other.
+        record = list(self._recall())
+        for name in changes:
+            record[("floor", "id", "state", "why", "of", "runs").index(name)] = changes[name]
+        line = json.dumps(record)
+        for name in _COPIES:
+            with open(name, "w") as f:
+                f.write("%s\n%x" % (line, crc32(line.encode())))
+        self._record = record
+
+    def _ended(self, state, why):
+        # It has ended, whatever comes again of it.
+        id = self._id
+        self._remember(id=id, state=state, why=why and why[:_WHY], of=self._of)
+        self._drop()
+        return self._report(state, why)
+
+    def _drop(self):
+        self._id = None
+        _remove(_PART)
+
+    def _end_of_trial(self):
+        found = plan()
+        if not found:
+            self.trial = False
+            self.trouble = _aside(_PLAN)
+            return self._report("trouble", self.trouble)
+        found, marks = found
+        end = marks[-1:]
+        why = None
+        state = "done"
+        if end == "b":
+            state = "back"
+            why = "no connection in %d tries" % found["tries"]
+            if len(marks) < 4:
+                why = "could not be put in place"
+            else:
+                why += ", reset causes " + " ".join(marks[1:-2])
+        elif end == "B":
+            return  # boot.py could not put it back, and tries again
+        elif not end or end == "A":
+            state = "refused"
+            why = "boot.py did not run, or could not write: make deploy"
+        elif end != "D":
+            with open(_PLAN, "a") as f:
+                f.write("D")
+        for name, _, _, _ in found["files"]:
+            _remove(name + ".old")
+        id = found["id"]
+        runs = id if state == "done" else self._recall()[5]
+        self._remember(id=id, state=state, why=why, of=found["of"], runs=runs)
         self.trial = False
         _remove(_PART)
         _remove(_PLAN)
-        return self._report(plan["id"], state, why)
+        return self._report(state, why)
 
-    def handle(self, message, publish) -> bool:
-        """Take ``message`` if it is part of an update, and tell what is to be told by ``publish``
-        (a Node's, or ``Client.publish_nowait``). Returns whether it was."""
-        name = message.topic[len(self.topic) + 1 :]
-        mine = name.split("/")[0] == "update"
-        if mine:
-            self.tell(self.take(name, message.payload), publish)
-        return mine
+    # --- an offer
 
-    def tell(self, report: str | None, publish) -> bool:
-        """Publish what ``take`` or ``confirm`` returned. Returns whether there was anything."""
-        if report:
-            try:
-                publish(self.topic + "/updated", report, 1)
-            except OutboxFull:
-                pass  # the sender asks again
-        return bool(report)
+    def _mine(self, words):
+        # Whether it is for this node: looked at first, for it costs least.
+        from ..router import matches
 
-    # --- inside
+        kind, _, app, target, board, _, _, _, _, _, _, _, _, _, _ = words
+        return (
+            kind == "dormouse-update"
+            and app == self.app
+            and board in ("-", sys.platform)
+            and matches(target, self.topic)
+        )
 
-    def _report(self, id, state, why=None, ask=None):
-        report = {"id": id, "state": state}
-        if state == "have":
-            report["have"] = self._have
-        if why:
-            report["why"] = why
-        if ask:
-            report["ask"] = ask
-        return json.dumps(report)
-
-    def _end(self, id, state, why):
-        with open(_LAST, "w") as f:
-            f.write(json.dumps((id, state, why)))
-
-    def _refuse(self, id, why):
-        # Also removes what there is of it.
-        if self._id == id:
-            for _, _, name in self._files():
-                _remove(name + ".new")
-            _remove(_PART)
-            self._id = None
-        return self._report(id, "refused", why)
-
-    def _offer(self, offer):
-        text = offer["offer"]
+    def _offer(self, payload):
+        if len(payload) > _OFFER:
+            return
+        text, signature = str(payload, "utf-8").split("\n")
         words = text.split(" ")
-        id = int(words[0])
-        ask = offer.get("ask")
+        if len(text) > _TEXT or not self._mine(words):
+            return
+        if text != self._known and not verify(self.key, text, signature):
+            return
+        self._known = text
+        id = int(words[1])
+        of = words[11][:16]
+        number = sha256(("%d %s" % (id, self.topic)).encode()).digest()[:_SHARE]
+        if int.from_bytes(number, "big") >= int(words[5]):
+            return  # its turn comes later
+        floor, last, state, why, _, runs = self._recall()
+        if id > floor:
+            self._remember(floor=id)
+            self._drop()  # another was on its way
         if _size(_PLAN) >= 0:
-            return self._report(id, "trial") if self.ready else None
-        if not self.key:
-            return self._report(id, "refused", "no update_key on the node: make provision")
-        good = hmac(self.key.encode(), (self.topic + " " + text).encode())
-        wrong = 0
-        for a, b in zip(hexlify(good), offer["hmac"].encode()):
-            wrong |= a ^ b
-        if wrong or len(offer["hmac"]) != 64:
-            return self._report(id, "refused", "wrong key or topic")
-        try:
-            with open(_LAST) as f:
-                last, state, why = json.loads(f.read())
-        except (OSError, ValueError):
-            last = 0
+            return self._report("trial", None, id, of) if self.ready else None
         if id == last:
-            return self._report(id, state, why)
-        if id < last:
-            return self._report(id, "refused", "older than update %d" % last)
+            return self._report(state, why)
+        if id < floor:
+            return self._report("refused", "older than update %d" % floor, id, of)
         self._load()
+        size = int(words[8])
+        if not size:
+            self._id = id
+            self._of = of
+            return self._ended("withdrawn", None)
+        if self._id == id and self._of != of:
+            why = "its number is another's"
+        elif runs < int(words[6]):
+            why = "for those that run update %s" % words[6]
+        elif int(words[7]) and not _SET < _now() < int(words[7]):
+            why = "its time is over, or the clock is not set"
+        elif int(words[9]) > _HEAD:
+            why = "its head is longer than %d bytes" % _HEAD
+        elif self._id != id:
+            why = self._room(size + size // int(words[10]) * _HASH + _OFFER)
+        else:
+            why = None
+        if why:
+            return self._report("refused", why, id, of)
         if self._id != id:
-            if self._id:
-                self._refuse(self._id, "")  # another was on its way
-            if int(words[2]) > _HEAD:
-                return self._report(id, "refused", "its head is longer than %d bytes" % _HEAD)
-            why = self._room(int(words[1]))
-            if why:
-                return self._report(id, "refused", why)
             with open(_PART, "w") as f:
                 f.write(text + "\n")
             self._load()
-        return self._finish() or self._report(id, "have", None, ask)
+        return self._report("have", None, id, of)
 
     def _room(self, n):
         s = os.statvfs(".")
@@ -241,94 +481,105 @@ class Ota:
         if n > free:
             return "%d bytes, and %d are free" % (n, max(free, 0))
 
+    # --- its content
+
     def _load(self):
-        # Find out what there is: _id None, or all about it.
-        if self._id or _size(_PART) < 0:
+        # Find out what there is: _id None, or all about it. All is verified once more: the power
+        # may have been cut while it was written, and flash wears.
+        if self._id or self.ready or _size(_PART) < 0 or _size(_PLAN) >= 0:
             return
-        with open(_PART) as f:
-            text = f.readline()
-        words = text.split(" ")
-        if len(words) != 7 or text[-1] != "\n":  # FAT lost power in the middle
-            _remove(_PART)
+        try:
+            with open(_PART, "rb") as f:
+                text = f.read(_TEXT)
+                n = text.find(b"\n")
+                if n < 0 and len(text) < _TEXT:
+                    raise EOFError  # a cut while it was written
+                text = text[:n]
+                self._skip = n + 1
+                text = str(text, "utf-8")
+                words = text.split(" ")
+                self._size, self._head, self._chunks = [int(word) for word in words[8:11]]
+                self._sha = self._whole = bytes.fromhex(words[11])
+                self._of = words[11][:16]
+                self._trial = [int(word) for word in words[12:15]]
+                self._count = (self._size - 1) // self._chunks + 1
+                id = int(words[1])
+                if id == self._recall()[0] and id != self._recall()[1]:
+                    self._scan(f)
+                    self._id = id
+                    self._known = text
+        except EOFError:
+            pass
+        except Exception:  # any bytes at all
+            self.trouble = _aside(_PART)
             return
-        self._skip = len(text)
-        self._length = int(words[1])
-        self._head = int(words[2])
-        self._sha = words[3]
-        self._plan = words[4:]
-        self._have = _size(_PART) - self._skip
-        self._good = False
-        self._id = int(words[0])
-        if self._have >= self._head:
-            if self._wrong():  # the power was cut before that was found out
-                self._refuse(self._id, "")
-                return
-            whole = True
-            for _, n, name in self._files():
-                if whole:
-                    k = _size(name + ".new")
-                    self._have += max(k, 0)
-                    whole = k >= n
+        if not self._id:
+            _remove(_PART)  # of one that has ended
+
+    def _length(self, n):
+        # Of chunk n, with the SHA-256 of the next one.
+        return min(self._chunks, self._size - n * self._chunks) + _HASH
+
+    def _scan(self, f):
+        # How many chunks are there and right.
+        f.seek(self._skip)
+        self._next = 0
+        buf = memoryview(bytearray(self._length(0)))
+        while self._next < self._count:
+            data = buf[: self._length(self._next)]
+            if f.readinto(data) != len(data) or sha256(data).digest() != self._sha:
+                break
+            self._sha = bytes(data[:_HASH])
+            self._next += 1
 
     def _files(self):
-        # SHA-256, length and name of each, when the whole head is there and is the sender's.
-        if not self._good:
-            if _size(_PART) - self._skip < self._head:
-                return
-            if _read(_PART, self._skip, self._head) != self._sha:
-                return
-            self._good = True  # once, not for each chunk: nobody writes there any more
-        with open(_PART) as f:
-            f.seek(self._skip)
-            for line in f:
-                sha, n, name = line[:-1].split(" ")
-                yield sha, int(n), name
+        # Length (None: to go), name and place of each.
+        at = 0
+        place = self._head
+        rest = b""
+        with open(_PART, "rb") as f:
+            while at < self._head:
+                n, k = divmod(at, self._chunks)
+                f.seek(self._skip + n * (self._chunks + _HASH) + _HASH + k)
+                data = f.read(min(256, self._chunks - k, self._head - at))
+                at += len(data)
+                lines = (rest + data).split(b"\n")
+                rest = lines.pop()
+                for line in lines:
+                    n, name = str(line, "utf-8").split(" ")
+                    n = None if n == "-" else int(n)
+                    yield n, name, place
+                    place += n or 0
 
-    def _chunk(self, id, offset, ask, data):
+    def _chunk(self, name, data):
         if self.ready or _size(_PLAN) >= 0:
             return
         self._load()
-        if self._id != id:
+        if not self._id or name != "%d/%d" % (self._id, self._next):
             return
-        lost = offset - self._have
-        if lost > 0:
-            if self._gap == self._have:  # it has been told
-                return
-            self._gap = self._have
-            return self._report(id, "have")
-        data = memoryview(data)[-lost:]
-        while data and self._have < self._length:
-            name = _PART
-            at = self._head
-            if at <= self._have:
-                for _, n, other in self._files():
-                    if at <= self._have:
-                        at += n
-                        name = other
-                self._folders(name)
-                name += ".new"
-            n = min(at - self._have, len(data))
-            with open(name, "ab") as f:
-                f.write(data[:n])
-            self._have += n
-            data = data[n:]
-            if self._have == self._head:
-                why = self._wrong() or self._room(self._blocks)
-                if why:
-                    return self._fail(why)
-        report = self._finish()
-        if report or not ask:
-            return report
-        return self._report(id, "have")
-
-    def _folders(self, name):
-        at = name.find("/")
-        while at > 0:
-            try:
-                os.mkdir(name[:at])
-            except OSError:
-                pass  # it is there; if not, the file's open() tells
-            at = name.find("/", at + 1)
+        n = self._length(self._next)
+        if len(data) != n or sha256(data).digest() != self._sha:
+            return  # not the owner's
+        with open(_PART, "r+b") as f:
+            f.seek(self._skip + self._next * (self._chunks + _HASH))
+            f.write(data)
+        self._sha = bytes(data[:_HASH])
+        before = self._next * self._chunks
+        self._next += 1
+        self._again = _PATIENCE
+        if before < self._head <= before + self._chunks:
+            why = self._wrong()
+            if why:
+                return self._ended("refused", why)
+            why = self._room(self._blocks)
+            if why:
+                id = self._id
+                self._drop()
+                return self._report("refused", why, id, self._of)
+        if self._next == self._count:
+            return self._finish()
+        if self._next >= self._first + len(self._asked):
+            return self._report("have", None, self._id, self._of)
 
     def _wrong(self):
         # Why a whole head is not to be followed.
@@ -336,7 +587,7 @@ class Ota:
         names = []
         block = os.statvfs(".")[0]
         room = most = 0
-        for sha, n, name in self._files():
+        for n, name, _ in self._files():
             for part in name.split("/"):
                 if not part or part.strip(".") != part:
                     return "no such name: " + name
@@ -344,52 +595,52 @@ class Ota:
             for c in low:
                 if c not in _ALLOWED:
                     return "no such name: " + name
-            if low in self.keep or low[:7] == "update." or low[:17] == "dormouse.journal":
+            if low in self.keep or low[:7] in ("update.", "config.") or low[:9] == "dormouse.":
                 return "not to be updated: " + name
-            if low in names or low[-4:] in (".new", ".old"):
+            if low in names or low[-4:] == ".old":
                 return "no such name: " + name
             names.append(low)
-            total += n
-            if sha == "-":
-                n = -1
+            total += n or 0
             old = _size(name)
-            for k in (n, old, n - max(old + 1, 0)):  # NAME.new, NAME.old, what NAME grows by
+            for k in (
+                old,
+                -1 if n is None else n - max(old + 1, 0),
+            ):  # NAME.old, what NAME grows by
                 if k >= 0:
                     k = (k // block + 1) * block
                     room += k
                     most = max(most, k)  # one more while it is copied
-        self._blocks = room + most
-        if total != self._length or not names:
+        self._blocks = room + most + (self._count - self._next) * (self._chunks + _HASH)
+        if total != self._size or not names:
             return "its head is not the offer's"
-
-    def _fail(self, why):
-        # It has ended, whatever comes again of it.
-        self._end(self._id, "refused", why)
-        return self._refuse(self._id, why)
 
     def _finish(self):
         # All is there: verified as it is on flash, then boot.py's.
-        if self._have < self._length:
+        with open(_PART, "rb") as f:
+            self._sha = self._whole
+            self._scan(f)
+        if self._next < self._count:
             return
+        why = self._wrong()  # it may have been cut before that was looked at
+        if why:
+            return self._ended("refused", why)
         files = []
-        for sha, n, name in self._files():
-            kind = 2
-            if sha != "-":
-                new = name + ".new"
-                if not n:
-                    self._folders(name)
-                    open(new, "wb").close()
-                if _read(new, 0, n) != sha:
-                    return self._fail("wrong SHA-256: " + name)
-                kind = 0 if _size(name) >= 0 else 1
-            elif _size(name) < 0:
-                continue
-            files.append((name, kind))
-        plan = {"id": self._id, "files": files}
-        for name, value in zip(("tries", "limit", "watchdog"), self._plan):
-            plan[name] = int(value)
+        for n, name, place in self._files():
+            kind = 0 if _size(name) >= 0 else 1
+            if n is None:
+                if kind:
+                    continue
+                kind = 2
+            files.append((name, kind, place, n or 0))
+        plan = {"id": self._id, "of": self._of, "skip": self._skip, "chunk": self._chunks}
+        for name, value in zip(("tries", "limit", "watchdog"), self._trial):
+            plan[name] = value
+        plan["files"] = files
         with open(_PLAN, "w") as f:
             f.write(json.dumps(plan) + "\n")
-        _remove(_PART)
         self.ready = True
-        return self._report(self._id, "trial")
+        return self._report("trial", None, self._id, self._of)
+
+
+def _now():
+    return time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)

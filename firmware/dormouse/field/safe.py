@@ -3,20 +3,28 @@
 It needs nothing but config.json. It has a client id of its own, "<id>-safe", and so a session of
 its own: the application's commands wait at the broker, and its messages in the store.
 
-    <topic>/safe        out, retained: {"crashes": 5, "reason": "OSError(5,)"}; empty when over
-    <topic>/log         out: the log, when asked for
-    <topic>/safe/do     in, QoS 1: "log", or "restart": try the application again, at once
-    <topic>/update/#    in: another version of the application (see ``ota``)
+    <topic>/safe        out, retained: {"crashes": 5, "reason": "OSError(5,)", "trouble": what is
+                        wrong besides, "order": n, "free": bytes of flash, "heap": bytes,
+                        "versions": [MicroPython's, the update that runs]}; empty when over
+    <topic>/log         out: the log
+    <topic>/safe/files  out: a line for each file, its size and its name
+    <topic>/safe/do     in, QoS 1, not retained: an order (see ``Orders``)
+    <update topic>      in: another version of the application (see ``ota``)
 """
 
+import asyncio
+import gc
 import json
+import os
+import sys
 
 from micropython import const
 
 from ..sleep.node import Node
 from ..store import Store
 from .config import make_client, make_ota, make_wifi
-from .guard import Watchdog, feed, on_trial
+from .mend import check
+from .watchdog import at_least, feed
 
 _CRASHES = const(8)  # key in the store
 _BUDGET = const(20000)  # ms awake
@@ -24,6 +32,133 @@ _WATCHDOG = const(40)  # s, at least
 _SOON = const(100)  # ms
 _BYTES = const(131072)  # of an update in one wake
 _LONGEST = const(3400)  # s that RP2 can sleep, with what Node adds
+_STAY = const(600)  # s, at most
+_STEP = const(2)  # s between two looks at what is left of them
+_FILES = const(2048)  # bytes of a list of files
+_COUNT = "update.order"  # the number of the last order
+
+
+class Orders:
+    """What is done for whoever may say so. ``ota``: an Ota, or None; with one, orders are its
+    owner's only: "dormouse-order TOPIC N ORDER", a line end, and the signature in hex. N has to be
+    above that of each order before. Without one an order is what it says:
+
+    log: publish the log. files: list the files. restart: forget the crashes, try the application
+    again, at once. stay S: be there for S seconds more, 600 at most, for further orders. erase
+    NAME: remove a file, to make room, say.
+    """
+
+    def __init__(self, guard, ota, publish) -> None:
+        self.guard = guard
+        self.ota = ota
+        self.topic = guard.config["topic"]
+        self.publish = publish
+        self.restart = False
+        self.stay = 0
+        try:
+            with open(_COUNT) as f:
+                self.count = int(f.read(10))
+        except (OSError, ValueError):
+            self.count = 0
+
+    def take(self, message) -> None:
+        """Do what a message orders; nothing if it may not. Raises nothing."""
+        # A signed one counts once, retained or not; any other would come at each wake.
+        if message.topic != self.topic + "/safe/do" or (message.retain and not self.ota):
+            return
+        try:
+            text = str(message.payload, "utf-8")
+            if self.ota:
+                text = self._signed(text)
+            if text:
+                self._do(text)
+        except Exception as e:  # nonsense, or a flash that is full
+            self.guard.log("order:", repr(e))
+
+    def _signed(self, text):
+        from .ota import verify
+
+        text, signature = text.split("\n")
+        kind, topic, n, order = text.split(" ", 3)
+        if (
+            kind != "dormouse-order"
+            or topic != self.topic
+            or not verify(self.ota.key, text, signature)
+            or int(n) <= self.count
+        ):
+            return
+        self.count = int(n)
+        if order[:6] == "erase ":
+            self._do(order)  # first, to make room for what follows
+            order = None
+        with open(_COUNT, "w") as f:
+            f.write(n)
+        return order
+
+    def _do(self, order):
+        name, _, value = order.partition(" ")
+        if name == "log":
+            self.publish(self.topic + "/log", self.guard.log.text(), 1)
+        elif name == "files":
+            self.publish(self.topic + "/safe/files", files(), 1)
+        elif name == "restart":
+            self.publish(self.topic + "/safe", b"", 1, True)
+            self.restart = True
+        elif name == "stay":
+            self.stay = min(int(value), _STAY)
+        elif name == "erase" and value not in ("boot.py", "config.json"):
+            os.remove(value)
+            self.publish(self.topic + "/safe/files", files(), 1)
+
+
+def files(folder: str = "") -> str:
+    """Return a line for each file, its size and its name; what fits into one message."""
+    lines = ""
+    for name in os.listdir(folder or "."):
+        name = folder + name
+        mode, _, _, _, _, _, n, _, _, _ = os.stat(name)
+        lines += files(name + "/") if mode & 0x4000 else "%d %s\n" % (n, name)
+        if len(lines) > _FILES:
+            break
+    return lines[:_FILES]
+
+
+def state(guard, orders) -> str:
+    """Return what is wrong, and what there is, as JSON."""
+    found = {"crashes": guard.crashes, "reason": guard.reason}
+    ota = orders.ota
+    trouble = guard.config.get("trouble") or guard.trouble or (ota and ota.trouble)
+    if trouble:
+        found["trouble"] = str(trouble)[:200]
+    if ota:
+        found["order"] = orders.count
+    try:
+        s = os.statvfs(".")
+        found["free"] = s[3] * s[0]
+    except (OSError, AttributeError):
+        pass
+    gc.collect()
+    if hasattr(gc, "mem_free"):
+        found["heap"] = gc.mem_free()
+    version = ".".join([str(n) for n in sys.implementation.version[:3]])
+    found["versions"] = [version, ota.runs() if ota else 0]
+    return json.dumps(found)
+
+
+async def stay(client, ota, orders) -> None:
+    """Be connected for as long as was ordered, and again if it is ordered again."""
+    client.start()
+    while orders.stay > 0 and not (orders.restart or (ota and ota.ready)):
+        feed()
+        orders.stay -= _STEP
+        try:
+            message = await asyncio.wait_for(client.__aiter__().__anext__(), _STEP)
+        except (asyncio.TimeoutError, StopAsyncIteration):
+            continue
+        if not (ota and ota.handle(message, client)):
+            orders.take(message)
+        message.ack()
+    await client.disconnect()
 
 
 async def visit(guard) -> None:
@@ -31,10 +166,13 @@ async def visit(guard) -> None:
     and what their parts raise."""
     import machine
 
-    if guard.watchdog and guard.watchdog.limit < _WATCHDOG * 1000:
-        guard.watchdog = Watchdog(_WATCHDOG)  # of a node that it resets in each wake, say
+    dog = at_least(_WATCHDOG)  # of a node that it resets in each wake, say
     log = guard.log
     config = guard.config
+    wrong = []
+    check(config, wrong)
+    if wrong:
+        config["trouble"] = ", ".join(wrong)
     topic = config["topic"]
     # In RAM: this session has nothing to lose, and the main store may be full or broken.
     store = Store()
@@ -42,39 +180,39 @@ async def visit(guard) -> None:
     ota = make_ota(config)
     filters = [(topic + "/safe/do", 1)]
     if ota:
-        filters.append((topic + "/update/#", 1))
+        filters += ota.filters
     name = config.get("client_id") or machine.unique_id().hex()
     wifi = make_wifi(config)
+    client = make_client(config, client_id=name + "-safe", clean=False, store=store)
     node = Node(
-        make_client(config, client_id=name + "-safe", clean=False, store=store),
+        client,
         min(max(guard.safe_period, _BUDGET // 500), _LONGEST),
         _BUDGET,
         filters,
         wifi,
         max_bytes=_BYTES,
-        guard="network" if guard.watchdog else True,
+        guard="network" if dog else True,
     )
+    orders = Orders(guard, ota, node.publish)
     log("safe mode:", guard.crashes, "crashes,", guard.reason)
-    state = {"crashes": guard.crashes, "reason": guard.reason}
-    node.publish(topic + "/safe", json.dumps(state), 1, True)
-    if ota and not on_trial():
-        ota.tell(ota.confirm(), node.publish)  # how the last update ended, before another one
-    restart = False
+    node.publish(topic + "/safe", state(guard, orders), 1, True)
+    if ota:
+        if not guard.trial:
+            ota.confirm(client)  # how the last update ended, before another one
+        ota.fetch(client)
     async for message in node.wake():
         feed()
-        if ota and ota.handle(message, node.publish):
-            continue
-        if message.payload == b"log":
-            node.publish(topic + "/log", log.text(), 1)
-        elif message.payload == b"restart":
-            node.publish(topic + "/safe", b"", 1, True)
-            restart = True
+        if not (ota and ota.handle(message, client)):
+            orders.take(message)
     if node.error:
         log("error", repr(node.error))
-    if restart:
+    elif orders.stay:
+        node.unguard()
+        await stay(client, ota, orders)
+    if orders.restart:
         log("restart", keep=True)
         log.save({_CRASHES: None})
-    if restart or (ota and ota.ready):  # boot.py puts it in place
+    if orders.restart or (ota and ota.ready):  # boot.py puts it in place
         node.sleep(_SOON)
     guard.leave()
     node.sleep()

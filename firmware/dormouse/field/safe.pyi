@@ -1,5 +1,24 @@
 """Types of safe.py."""
 
-from .guard import Guard
+from collections.abc import Callable
 
+from ..client import Client
+from ..session import Message
+from .guard import Guard
+from .ota import Ota
+
+class Orders:
+    guard: Guard
+    ota: Ota | None
+    topic: str
+    publish: Callable[..., object]
+    restart: bool
+    stay: int
+    count: int
+    def __init__(self, guard: Guard, ota: Ota | None, publish: Callable[..., object]) -> None: ...
+    def take(self, message: Message) -> None: ...
+
+def files(folder: str = "") -> str: ...
+def state(guard: Guard, orders: Orders) -> str: ...
+async def stay(client: Client, ota: Ota | None, orders: Orders) -> None: ...
 async def visit(guard: Guard) -> None: ...

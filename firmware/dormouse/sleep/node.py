@@ -205,7 +205,7 @@ class Node:
                     deepsleep(self.next_wake())
 
         ms = self.budget + _GUARD
-        before.append(self._unguard)
+        before.append(self.unguard)
         if hasattr(machine, "DEEPSLEEP_RESET"):  # ESP32's callbacks do not run while the port
             import _thread  # waits for the network (MicroPython issue 9713), but threads do
             from time import sleep as wait
@@ -218,7 +218,8 @@ class Node:
         else:
             self.timer = machine.Timer(-1, mode=machine.Timer.ONE_SHOT, period=ms, callback=sleep)
 
-    def _unguard(self):
+    def unguard(self) -> None:
+        """Do not put the chip to sleep by force: the program sees to it from now on."""
         self.guard = False
         if self.timer:
             self.timer.deinit()

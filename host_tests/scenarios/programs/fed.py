@@ -4,10 +4,11 @@ as a broker would that got no acknowledgement. Its version is its first line; se
 import os
 
 import machine
+from dormouse import Client
 from dormouse.field import Ota
 from part import PART
 
-ota = Ota("key", "n")
+ota = Ota("k" * 32, "n")
 with open("data") as f:
     DATA = f.read()
 try:
@@ -22,10 +23,11 @@ except OSError:
     GONE = 2
 print("runs", VERSION, PART, len(DATA), EXTRA, GONE)  # noqa: F821
 if CONNECTS:  # noqa: F821
-    report = ota.confirm()
-    if report:
-        print("report", report)
+    client = Client("nowhere", client_id="n")
+    if ota.confirm(client):
+        print("report", bytes(client.session.outbox[0].packet))
         machine.deepsleep(1000)
+    ota.fetch(client)
     with open("messages") as f:
         for line in f:
             name, payload = line.split(" ")

@@ -1,24 +1,24 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray, cancel, reset. ``network``: with the board's, which can be slow.
+loop, wait, lookup, stray, cancel, reset, full, "no memory". ``network``: with the board's, which
+can be slow.
 ``writes``: print guard's.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
 import asyncio
-import json
 import sys
 import time
 
 import dormouse.field.guard as guard
 import machine
-from dormouse.field.config import make_client, make_store
+from dormouse import OutboxFull
+from dormouse.field.config import load, make_client, make_store
 from dormouse.sleep import Node
 
-with open("config.json") as f:
-    config = json.load(f)
+config = load()
 
 
 async def stray():
@@ -26,6 +26,18 @@ async def stray():
     print("stray")
     while True:
         pass
+
+
+def fill():
+    for size in (4096, 1):
+        n = 0
+        try:
+            while True:
+                n += 1
+                with open("filler%d" % (size + n), "xb") as f:
+                    f.write(bytes(size))
+        except OSError as e:  # full, or done before
+            print("full", n, e)
 
 
 class Device:
@@ -53,6 +65,8 @@ class Device:
     async def misbehave(self):
         if self.do == "raise":
             raise OSError(5)
+        if self.do == "full":
+            fill()
         if self.do == "reset":
             machine.reset()
         if self.do == "text":
@@ -97,11 +111,17 @@ class Device:
                 await asyncio.sleep(0.01)
         guard.feed()
         await self.misbehave()
-        node.publish(self.topic + "/n", str(self.boot), 1)
+        try:
+            node.publish(self.topic + "/n", str(self.boot), 1)
+        except OutboxFull:
+            if self.do != "full":
+                raise
         async for message in node.wake():
             guard.feed()
             self.log("command", str(message.payload, "utf-8"))
         self.log("error", repr(node.error))
+        if self.do == "no memory":
+            node.error = MemoryError()
         guard.end(node.error, node.publish)
         node.sleep()
 

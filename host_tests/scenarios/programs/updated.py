@@ -4,7 +4,7 @@ import asyncio
 import json
 
 import machine
-from dormouse import Client, OutboxFull
+from dormouse import Client
 from dormouse.field import Ota
 from dormouse.sleep import Node
 from dormouse.store import Journal
@@ -15,27 +15,19 @@ TOPIC = config["topic"]
 
 
 async def main():
-    ota = Ota(config.get("update_key"), TOPIC)
+    ota = Ota(config["update_key"], TOPIC, secret=config.get("node_key"))
     client = Client("127.0.0.1", store=Journal("dormouse.journal"), **config["client"])
-    node = Node(client, subscribe=((TOPIC + "/update/#", 1),), **config["node"])
+    node = Node(client, subscribe=ota.filters, **config["node"])
     print("version", VERSION, ota.trial)  # noqa: F821
 
-    def tell(report):
-        if report:
-            print("report", report)
-            try:
-                node.publish(TOPIC + "/updated", report, 1)
-            except OutboxFull:
-                pass  # the offer comes again
-
-    tell(None)
+    ota.fetch(client)
     async for message in node.wake(ota.trial):
         print("took", message.topic, len(message.payload))
-        tell(ota.take(message.topic[len(TOPIC) + 1 :], message.payload))
-    if not node.error and ota.trial:
-        tell(ota.confirm())
+        ota.handle(message, client)
+    if not node.error and ota.confirm(client):
+        print("confirmed")
         async for message in node.wake(True):  # what is told goes out in this wake
-            tell(ota.take(message.topic[len(TOPIC) + 1 :], message.payload))
+            ota.handle(message, client)
     print("error", repr(node.error))
     if ota.ready:
         node.session.save()

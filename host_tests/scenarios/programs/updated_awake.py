@@ -16,10 +16,9 @@ TOPIC = config["topic"]
 async def confirm(client, ota):
     while True:
         await client.wait_connected()
-        report = ota.confirm()
-        if report:
-            print("report", report)
-            await client.publish(TOPIC + "/updated", report, 1)
+        if ota.confirm(client):
+            print("confirmed")
+        ota.fetch(client)
         await client.wait_connected(False)
 
 
@@ -30,23 +29,20 @@ async def feed(wdt):
 
 
 async def main():
-    ota = Ota(config.get("update_key"), TOPIC)
+    ota = Ota(config["update_key"], TOPIC, secret=config.get("node_key"))
     client = Client("127.0.0.1", store=Journal("dormouse.journal"), **config["client"])
     print("version", VERSION, ota.trial)  # noqa: F821
     if ota.trial:
         feeding = asyncio.create_task(feed(machine.WDT(timeout=8000)))
     client.start()
     confirming = asyncio.create_task(confirm(client, ota))
-    await client.subscribe(TOPIC + "/update/#", qos=1)
+    await client.subscribe(*ota.filters)
     print("subscribed")
     async for message in client.messages:
-        report = ota.take(message.topic[len(TOPIC) + 1 :], message.payload)
+        ota.handle(message, client)
         message.ack()
-        if report:
-            print("report", report)
-            await client.publish(TOPIC + "/updated", report, 1)
         if ota.ready:
-            await client.disconnect()
+            await client.disconnect()  # what was to be told is
             machine.reset()
     await feeding
     await confirming

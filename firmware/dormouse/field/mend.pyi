@@ -1,0 +1,6 @@
+"""Types of mend.py."""
+
+from typing import Any
+
+def mend(name: str, data: bytes) -> dict[str, Any]: ...
+def check(config: dict[str, Any], trouble: list[str]) -> None: ...
