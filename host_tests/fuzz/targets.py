@@ -338,13 +338,12 @@ def config(data):
 
     with open(FILE, "wb") as f:
         f.write(data)
-    try:
-        settings = field.load(FILE)
-    except ValueError:
-        return
+    settings = field.load(FILE)  # it raises nothing
+    if not settings["topic"] or ("trouble" not in settings and not settings["host"]):
+        raise Wrong("no topic, or no host, and no word of it")
     try:
         field.make_client(settings)
-    except (ValueError, TypeError, OSError):
+    except (KeyError, ValueError, TypeError, OSError):  # a crash, which guard counts
         pass
 
 
