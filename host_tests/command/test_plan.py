@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from calling import Run
-from harness.brokers import BrokerFailure, MosquittoBroker
 
 from tools.board import boards
 from tools.command import plan
@@ -16,6 +15,7 @@ from tools.command.planning import advice, brokers, fleet, phases, wear, wire
 from tools.command.shared.failure import Failure
 from tools.desk import wake
 from tools.paths import ROOT
+from tools.testing.brokers import BrokerFailure, MosquittoBroker
 
 MINE = ("--battery", "2000", "--period", "300", "--awake-ms", "2000", "--awake-ma", "80")
 
@@ -83,14 +83,14 @@ def test_mosquitto_takes_the_settings(mosquitto: Callable[..., MosquittoBroker])
 
 @pytest.mark.parametrize("size", [0, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152])
 def test_lengths_of_lengths(size: int) -> None:
-    from harness import wire as codec
+    from tools.testing import wire as codec
 
     assert wire.framed(size) == 1 + len(codec.encode_remaining_length(size)) + size
 
 
 def test_packets_are_as_another_codec_makes_them() -> None:
-    from harness import wire as codec
-    from harness import wire5 as codec5
+    from tools.testing import wire as codec
+    from tools.testing import wire5 as codec5
 
     topic, client = "t" * 200, "node-007"
     t = wire.Traffic(

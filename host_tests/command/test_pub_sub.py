@@ -129,10 +129,8 @@ def test_a_file_of_a_megabyte(run: Run, at: list[str], tmp_path: Path) -> None:
     assert done.status == 0, done.err
     done = run("sub", *at, "-t", "big/file", "-C", "1", "-N", "-W", "10")
     assert done.bytes == data
-    assert (
-        run("sub", *at, "-t", "big/#", "--retained-only", "--remove-retained", "-W", "1").status
-        == 0
-    )
+    cleared = run("sub", *at, "-t", "big/#", "--remove-retained", "-C", "1", "-W", "10", "-F", "%l")
+    assert (cleared.status, cleared.out) == (0, "1000000\n")
     assert run("sub", *at, "-t", "big/#", "-W", "0.5").status == 3
     missing = run("pub", *at, "-t", "a", "-f", str(tmp_path / "nothing"))
     assert missing.status == 2 and "nothing: No such file" in missing.err

@@ -32,6 +32,11 @@ def console() -> Console:
     return made
 
 
+def errors() -> Console:
+    """Return where progress is shown."""
+    return Console(stderr=True)
+
+
 def table(*columns: str, title: str) -> Table:
     """Return a table; without lines in a pipe."""
     box = rich.box.ROUNDED if at_terminal() else None
