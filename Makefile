@@ -8,14 +8,14 @@ VENV_PYTHON := .venv/bin/python
 # What a tool is given goes through the environment, as it stands there, and is put together by
 # tools/make.py: so no value is read by a shell, nor by make. Never paste one into a recipe.
 VARIABLES := ARGS ASLEEP_UA AWAKE_MA AWAKE_MS BATTERY BOARD DRIVE DRY_RUN EXPLORE FILES FIRMWARE \
-	HOST KEY MAIN NO_TEST PERIOD PORT PROGRAM SECONDS TOPIC WAIT
+	HOST KEY MAIN MODULE N NO_TEST PERIOD PORT PROGRAM SECONDS TOPIC WAIT
 unexport $(VARIABLES)
 $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name) := $$(value $(name))))
 $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name)_FROM := $$(origin $(name))))
 tool = $(VENV_PYTHON) -m tools.make
 
 .DEFAULT_GOAL := help
-.PHONY: conformance docs help demo run check test prove explore fuzz wake size lint clean bootstrap bootstrap-board flash deploy hil \
+.PHONY: conformance docs help demo run check test prove explore fuzz mutants wake size lint clean bootstrap bootstrap-board flash deploy hil \
 	mip-index plan provision ota ota-key console logs bridge
 
 help:  ## list the targets
@@ -68,6 +68,10 @@ mip-index: bootstrap  ## package.json, and an index of parts for mip, in build/m
 
 test: bootstrap-board  ## all tests, on every runtime and broker that can be had; ARGS goes to pytest
 	@$(VENV_PYTHON) -m tools.setup.get --keep-going all
+	@$(tool) $@
+
+mutants:  ## small faults in a device module, and which tests notice: MODULE=sleep/node N=40
+	@$(PYTHON) tools/setup/bootstrap.py --mutants
 	@$(tool) $@
 
 prove: explore  ## explore; then whole lives with a cut at every byte; ARGS="--stride 20"

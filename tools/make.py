@@ -75,6 +75,7 @@ TARGETS = {
     "prove": Target(".desk.prove"),
     "explore": Target(".desk.explore", words="EXPLORE"),
     "fuzz": Target(".desk.fuzz", said=("SECONDS",)),
+    "mutants": Target(".desk.mutants", options=("N",), last="MODULE"),
     "test": Target("pytest", ("host_tests", "-n", "4")),
     "soak": Target(".desk.soak"),
     "wake": Target(".desk.wake"),

@@ -164,7 +164,7 @@ class Medium(Store):
         self.writes = 0
         super().__init__()
 
-    def read(self) -> dict[int, bytes]:
+    def read(self) -> dict[int, Any]:
         return dict(self.content)
 
     def write(self, changes: dict[int, Any]) -> None:

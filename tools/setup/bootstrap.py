@@ -204,7 +204,9 @@ def install_stubs(port: str) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def set_up(lint: bool, board: bool, fuzz: bool = False, docs: bool = False) -> None:
+def set_up(
+    lint: bool, board: bool, fuzz: bool = False, docs: bool = False, mutants: bool = False
+) -> None:
     """Make everything that is asked for, one process at a time. Raises CannotSetUp."""
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / "bootstrap.lock", "w") as lock:
@@ -220,6 +222,8 @@ def set_up(lint: bool, board: bool, fuzz: bool = False, docs: bool = False) -> N
                 install_group("fuzz")
             except CannotSetUp as error:  # it is not for every system: `make fuzz` can do without
                 say(f"bootstrap: {error}")
+        if mutants:
+            install_group("mutants")
         if lint:
             install_group("lint")
             for port in STUB_PORTS:
@@ -237,10 +241,11 @@ def main() -> int:
     )
     parser.add_argument("--fuzz", action="store_true", help="also what guides `make fuzz`")
     parser.add_argument("--docs", action="store_true", help="also what `make docs` needs")
+    parser.add_argument("--mutants", action="store_true", help="also what `make mutants` needs")
     options = parser.parse_args()
     start = time.monotonic()
     try:
-        set_up(options.lint, options.board, options.fuzz, options.docs)
+        set_up(options.lint, options.board, options.fuzz, options.docs, options.mutants)
     except CannotSetUp as error:
         say(f"bootstrap: {error}")
         return 1
