@@ -143,18 +143,21 @@ class Apt:
     signatures and hashes.
     """
 
-    def __init__(self, native: str, architecture: str):
-        """Set up for packages of `architecture` (dpkg's name) on a machine whose own is `native`.
+    def __init__(self, native: str, architecture: str, sources: bool = False):
+        """Set up for packages of `architecture` (dpkg's name) on a machine whose own is `native`,
+        and with `sources` for source packages too.
 
         Raises NotAvailable where apt is not here or knows no fitting mirror.
         """
         if not shutil.which("apt-get"):
             raise NotAvailable("apt-get is not here")
-        self.home = CACHE / f"apt-{architecture}"
+        self.home = CACHE / f"apt-{architecture}{'-sources' if sources else ''}"
         self.architecture = architecture
         self.native = native
         self._make_directories()
-        (self.home / "sources.list").write_text(self._source() + "\n")
+        line = self._source()
+        lines = [line, line.replace("deb ", "deb-src ", 1)] if sources else [line]
+        (self.home / "sources.list").write_text("\n".join(lines) + "\n")
 
     def _make_directories(self) -> None:
         for folder in ("state/lists/partial", "cache/archives/partial", "empty"):
@@ -261,6 +264,11 @@ class Apt:
         """Download packages into `folder`, hashes checked by apt; return the .deb files."""
         run(self._argv("download", *packages), timeout=APT_TIMEOUT, cwd=folder)
         return sorted(folder.glob("*.deb"))
+
+    def source(self, package: str, folder: Path) -> Path:
+        """Download a source package into `folder`, hashes checked by apt; return the folder."""
+        run(self._argv("source", "--download-only", package), timeout=APT_TIMEOUT, cwd=folder)
+        return folder
 
 
 def unpack(debs: list[Path], root: Path) -> None:
@@ -658,6 +666,13 @@ def node_micropython() -> list[str]:
     return list(_node_micropython())
 
 
+def emulated_chip(name: str) -> list[str]:
+    """Return the argv prefix of an emulated chip with MicroPython (tools/setup/emulated.py)."""
+    from . import emulated
+
+    return emulated.command(name)
+
+
 PARTS: dict[str, Callable[[], list[str]]] = {
     "micropython64": functools.partial(micropython, 64),
     "micropython32": functools.partial(micropython, 32),
@@ -665,6 +680,8 @@ PARTS: dict[str, Callable[[], list[str]]] = {
     "mosquitto-clients": mosquitto_client,
     "chromium": chromium,
     "node-micropython": node_micropython,
+    "cortex-m3": functools.partial(emulated_chip, "cortex-m3"),
+    "rv32": functools.partial(emulated_chip, "rv32"),
 }
 
 

@@ -13,6 +13,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,9 +21,10 @@ from functools import cached_property
 from pathlib import Path
 
 from ..paths import FIRMWARE, ROOT  # noqa: F401
-from ..setup import get
+from ..setup import emulated, get
 
 KILL_TIMEOUT = 10  # seconds for a killed process to be gone
+START_TIMEOUT = 30  # seconds for an emulated chip to say who it is
 
 
 NotAvailable = get.NotAvailable
@@ -203,6 +205,39 @@ class Runtime:
         return Device(self.name, process)
 
 
+class EmulatedRuntime(Runtime):
+    """MicroPython on a chip that QEMU emulates, without network, file system of this machine, and
+    sockets. The library and the program are in the chip's memory as .mpy files, as in flash."""
+
+    def __init__(self, name: str):
+        super().__init__(name, lambda: emulated.command(name), "")
+
+    def start(
+        self, script: Path, *args: str, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> Device:
+        """Start a script and return it running; modules that it imports from its folder come along.
+
+        cwd and env mean nothing on a chip. Raises NotAvailable, OSError; SyntaxError.
+        """
+        beside = emulated.neighbours(script)
+        with tempfile.NamedTemporaryFile(prefix="dormouse-", suffix=".romfs") as image:
+            image.write(emulated.rom(script, *args, beside=beside))
+            image.flush()
+            process = subprocess.Popen(
+                emulated.with_program(self.name, Path(image.name)),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            assert process.stdin
+            process.stdin.write(emulated.START)
+            process.stdin.close()
+            device = Device(self.name, process)
+            # QEMU has read the image before the chip runs.
+            device.wait_line("MicroPython", START_TIMEOUT)
+        return device
+
+
 CPYTHON = Runtime("cpython", lambda: [sys.executable], "PYTHONPATH")
 # MICROPYPATH replaces the default, which is .frozen, ~/.micropython/lib and /usr/lib/micropython.
 # asyncio is in .frozen; what happens to be installed on the machine must not decide a test.
@@ -210,6 +245,8 @@ MICROPYTHON64 = Runtime("micropython64", lambda: get.micropython(64), "MICROPYPA
 MICROPYTHON32 = Runtime("micropython32", lambda: get.micropython(32), "MICROPYPATH", (".frozen",))
 
 RUNTIMES = {runtime.name: runtime for runtime in (CPYTHON, MICROPYTHON64, MICROPYTHON32)}
+
+CHIPS = {name: EmulatedRuntime(name) for name in emulated.CHIPS}  # for programs of one process
 
 
 def available() -> list[Runtime]:

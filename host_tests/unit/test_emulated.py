@@ -1,0 +1,55 @@
+"""The checks of every module that has some, on the instructions of real chips, emulated."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tools.testing import runtimes
+from tools.testing.needs import missing
+
+FOLDER = Path(__file__).parent
+WITHOUT = {
+    "wifi_checks": "there is no network",
+    "ws_checks": "no SHA-1: the port comes without TLS",
+}
+MODULES = sorted(path.stem for path in FOLDER.glob("*_checks.py") if path.stem not in WITHOUT)
+
+
+def names_of(path: Path) -> list[str]:
+    """Return the checks that a module has, without importing it."""
+    tree = ast.parse(path.read_text())
+    functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return [name for name in functions if name.startswith("check_")]
+
+
+@pytest.mark.parametrize("chip", list(runtimes.CHIPS))
+@pytest.mark.parametrize("module", MODULES)
+def test_on_chip(chip: str, module: str) -> None:
+    runtime = runtimes.CHIPS[chip]
+    if runtime.reason:
+        missing(runtime.reason)
+    program = FOLDER / f"{module}.py"
+    names = names_of(program)
+    assert names
+    with runtime.start(program) as device:
+        assert device.wait_exit(100) == 0, device.transcript()
+    assert {f"ok {name}" for name in names} <= set(device.lines), device.transcript()
+    assert re.fullmatch(r"done \d+ checks, 0 failed", device.lines[-1]), device.transcript()
+
+
+def test_a_failure_is_seen(tmp_path: Path) -> None:
+    """A program that raises, and one that ends with a status of its own, tell so."""
+    runtime = runtimes.CHIPS["cortex-m3"]
+    if runtime.reason:
+        missing(runtime.reason)
+    (tmp_path / "other.py").write_text("import sys\nassert sys.argv[1:] == ['a', 'b']\n")
+    program = tmp_path / "fails.py"
+    program.write_text("import other\nassert __name__ != '__main__', 'it is'\n")
+    with runtime.start(program, "a", "b") as device:
+        assert device.wait_exit(30) == 1, device.transcript()
+    assert device.lines[-1] == "AssertionError: it is"
+    program.write_text("import sys\nsys.exit(3)\n")
+    with runtime.start(program) as device:
+        assert device.wait_exit(30) == 1, device.transcript()
