@@ -91,6 +91,9 @@ soak: bootstrap  ## clients under load for a million messages, a fault every 200
 wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 	@$(tool) $@
 
+chip: bootstrap-board  ## instructions and bytes of each operation, on emulated chips; ARGS=--write
+	@$(VENV_PYTHON) -m tools.desk.chip $(ARGS)
+
 size: bootstrap  ## what the library costs on the device: flash and RAM
 	@$(tool) $@
 

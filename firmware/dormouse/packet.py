@@ -26,14 +26,13 @@ def number(n: int) -> bytes:
     """Return a two byte integer, high byte first (section 1.5.2). Raises ValueError."""
     if not 0 <= n < 65536:
         raise ValueError(n)
-    return bytes((n >> 8, n & 0xFF))
+    return n.to_bytes(2, "big")
 
 
 def binary(data) -> bytes:
     """Return two length bytes and the data; a str is encoded. Raises ValueError, TypeError."""
-    if isinstance(data, str):
-        data = data.encode()
-    data = bytes(memoryview(data))
+    if not isinstance(data, bytes):
+        data = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     return number(len(data)) + data
 
 
@@ -42,27 +41,28 @@ def string(text: str) -> bytes:
 
     Raises TypeError for what is no str, ValueError for what is too long or not well formed.
     """
-    if not isinstance(text, str):
-        raise TypeError(text)
-    data = text.encode()
+    data = ("" + text).encode()  # TypeError for what is no str
     lead = 0
-    for c in data:
+    # What is as long as its text is ASCII. To walk over 20 bytes takes 15,000 instructions.
+    for c in data if len(data) != len(text) else b"":
         # MicroPython passes overlong forms, surrogates and code points above U+10FFFF
         # (py/unicode.c, utf8_check), so the second byte is looked at (Unicode, table 3-7).
-        if not c or (
-            c > 0x7F
-            and (
-                c in b"\xc0\xc1"
-                or c > 0xF4
-                or (lead == 0xE0 and c < 0xA0)
-                or (lead == 0xED and c > 0x9F)
-                or (lead == 0xF0 and c < 0x90)
-                or (lead == 0xF4 and c > 0x8F)
-            )
+        if c > 0x7F and (
+            c in b"\xc0\xc1"
+            or c > 0xF4
+            or (lead == 0xE0 and c < 0xA0)
+            or (lead == 0xED and c > 0x9F)
+            or (lead == 0xF0 and c < 0x90)
+            or (lead == 0xF4 and c > 0x8F)
         ):
             raise ValueError(text)
         lead = c
-    return binary(data)
+    if "\0" in text:
+        raise ValueError(text)
+    return number(len(data)) + data
+
+
+_last = None, None  # the last topic name that was sent or came, and encoded: most come again
 
 
 def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
@@ -71,13 +71,19 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
     Not empty; wildcards in filters only, alone in their level, # last [MQTT-4.7.1-1 to 4.7.1-3,
     4.7.3-1]. Raises ValueError or TypeError.
     """
-    data = string(text)
-    levels = text.split("/")
-    if wild and levels[-1] == "#":
-        levels.pop()
-    for level in levels:
-        if "#" in level or ("+" in level and (not wild or level != "+")):
-            raise ValueError(text)
+    global _last
+    last, data = _last
+    if text != last:
+        data = string(text)
+        if "#" in text or "+" in text:
+            levels = text.split("/") if wild else [text]
+            if wild and levels[-1] == "#":
+                levels.pop()
+            for level in levels:
+                if "#" in level or ("+" in level and (not wild or level != "+")):
+                    raise ValueError(text)
+        elif len(text) < 64:  # a long one is not to be held
+            _last = text, data
     if not text or qos not in (0, 1, 2):
         raise ValueError(text, qos)
     return data
@@ -91,16 +97,17 @@ def frame(first: int, *parts) -> bytearray:
     n = 0
     for part in parts:
         n += len(part)
-    packet = bytearray((first,))
+    packet = bytearray((first, n & 0x7F))
+    end = n + 2
     while n > 127:
-        packet.append(n & 0x7F | 0x80)
+        packet[-1] |= 0x80
         n >>= 7
-    packet.append(n)
+        packet.append(n & 0x7F)
+        end += 1
     for part in parts:
-        n = len(packet) + len(part)
-        packet.extend(memoryview(part))
-        if len(packet) != n:  # its items are wider than a byte
-            raise TypeError(part)
+        packet += part
+    if len(packet) != end:  # the items of one are wider than a byte
+        raise TypeError(parts[-1])
     return packet
 
 
@@ -140,9 +147,12 @@ def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     data = encode_topic(topic, qos)
     if qos:
         data += number(pid)
-    if isinstance(payload, str):
-        payload = payload.encode()
-    return frame(0x30 | qos << 1 | bool(retain), data, payload)
+        qos <<= 1
+    if retain:
+        qos |= 1
+    if not isinstance(payload, bytes):
+        payload = payload.encode() if isinstance(payload, str) else memoryview(payload)
+    return frame(0x30 | qos, data, payload)
 
 
 def request(first: int, pid: int, filters) -> bytearray:
@@ -172,16 +182,17 @@ def read_publish(first: int, body) -> tuple:
     """Return topic, payload, QoS and packet identifier (0 at QoS 0). Raises ProtocolError."""
     qos = first >> 1 & 3
     end = 2 + (body[0] << 8 | body[1]) if len(body) > 1 else 0
-    payload = end + 2 if qos else end
-    if len(body) < payload or first & 0xE == 8:  # [MQTT-3.3.1-2]
+    at = end + 2 if qos else end
+    if len(body) < at or qos == 3 or first & 0xE == 8:  # [MQTT-3.3.1-4, 3.3.1-2]
         raise ProtocolError(first)
-    try:
-        name = str(body[2:end], "utf-8")
-        encode_topic(name, qos)
-    except ValueError:
-        raise ProtocolError(first)
-    pid = read_pid(first, body[end:payload]) if qos else 0
-    return name, bytes(body[payload:]), qos, pid
+    name, data = _last
+    if body[:end] != data:
+        try:
+            name = str(body[2:end], "utf-8")
+            encode_topic(name, qos)
+        except ValueError:
+            raise ProtocolError(first)
+    return name, bytes(body[at:]), qos, read_pid(first, body[end:at]) if qos else 0
 
 
 def reader(limit: int, handle, fault=ProtocolError):

@@ -3,8 +3,8 @@
 
     python -m tools.setup.get cortex-m3 rv32
 
-Cortex-M3 is the family of the RP2350's and, but for Thumb-2, of the RP2040's cores; RV32IMAC that of
-the ESP32-C3's and C6's. MicroPython's own qemu port is built from Debian's source package with
+Cortex-M3 is the family of the RP2350's and, but for Thumb-2, of the RP2040's cores; RV32IMAC that
+of the ESP32-C3's and C6's. MicroPython's own qemu port is built from Debian's source package with
 Debian's cross compilers and started in Debian's QEMU, all unpacked into `.cache/` without root. So
 everybody has the same compiler, and the same program takes the same number of instructions.
 
@@ -37,6 +37,7 @@ PORT = BOARDS / "emulated"
 HEAP = 320 * 1024  # bytes: as on an ESP32; some checks take 64 KiB three times, each in one piece
 VERSION = "v1.25.0"
 BUILD_TIMEOUT = 900  # seconds
+RUN_TIMEOUT = 300  # seconds, for a program that is counted
 COMPILE_TIMEOUT = 60  # seconds, for one .mpy file
 PACKAGES = ("gcc-arm-none-eabi", "gcc-riscv64-unknown-elf", "qemu-system-arm", "qemu-system-riscv")
 BESIDE = ("binutils-arm-none-eabi", "binutils-riscv64-unknown-elf", "libnewlib-dev")
@@ -327,3 +328,23 @@ def with_program(name: str, image: Path, counted: bool = False) -> list[str]:
 
 
 START = b"import start\r"
+
+
+def counted(name: str, program: Path, *args: str, beside: Iterable[Path] = ()) -> str:
+    """Run a program on a chip that counts instructions; return what it printed.
+
+    Raises NotAvailable; RuntimeError with the output if the program failed.
+    """
+    with tempfile.NamedTemporaryFile(prefix="dormouse-", suffix=".romfs") as image:
+        image.write(rom(program, *args, beside=[*neighbours(program), *beside]))
+        image.flush()
+        done = subprocess.run(
+            with_program(name, Path(image.name), counted=True),
+            input=START,
+            capture_output=True,
+            timeout=RUN_TIMEOUT,
+        )
+    output = done.stdout.decode(errors="replace").replace("\r", "")
+    if done.returncode:
+        raise RuntimeError(output + done.stderr.decode(errors="replace"))
+    return output.partition(START.decode().strip() + "\n")[2]
