@@ -11,6 +11,7 @@ read (not run).
 from __future__ import annotations
 
 import ast
+import fcntl
 import json
 import re
 import subprocess
@@ -22,6 +23,8 @@ from typing import Any
 from tools.testing.runtimes import ROOT, NotAvailable
 
 CACHE = ROOT / ".cache" / "homeassistant"
+PYTHON = "3.14.2"  # that it shall be for: the newest is for this or an older one
+TIME = 100  # s; it has 43 MB
 PART = "homeassistant/components/mqtt/"
 NEEDED = re.compile(PART + r"\w+\.py|homeassistant/const\.py")
 
@@ -32,24 +35,31 @@ class Invalid(Exception):
 
 def source() -> Path:
     """Return the folder with Home Assistant's source; fetched if need be. Raises NotAvailable."""
-    if not (CACHE / "done").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        argv += ["--python-version", "3.13", "--only-binary=:all:", "--dest", str(CACHE)]
-        done = subprocess.run(
-            [*argv, "homeassistant>=2024.11"], capture_output=True, text=True, timeout=300
-        )
-        wheels = sorted(CACHE.glob("homeassistant-*.whl"))
-        if done.returncode or not wheels:
-            raise NotAvailable(f"Home Assistant's package: {done.stderr.strip()[-200:]}")
-        with zipfile.ZipFile(wheels[-1]) as wheel:
-            for name in wheel.namelist():
-                if NEEDED.fullmatch(name):
-                    wheel.extract(name, CACHE)
-        for path in wheels:
-            path.unlink()
-        (CACHE / "done").write_text(wheels[-1].name)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run beside each other
+        if not (CACHE / "done").exists():
+            _fetch()
     return CACHE
+
+
+def _fetch() -> None:
+    argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE)]
+    argv += ["--python-version", PYTHON, "--only-binary=:all:", "homeassistant>=2024.11"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIME)
+    except subprocess.TimeoutExpired as error:
+        raise NotAvailable(f"Home Assistant's package: not fetched in {TIME} s") from error
+    wheels = sorted(CACHE.glob("homeassistant-*.whl"))
+    if done.returncode or not wheels:
+        raise NotAvailable(f"Home Assistant's package: {done.stderr.strip()[-200:]}")
+    with zipfile.ZipFile(wheels[-1]) as wheel:
+        for name in wheel.namelist():
+            if NEEDED.fullmatch(name):
+                wheel.extract(name, CACHE)
+    for path in wheels:
+        path.unlink()
+    (CACHE / "done").write_text(wheels[-1].name)
 
 
 def constants(path: Path) -> dict[str, Any]:
