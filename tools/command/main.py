@@ -23,6 +23,7 @@ COMMANDS = {
     "request": "ask by MQTT, and print the answer",
     "plan": "bytes, waits, charge, battery, queues: before it is built",
     "scope": "what goes between a node and its broker, packet by packet",
+    "watch": "is the broker well, and are the nodes?",
     "storm": "a fleet loses its broker, and comes back",
 }
 

@@ -34,8 +34,8 @@ class _Node:
     async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect, and return when the session is up. Raises OSError, TimeoutError, MQTTError."""
         run = self.run_
-        opened = asyncio.open_connection(HOST, run.port)
-        reader, writer = await asyncio.wait_for(opened, run.storm.timeout)
+        async with asyncio.timeout(run.storm.timeout):
+            reader, writer = await asyncio.open_connection(HOST, run.port)
         try:
             self.session.connect(run.ms())
             self._write(writer)
@@ -52,7 +52,8 @@ class _Node:
             writer.write(bytes(data))
 
     async def _read(self, reader: asyncio.StreamReader, timeout: float | None) -> None:
-        data = await asyncio.wait_for(reader.read(4096), timeout)
+        async with asyncio.timeout(timeout):
+            data = await reader.read(4096)
         if not data:
             raise ConnectionResetError
         self.session.receive(memoryview(data), self.run_.ms())
@@ -158,7 +159,8 @@ class Run:
                     event = asyncio.Event()
                     tasks.append(asyncio.create_task(node.live(event)))
                     ready.append(asyncio.create_task(event.wait()))
-                await asyncio.wait_for(asyncio.gather(*ready), 30)
+                async with asyncio.timeout(30):
+                    await asyncio.gather(*ready)
             await asyncio.to_thread(self._broker.kill)
             self.gone.set()
             await asyncio.sleep(self.storm.outage)
@@ -179,7 +181,8 @@ class Run:
                     if progress and self._back_at is not None:
                         progress(self.now() - self._back_at, len(self.result.back))
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._done.wait(), 0.2)
+                        async with asyncio.timeout(0.2):
+                            await self._done.wait()
 
 
 def run(

@@ -1,0 +1,1 @@
+"""What `dormouse watch` is made of: figures of brokers, nodes by their status, alerts."""
