@@ -77,7 +77,7 @@ def test_ours_to_theirs(run: Run, theirs: Theirs, at: list[str], qos: str, versi
     process = theirs.sub("to/theirs", "-q", qos, "-C", "2", "-F", "%t %p %q")
     done = run("pub", *at, "-t", "to/theirs", "-m", "grüß", "-q", qos, "-V", version, "-v")
     assert (done.status, done.err) == (0, "")
-    assert done.out == f"1 messages, 6 bytes, QoS {qos}, acknowledged\n"
+    assert done.out == f"1 message, 6 bytes, QoS {qos}, acknowledged\n"
     assert run("pub", *at, "-t", "to/theirs", "-n", "-q", qos).status == 0
     assert lines(process) == [f"to/theirs grüß {qos}".encode(), f"to/theirs  {qos}".encode()]
 

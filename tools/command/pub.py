@@ -166,7 +166,8 @@ async def run(options: argparse.Namespace) -> int:
     elif options.verbose:
         for code in tally.codes:
             output.note(reason_text(code))
-        print(f"{tally.messages} messages, {tally.bytes} bytes, QoS {options.qos}, acknowledged")
+        count = "1 message" if tally.messages == 1 else f"{tally.messages} messages"
+        print(f"{count}, {tally.bytes} bytes, QoS {options.qos}, acknowledged")
     return DONE
 
 
