@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness.line import Line
+from harness.shadow import ShadowService
 from play import outage
 
 from tools.testing.board import Board
@@ -209,3 +210,25 @@ def test_observer(mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> 
                 pass
         observer.process.send_signal(2)
         assert observer.wait_exit(5) == 0
+
+
+def test_shadow(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """What is desired while it sleeps is so after a wake, and after a loss of power; what is not
+    its own it leaves alone."""
+    broker = mosquitto()
+    config = {"host": "127.0.0.1", "port": broker.port, "client_id": "t", "topic": "t"}
+    with (
+        ShadowService(broker) as service,
+        Board(runtime, tmp_path, EXAMPLES / "shadow.py", {"config.json": config}) as board,
+    ):
+        board.run()
+        service.desire("t", {"fan": 2, "other": 1})
+        for _ in range(5):
+            board.run()
+            if 'settings {"fan": 2}' in board.lines:
+                break
+        service.wait("t", lambda shadow: shadow.reported == {"fan": 2})
+        board.cut_power()
+        assert board.run()[0].lines[0] == 'settings {"fan": 2}'
