@@ -68,7 +68,7 @@ QUICK: dict[str, Case] = {
     "both, 1 2": Case(ups=(1,), downs=(2,), cuts=1),
     "withdrawn": Case(ups=(2, 1), cuts=1, withdrawals=1),
     "clean": Case(clean=True, ups=(1,), downs=(1,), cuts=1),
-    "time passes": Case(ups=(1,), downs=(2,), waits=2, cuts=1),
+    "time passes": Case(ups=(1,), downs=(2,), waits=1, cuts=1),
     # the broker forgets, at any moment
     "forgets, down 2 1": Case(downs=(2, 1), cuts=1, forgets=1, any_order=False),
     "forgets, up 2 1": Case(ups=(2, 1), cuts=1, forgets=1),
@@ -86,7 +86,7 @@ QUICK: dict[str, Case] = {
     ),
     "store, down 2 2": Case(stored=True, downs=(2, 2), crashes=1),
     "store, withdrawn": Case(stored=True, ups=(2, 1), withdrawals=1, crashes=1, window=1),
-    "store, expiring": Case(expiring=True, expiry=60, stored=True, ups=(2, 1), waits=2, cuts=1),
+    "store, expiring": Case(expiring=True, expiry=30, stored=True, ups=(2, 1), waits=1, cuts=1),
     "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, cuts=1, crashes=1),
     "two stores, one lost": Case(stored=True, layered=True, ups=(2,), downs=(2,), crashes=1),
     # MQTT 5
