@@ -30,11 +30,19 @@ OPEN_WAYS = {
         "full-inbox",
     ],
     *["full-inbox-5", "goes-on-closing", "no-dup-twice", "puback-order", "pubrec-order-restart"],
-    *["puback-for-qos-2", "released-twice", "too-long", "too-long-5", "withdrawn-goes"],
+    *[
+        "repeated-and-cut-again",
+        "puback-for-qos-2",
+        "released-twice",
+        "too-long",
+        "too-long-5",
+        "withdrawn-goes",
+    ],
 }
 OPEN_CASES = {
     *["down, 1 1", "store, down 2 2", "store, withdrawn", "store, forgets"],
     *["repeats without DUP", "repeats what is released"],
+    *["closes at a message, MQTT 5", "closes at a message, store", "never answers a message"],
     *["closes at a message", "PUBACK for QoS 2", "too long", "too long, MQTT 5"],
     *["the application is slow", "the application is slow, MQTT 5"],
     *[name for name in QUICK if name.startswith("forgets")],

@@ -32,7 +32,8 @@ class Kind:
     ``closes``: messages at which it ends the connection (AWS: a topic against the policy).
     ``wrong``: answers QoS 2 with PUBACK (RabbitMQ 3.10). ``lowest``: takes the lowest identifier
     that is free, not the next. ``receive_maximum``: what CONNACK says, in turn at each connection.
-    ``oversize``: messages to the client that are longer than it takes.
+    ``oversize``: messages to the client that are longer than it takes. ``mute``: messages that it
+    never answers (AWS, ThingsBoard).
     """
 
     version: int = 4
@@ -45,6 +46,7 @@ class Kind:
     lowest: bool = True
     receive_maximum: tuple[int, ...] = ()
     oversize: tuple[int, ...] = ()
+    mute: tuple[int, ...] = ()
 
     @property
     def faulty(self) -> bool:
@@ -269,6 +271,8 @@ class Broker:
         n = number_of(p.payload)
         if n in kind.closes:
             self._end(0x87)
+            return
+        if n in kind.mute:
             return
         if p.qos < 2 or kind.wrong:
             if n in kind.refuses:

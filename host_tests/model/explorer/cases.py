@@ -78,16 +78,15 @@ QUICK: dict[str, Case] = {
     "forgets, MQTT 5": Case(broker=FIVE, ups=(2,), downs=(1,), cuts=1, forgets=1, any_order=False),
     # in a store: the power fails too, before any record
     "store, up 2 1": Case(stored=True, ups=(2, 1), cuts=1, crashes=1),
-    "store, up 2 2, burst": Case(
-        broker=AT_PUBREL, stored=True, burst=True, ups=(2, 2), cuts=1, crashes=1
-    ),
+    "store, up 2 2, burst": Case(broker=AT_PUBREL, stored=True, burst=True, ups=(2, 2), crashes=1),
     "store, down 2 1, burst": Case(
-        stored=True, burst=True, downs=(2, 1), cuts=1, crashes=1, any_order=False
+        stored=True, burst=True, downs=(2, 1), crashes=1, any_order=False
     ),
+    "store, down 2, burst": Case(stored=True, burst=True, downs=(2,), cuts=1, crashes=1),
     "store, down 2 2": Case(stored=True, downs=(2, 2), crashes=1),
     "store, withdrawn": Case(stored=True, ups=(2, 1), withdrawals=1, crashes=1, window=1),
     "store, expiring": Case(expiring=True, expiry=30, stored=True, ups=(2, 1), waits=1, cuts=1),
-    "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, cuts=1, crashes=1),
+    "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, crashes=1),
     "two stores, one lost": Case(stored=True, layered=True, ups=(2,), downs=(2,), crashes=1),
     # MQTT 5
     "MQTT 5, up 2 1": Case(broker=FIVE, ups=(2, 1), cuts=2),
@@ -104,6 +103,12 @@ QUICK: dict[str, Case] = {
     "repeats without DUP, 1": Case(broker=Kind(dup=False), downs=(1, 1), cuts=1),
     "repeats what is released": Case(broker=Kind(resets=True), downs=(2,), cuts=1),
     "closes at a message": Case(broker=Kind(closes=(1,)), ups=(1, 1)),
+    "closes at a message, MQTT 5": Case(broker=Kind(version=5, closes=(1,)), ups=(2, 1), cuts=1),
+    "closes at a message, store": Case(
+        broker=Kind(closes=(1,)), stored=True, burst=True, ups=(2, 1), crashes=1
+    ),
+    "never answers a message": Case(broker=Kind(mute=(1,)), ups=(1, 2), calm_waits=True),
+    "the network fails, and fails": Case(ups=(1,), cuts=6),
     "PUBACK for QoS 2": Case(broker=Kind(wrong=True), ups=(2, 1), cuts=1),
     "too long": Case(broker=Kind(oversize=(100,)), downs=(1, 1), max_packet=100),
     "too long, MQTT 5": Case(broker=Kind(version=5, oversize=(100,)), downs=(1, 1), max_packet=100),

@@ -9,7 +9,7 @@ import json
 import sys
 
 from dormouse.packet import MQTTError
-from dormouse.session import Session
+from dormouse.session import ConnectionLost, Session
 from dormouse.store import Layered, Store
 
 
@@ -111,7 +111,10 @@ class Chip:
         elif name == "tick":
             return s.tick(a[0])
         elif name == "lost":
-            s.lost()
+            if a[0] and hasattr(s, "behind"):
+                s.lost(ConnectionLost(a[0]))
+            else:
+                s.lost()
         elif name == "pop":
             m = s.inbox.pop(0)
             if m.qos:

@@ -103,6 +103,17 @@ class Library:
             self.kinds[key] = self.durable.durable(kind) if stored else kind
         return self.kinds[key]
 
+    def behind(self, session: Any) -> bool:
+        """Return whether a driver would read no more for now."""
+        return hasattr(session, "behind") and session.behind()
+
+    def lost(self, session: Any, error: Exception | None) -> None:
+        """Tell a session that its byte stream is gone, and why."""
+        if hasattr(session, "behind"):
+            session.lost(error)
+        else:
+            session.lost()
+
     def close(self) -> None:
         """Take this copy out of the process again."""
         sys.meta_path.remove(self.finder)

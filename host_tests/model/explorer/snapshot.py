@@ -41,6 +41,7 @@ class Reader:
     def copied(self, session: Any) -> "Reader":
         """Return a reader at the same place, for a copy of the session."""
         limit, handle, more = self.arguments
+        more = tuple([session if m is handle.__self__ else m for m in more])
         new = type(self)(limit, MethodType(handle.__func__, session), *more)
         new.rest = self.rest
         if self.inner is not None:

@@ -26,6 +26,7 @@ from explorer.snapshot import copied, told
 
 COMMITTED = 1  # the key in a store under which the application's own state is
 MESSAGES = 0x10000  # from this key on a store holds handshakes and messages
+SENT = 0x20000  # from this one on those that go out
 LONG = 600_000  # ms: no wait is longer
 PATIENCE = 60  # waits at the calm end of a world in which something is not yet well
 
@@ -114,6 +115,8 @@ class World:
         self.most = case.window  # in flight, as the last CONNACK that came had it
         self.lost = 0  # how often the broker forgot
         self.small_lost = False  # the store's small part was: it then promises less
+        self.owed = False  # CONNECT was written, and CONNACK did not come
+        self.doubt = False  # a connection ended so: the client cannot know what its session is
         self._begin()
 
     def _begin(self) -> None:
@@ -171,6 +174,8 @@ class World:
                 self.most,
                 self.lost,
                 self.small_lost,
+                self.owed,
+                self.doubt,
                 self.now,
             )
         )
@@ -217,17 +222,30 @@ class World:
             return self.online
         if action == "up":
             return bool(self.up)
-        if action == "down":
-            return bool(broker.down)
+        if action == "down":  # an application that is behind holds back what comes
+            return bool(broker.down) and not self.library.behind(self.session)
         if action == "eof":
             return broker.closing and not broker.down
         if action == "take":
             return bool(self.session.inbox)
         if action == "ack 0":
             return bool(self.taken)
-        if action == "wait" and self.case.calm_waits and self.online:
-            return self.waits < PATIENCE and bool(self.wrong_when_calm())
-        return False
+        if action != "wait" or not self.case.calm_waits or not self.online:
+            return False
+        # Where time is all that is left, and something is not yet well.
+        busy = self.up or broker.down or self.session.inbox or self.taken
+        return (
+            not busy
+            and self.waits < PATIENCE
+            and bool(self.wrong_when_calm())
+            and self._nothing_to_write()
+        )
+
+    def _nothing_to_write(self) -> bool:
+        try:
+            return not self.copied().session.take(self.now)
+        except self.library.packet.MQTTError:
+            return False
 
     def after(self, action: str) -> "World":
         """Return the world after an action. Raises Violation."""
@@ -296,17 +314,23 @@ class World:
         self.session.receive(memoryview(raw), self.now)
 
     def _do_eof(self, _: str) -> None:
-        self._cut()
+        self._cut(self.library.session.ConnectionLost("closed"))
 
     def _do_cut(self, _: str) -> None:
         self._spend(0)
         self._cut()
 
-    def _cut(self) -> None:
+    def _cut(self, error: Exception | None = None) -> None:
+        """End the connection; ``error``: why, if it was the broker's doing."""
+        self._doubt()
         self.broker.cut()
         self.up = ()
         self.online = False
-        self.session.lost()
+        self.library.lost(self.session, error)
+
+    def _doubt(self) -> None:
+        self.doubt |= self.owed
+        self.owed = False
 
     def _do_forget(self, _: str) -> None:
         self._spend(2)
@@ -325,15 +349,12 @@ class World:
 
     def _ends(self, error: Exception) -> None:
         """The session said that the connection is to end."""
-        silent = self.library.session.ConnectionLost, ("no answer",)
-        if (
-            not self.broker.closing
-            and not self.case.broker.faulty
-            and self.online
-            and (type(error), error.args) != silent
-        ):
+        lost = type(error) is self.library.session.ConnectionLost
+        silent = lost and error.args[0] in ("no answer", "no acknowledgement")
+        faulty = self.broker.closing or self.case.broker.faulty
+        if self.online and not silent and not faulty:
             raise Violation(f"the client ended the connection: {type(error).__name__} {error}")
-        self._cut()
+        self._cut(error if self.broker.closing else None)
 
     # --- the chip
 
@@ -372,6 +393,7 @@ class World:
     def _restart(self, small_lost: bool) -> None:
         store: Any = self.session.store if self.case.stored else None
         self.power[1] = -1
+        self._doubt()
         self.broker.cut()
         self.up = ()
         self.online = False
@@ -471,10 +493,13 @@ class World:
             self.ended += ((n, name),)
             if self.qos(n) and not name and n not in self.broker.passed:
                 raise Violation(f"<{n}> is reported delivered, and the broker passed nothing on")
-            if name == "SessionLost" and not self.lost:
+            if name == "SessionLost" and not (self.lost or self.doubt):
                 raise Violation(f"<{n}> ends with SessionLost, and no session was lost")
             if name == "Expired" and n in self.ever:
                 raise Violation(f"<{n}> ends as expired, and was on the wire")
+            unborne = self.case.broker.closes + self.case.broker.mute
+            if name == "Undeliverable" and n not in unborne:
+                raise Violation(f"<{n}> is given up, and the broker would have taken it")
             if name == "Failed" and n not in self.case.broker.refuses:
                 raise Violation(f"<{n}> ends with Failed, and was not refused")
 
@@ -483,7 +508,9 @@ class World:
         p = decode(self.case.broker.version, raw)
         if self.bye:
             raise Violation(f"{p.name} behind DISCONNECT [MQTT-3.14.4-2]")
-        if p.name == "DISCONNECT":
+        if p.name == "CONNECT":
+            self.owed = True
+        elif p.name == "DISCONNECT":
             self.bye = True
         elif p.name == "PUBLISH":
             n = number_of(p.payload)
@@ -529,13 +556,15 @@ class World:
         p = decode(self.case.broker.version, raw)
         if p.name in ("PUBACK", "PUBREC"):
             for f in self.broker.flight:
-                if f[0] == p.packet_id and f[2] not in self.done:
-                    raise Violation(f"{p.name} of <{f[2]}> before the application was done with it")
+                n = f[2]
+                if f[0] == p.packet_id and n not in self.done + self.case.broker.oversize:
+                    raise Violation(f"{p.name} of <{n}> before the application was done with it")
 
     def _before_the_client(self, raw: bytes) -> None:
         """Take in what the client is about to know."""
         p = decode_down(self.case.broker.version, raw)
         if p.name == "CONNACK":
+            self.owed = False
             if not p.session_present:
                 self.open = tuple([o for o in self.open if o[0] in self.here])
             if self.case.broker.version == 5:
@@ -552,7 +581,7 @@ class World:
         *before, n = self.broker.passed
         qos = self.qos(n)
         if n in before:
-            if qos == 2 and n not in self.broker.excused:
+            if qos == 2 and n not in self.broker.excused and not self.case.broker.wrong:
                 raise Violation(f"<{n}> at QoS 2 is passed on twice")
             if qos == 0:
                 raise Violation(f"<{n}> at QoS 0 is passed on twice")
@@ -568,7 +597,8 @@ class World:
                 and m not in self.withdrawn
                 and not ended.get(m)
                 and m not in self.broker.excused
-                and m not in self.case.broker.refuses + self.case.broker.closes
+                and m not in self.case.broker.refuses
+                and m not in self.case.broker.closes + self.case.broker.mute
             ):
                 raise Violation(f"<{n}> is passed on before <{m}>, which was published before it")
 
@@ -585,7 +615,9 @@ class World:
         for n in self.promised:
             if n in self.withdrawn or ended.get(n) or n in case.broker.refuses:
                 continue
-            given_up = n in b.excused or n in case.broker.closes or self.small_lost
+            if n in case.broker.closes + case.broker.mute:
+                continue
+            given_up = n in b.excused or self.small_lost
             if n not in b.passed and not (given_up and self.qos(n) == 2):
                 return f"<{n}> at QoS {self.qos(n)} is lost, and nobody was told"
         for n in range(100, 100 + self.sent):
@@ -598,11 +630,14 @@ class World:
             return f"the application ends at <{last[-1]}>, and had <{max(last)}> before it"
         if self.handles:
             return f"who published <{self.handles[0][0]}> waits for ever"
+        # What the broker forgot and could not say stays, a little of it, and holds up nothing.
+        stays = self.lost and self.doubt
         for name in ("outbox", "inbox", "held", "released"):
-            if getattr(s, name):
+            if getattr(s, name) and not (stays and name in ("held", "released")):
                 return f"{name} is not empty: {len(getattr(s, name))}"
         if case.stored:
-            keys = [hex(key) for key in s.store.data if key >= MESSAGES]
+            first = SENT if stays else MESSAGES
+            keys = [hex(key) for key in s.store.data if key >= first]
             if keys:
                 return f"the store is not empty: {', '.join(keys)}"
         for name in ("flight", "seen", "queue"):
