@@ -110,10 +110,9 @@ def test_other_pythons_give_the_same_bytes(runtime: Runtime, records: Path) -> N
 
 
 def test_another_byte_is_noticed(runtime: Runtime, records: Path, tmp_path: Path) -> None:
-    lines = records.read_text().splitlines()
+    line = next(line for line in records.read_text().splitlines() if '"62' in line)
     other = tmp_path / "other.jsonl"
-    other.write_text("\n".join([lines[0], lines[1].replace('"62', '"63')]) + "\n")
-    assert '"62' in lines[1]
+    other.write_text(line + "\n" + line.replace('"62', '"63') + "\n")
     with runtime.start(DEVICE, runtime.file(other)) as device:
         device.wait_line("record 2 differs", timeout=60)
 

@@ -8,8 +8,8 @@ Prints "same COUNT" at the end, or the first call that differs. (See record.py.)
 import json
 import sys
 
-from dormouse.packet import MQTTError
-from dormouse.session import ConnectionLost, Session
+from dormouse.packet import ConnectionLost, MQTTError
+from dormouse.session import Session
 from dormouse.store import Layered, Store
 
 

@@ -3,7 +3,8 @@
 A record is one line of JSON: what session, and a list of calls with what each of them must give:
 
     ["connect", now]   ["receive", hex, now]   ["take", now, hex or an error's name]
-    ["tick", now, ms or an error's name]   ["lost", why, or ""]   ["pop", payload]   ["ack", index, commit]
+    ["tick", now, ms or an error's name]   ["lost", why, or ""]
+    ["pop", payload]   ["ack", index, commit]
     ["publish", topic, payload, qos, expiry]   ["withdraw", index]   ["request", filter]
     ["fuse", writes]: the power is cut in the next call, behind so many records
     ["restart", whether the small part of the store is lost]

@@ -314,7 +314,7 @@ class World:
         self.session.receive(memoryview(raw), self.now)
 
     def _do_eof(self, _: str) -> None:
-        self._cut(self.library.session.ConnectionLost("closed"))
+        self._cut(self.library.packet.ConnectionLost("closed"))
 
     def _do_cut(self, _: str) -> None:
         self._spend(0)
@@ -349,7 +349,7 @@ class World:
 
     def _ends(self, error: Exception) -> None:
         """The session said that the connection is to end."""
-        lost = type(error) is self.library.session.ConnectionLost
+        lost = type(error) is self.library.packet.ConnectionLost
         silent = lost and error.args[0] in ("no answer", "no acknowledgement")
         faulty = self.broker.closing or self.case.broker.faulty
         if self.online and not silent and not faulty:
