@@ -394,21 +394,21 @@ _disarmed = []  # not empty: lwIP's too
 
 
 class Timer:
-    """A virtual timer (id -1), or on ESP32 one of four."""
+    """A virtual timer (id -1), or on ESP32 one of four: each object its own, here."""
 
     ONE_SHOT = 0
     PERIODIC = 1
 
     def __init__(self, id=-1, **options):
-        if id != -1 and not (_ESP32 and 0 <= id < 4):
+        if id != -1 and not _ESP32:  # ESP32 takes two bits of it, whatever it is
             raise ValueError("Timer doesn't exist")
         self._run = self.due = None
         if options:
             self.init(**options)
 
-    def init(
-        self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=False
-    ):
+    def init(self, *, mode=1, callback=None, period=0xFFFFFFFF, tick_hz=1000, freq=None, hard=None):
+        if hard is not None and state.version < ((1, 27) if _ESP32 else (1, 26)):
+            raise TypeError("extra keyword arguments given")
         if hard and _ESP32:
             raise ValueError("hard Timers are not implemented")
         us = 1000000 / freq if freq is not None else period * 1000000 // tick_hz

@@ -56,7 +56,8 @@ class Broker(ModelBroker):
 
     `silent`: says nothing; `refuses`: return code of CONNACK; `burst`: whether it takes what comes
     with CONNECT, or closes at it; `closes_after`: messages it delivers on a connection, then it
-    closes.
+    closes; `keeps_pubcomp`: QoS 2 does not come to its end; `hears_from`: it is silent on so many
+    connections first.
     """
 
     def __init__(self) -> None:
@@ -66,7 +67,8 @@ class Broker(ModelBroker):
         self.refuses = 0
         self.burst = True
         self.closes_after: int | None = None
-        self.lines: list[Line] = []
+        self.keeps_pubcomp = False
+        self.hears_from = 0
 
     @property
     def boots(self) -> int:
@@ -77,7 +79,7 @@ class Broker(ModelBroker):
 
     def _packet(self, p: wire.Packet) -> None:
         self.sent.append(p)
-        if self.silent:
+        if self.silent or self.boots <= self.hears_from:
             return
         if p.type == wire.CONNECT and self.refuses:
             self.out += wire.connack(return_code=self.refuses)
@@ -87,7 +89,7 @@ class Broker(ModelBroker):
             self.out += wire.unsuback(p.packet_id or 0)
         elif p.type == wire.PINGREQ:
             self.out += wire.pingresp()
-        else:
+        elif not (p.type == wire.PUBREL and self.keeps_pubcomp):
             super()._packet(p)
 
 
@@ -99,6 +101,8 @@ class Line:
 
     async def open_stream(self, *address: Any) -> Any:
         self.bottle.addresses.append(address)
+        if address[0] in self.bottle.dead:
+            await asyncio.sleep(1e6)  # no answer, not even that nobody is there
         broker = self.bottle.broker
         broker.cut()
         end = SimpleNamespace(broker=broker, first=True, closed=False, ready=asyncio.Event())
@@ -191,6 +195,8 @@ class Bottle:
         self.ends: list[Any] = []
         self.addresses: list[Any] = []
         self.swallows = False
+        self.dead: set[str] = set()  # addresses from which nothing comes
+        self.names: dict[str, str] = {}  # what a lookup finds; else the name itself
         self.slept: list[int] = []
         machine = SimpleNamespace(
             PWRON_RESET=1,
@@ -214,7 +220,7 @@ class Bottle:
             node, "gmtime", lambda s=0: time.gmtime((s or 0) + self.epoch), raising=False
         )
         monkeypatch.setattr(node, "deepsleep", self.slept.append)
-        monkeypatch.setattr(node, "_lookup", lambda host, port: host)
+        monkeypatch.setattr(node, "_lookup", lambda host, port: self.names.get(host, host))
 
     def _clock(self) -> float:
         """What the chip's clock shows: ms since its own beginning."""

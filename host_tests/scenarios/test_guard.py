@@ -138,6 +138,16 @@ def test_delay_grows_to_the_period(board: Callable[..., Board], chip: str) -> No
     assert all(e.main_ms < 3000 for e in ends)
 
 
+@ONE
+def test_safe_period_is_kept_after_a_crash_too(board: Callable[..., Board], chip: str) -> None:
+    """In safe mode the application is tried now and then; it crashes again, and the sleep is that
+    of safe mode as it is set, not the one from crash to crash."""
+    plan: dict[str, Any] = {"period": 300, "safe_period": 700, "crashes": 1, "retry": 1}
+    ends = run(board(chip, 1, do={"*": "make"}, **plan), 3)
+    assert all(crash(e) for e in ends), [e.lines for e in ends]
+    assert [e.sleep_ms for e in ends] == [10_000, 700_000, 700_000]
+
+
 @CHIPS
 def test_a_normal_wake_writes_nothing(
     board: Callable[..., Board], broker: MosquittoBroker, chip: str

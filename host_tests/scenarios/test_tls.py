@@ -86,7 +86,8 @@ def test_client_certificate(
     assert secure(port, ca="ca.der", **own(name)).endswith("end")
     for wrong in ({}, own("foreign_client")):
         # What arrives first decides: the broker's alert, or that it closed.
-        alert = r"SSLError .*(certificate required|unknown ca)|OSError -30592"
+        # MicroPython has the number of mbedtls up to 1.27, and from 1.28 on its text, too.
+        alert = r"SSLError .*(certificate required|unknown ca)|OSError .*(-30592|FATAL_ALERT)"
         ended = r"OSError .*\b(32|104)\b|ConnectionResetError|BrokenPipeError|ConnectionLost"
         expected = f"raised ({alert}|{ended})"
         assert re.search(expected, secure(port, ca="ca.der", **wrong))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -75,7 +76,8 @@ def test_scenarios_pass_and_the_board_is_as_it_was(used: SerialBoard, tool, tmp_
     assert done.returncode == 0, done.stdout + done.stderr
     assert "brokers at 127.0.0.2" in done.stdout
     report = (tmp_path / "report.md").read_text().splitlines()
-    assert report[0].startswith("# unix: ") and "MicroPython 1.25" in report[0]
+    assert report[0].startswith("# unix: ")
+    assert re.search(r"MicroPython 1\.\d\d", report[0]), report[0]
     rows = [line.strip("| ").split(" | ") for line in report if line.startswith("| ")]
     passed = [(scenario, broker) for scenario, broker, result, *_ in rows if result == "passed"]
     assert ("handshakes: qos2_lost_at_each_step (reset-gateway)", "peer") in passed

@@ -48,7 +48,7 @@ def test_what_computes_is_interrupted_in_the_end(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
         assert not interrupt_if_waiting(device.pid)
         interrupt(device.pid)
-        assert device.wait_exit(10) == 1
+        assert device.wait_exit(10) in (1, 130)  # 130, as of a program that a signal ended: 1.27
         assert device.lines[-1].startswith("KeyboardInterrupt")
 
 

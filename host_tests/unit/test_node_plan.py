@@ -1,12 +1,16 @@
 """A Node's plan, budget and backoff, in a bottle: with no socket, no chip, and counted time."""
 
+import asyncio
 import json
 import random
 from binascii import crc32
 
 import pytest
+from dormouse import Client
 from dormouse.packet import MQTTError
 from dormouse.session import ConnectionLost
+from dormouse.sleep import Node
+from dormouse.store import Store
 from harness.bottle import SET, Bottle, Stuck
 
 from tools.testing import wire
@@ -309,9 +313,8 @@ def test_careful_order_after_bursts_in_vain(bottle: Bottle) -> None:
     assert boots_of(bottle, 1) == [1]
     bottle.broker.burst = False
     assert boots_of(bottle, 2) == [2, 2]
-    assert boots_of(bottle, 49) == [1] * 49
-    counts = boots_of(bottle, 6)
-    assert 2 in counts, "a burst is tried again"
+    assert boots_of(bottle, 50) == [1] * 50
+    assert boots_of(bottle, 2) == [2, 2], "a burst is tried again"
     bottle.broker.burst = True
     assert boots_of(bottle, 60) == [1] * 60
     assert bottle.content.get(3, bytes(3))[0] == 0, "and all is well"
@@ -325,6 +328,146 @@ def test_one_burst_in_vain_is_none(bottle: Bottle) -> None:
     bottle.broker.burst = True
     boots_of(bottle, 1)
     assert bottle.content.get(3, bytes(3))[0] == 0
+
+
+# --- the broker's address, and a second try
+
+
+class Wifi:
+    """Notes how it was joined."""
+
+    def __init__(self) -> None:
+        self.fresh = False
+        self.joined: list[tuple[bool, int]] = []
+
+    async def join(self, ms: int) -> None:
+        self.joined.append((self.fresh, ms))
+
+    def off(self) -> None:
+        self.joined.append((False, 0))
+
+
+def test_address_is_remembered_and_found_anew(bottle: Bottle) -> None:
+    """A wake does not look it up; one that is dead costs a quarter of what is left."""
+    bottle.names = {"broker": "10.0.0.2"}
+    assert bottle.wake(bottle.node()) == []
+    assert bottle.content[6] == b"broker\x0010.0.0.2"
+    writes = bottle.store.writes
+    bottle.names = {"broker": "10.0.0.3"}
+    bottle.wake(bottle.node())
+    assert [a[0] for a in bottle.addresses] == ["10.0.0.2"] * 2, "not looked up"
+    assert bottle.store.writes <= writes, "and nothing is written"
+    bottle.dead.add("10.0.0.2")
+    before = bottle.now
+    node = bottle.node()
+    bottle.wake(node)
+    assert node.error is None and [a[0] for a in bottle.addresses][2:] == ["10.0.0.2", "10.0.0.3"]
+    assert 2400 <= bottle.now - before <= 2600
+    assert bottle.content[6] == b"broker\x0010.0.0.3"
+    bottle.dead.add("10.0.0.3")
+    node = bottle.node()
+    bottle.wake(node)
+    assert node.error and 6 not in bottle.content, "nothing is known then"
+
+
+def test_silence_at_a_burst_leaves_time_for_another_try(bottle: Bottle) -> None:
+    """Half of what is left; then the careful order."""
+    bottle.wake(bottle.node())
+    bottle.broker.hears_from = bottle.broker.boots + 1
+    before = bottle.now
+    node = bottle.node({"timeout": 60})
+    bottle.wake(node)
+    assert node.error is None and bottle.broker.boots == bottle.broker.hears_from + 1
+    assert 4900 <= bottle.now - before <= 5100
+    assert bottle.content[3][0] == 1, "a burst in vain"
+
+
+def test_a_network_that_takes_the_node_and_nothing_comes_back(bottle: Bottle) -> None:
+    """It is joined anew, with DHCP: another has the node's address, perhaps."""
+    wifi = Wifi()
+    bottle.names = {"broker": "10.0.0.9"}
+    bottle.wake(bottle.node(wifi=wifi))
+    assert wifi.joined == [(False, 7500)], "three quarters of the budget"
+    wifi.joined.clear()
+    bottle.names = {"broker": "10.0.0.2"}
+    bottle.dead.add("10.0.0.9")
+    node = bottle.node({"timeout": 2}, wifi=wifi)
+    bottle.wake(node)
+    assert bottle.addresses[-1][0] == "10.0.0.2" and node.error is None
+    assert [fresh for fresh, _ in wifi.joined] == [False, True]
+
+
+def test_a_refusal_is_no_reason_to_try_again(bottle: Bottle) -> None:
+    bottle.wake(bottle.node())
+    bottle.broker.refuses = 5
+    boots = bottle.broker.boots
+    node = bottle.node()
+    bottle.wake(node)
+    assert getattr(node.error, "code", None) == 5 and bottle.broker.boots == boots + 1
+
+
+# --- what a wake waits for
+
+
+def test_the_end_of_qos_2_can_wait(bottle: Bottle) -> None:
+    """PUBCOMP does not come: the wake is over all the same, and PUBREL goes out in the next one."""
+    bottle.broker.keeps_pubcomp = True
+    node = bottle.node()
+    node.publish("t", "x", 2)
+    bottle.wake(node)
+    assert node.error is None and bottle.now < 100 and node.waiting() == 1
+    bottle.broker.keeps_pubcomp = False
+    node = bottle.node()
+    bottle.wake(node)
+    assert node.waiting() == 0 and bottle.broker.received == [(2, b"x")]
+
+
+def test_a_body_that_takes_its_time(bottle: Bottle) -> None:
+    """What it has is acknowledged on this connection, which stays until then."""
+    for n in range(2):
+        bottle.broker.send(1, b"%d" % n)
+    node = bottle.node(subscribe=[("t", 1)])
+
+    async def work() -> None:
+        async for _ in node.wake():
+            await asyncio.sleep(2)
+
+    bottle.run(work())
+    assert node.error is None and bottle.broker.boots == 1
+    assert bottle.broker.count(wire.PUBACK) == 2 and not bottle.broker.flight
+    assert 4000 <= bottle.now < 4100
+
+
+def test_a_loop_that_was_left_begins_with_what_it_had(bottle: Bottle) -> None:
+    for n in range(3):
+        bottle.broker.send(1, b"%d" % n)
+    node = bottle.node(subscribe=[("t", 1)])
+    came = []
+
+    async def work() -> None:
+        async for message in node.wake():
+            came.append(bytes(message.payload))
+            break
+        async for message in node.wake():
+            came.append(bytes(message.payload))
+
+    bottle.run(work())
+    assert came == [b"0", b"0", b"1", b"2"] and not bottle.broker.flight
+
+
+def test_no_room_for_the_status(bottle: Bottle) -> None:
+    """What waits is more important; the wake goes on without."""
+    node = bottle.node({"outbox": 1}, status="state")
+    node.publish("t", "x", 1)
+    bottle.wake(node)
+    assert node.error is None and bottle.broker.received[0] == (1, b"x")
+
+
+def test_a_store_that_forgets_is_refused(bottle: Bottle) -> None:
+    with pytest.raises(ValueError, match="store that survives"):
+        Node(Client("broker", client_id="node", clean=False, store=Store()), 300)
+    with pytest.raises(ValueError, match="store that survives"):
+        Node(Client("broker", client_id="node"), 300)
 
 
 # --- leaving early
@@ -350,8 +493,6 @@ def test_closed_before_its_end(bottle: Bottle) -> None:
 
 def test_the_bottle_sees_who_waits_for_nothing(bottle: Bottle) -> None:
     async def work() -> None:
-        import asyncio
-
         await asyncio.Event().wait()
 
     with pytest.raises(Stuck):

@@ -17,17 +17,18 @@ with open(sys.argv[1]) as _file:
 
 def context():
     """Return a TLS context that trusts the authority in ``ca``, a file in DER."""
-    if sys.implementation.name == "micropython":
+    try:
         import tls
-    else:
+    except ImportError:  # CPython, MicroPython 1.22
         import ssl as tls
 
     c = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
     with open(config["ca"], "rb") as f:
-        if sys.implementation.name == "micropython":
-            c.load_verify_locations(f.read())
-        else:
+        try:
             c.load_verify_locations(cadata=f.read())
+        except TypeError:  # MicroPython, from 1.23 on
+            f.seek(0)
+            c.load_verify_locations(f.read())
     return c
 
 
