@@ -157,7 +157,7 @@ def _update_key(text: str) -> str | None:
     if text in ("", "none"):
         return None
     if text not in ("owner", "new") and len(text) < 32:
-        raise ValueError("owner (of make ota-key); new: a secret for one node, 32 characters; none")
+        raise ValueError("owner (of make ota-key), 32 characters or more, new (makes one) or none")
     return text
 
 
