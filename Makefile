@@ -15,7 +15,7 @@ $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name)_FROM := $$(origin $(name
 tool = $(VENV_PYTHON) -m tools.make
 
 .DEFAULT_GOAL := help
-.PHONY: conformance docs help demo run check test prove explore fuzz mutants wake size lint clean bootstrap bootstrap-board flash deploy hil \
+.PHONY: conformance docs help demo run check test prove explore fuzz attack mutants wake size lint clean bootstrap bootstrap-board flash deploy hil \
 	mip-index plan provision ota ota-key console logs bridge
 
 help:  ## list the targets
@@ -78,6 +78,9 @@ prove: explore  ## explore; then whole lives with a cut at every byte; ARGS="--s
 	@$(tool) $@
 
 explore: bootstrap  ## every order of events up to bounds, millions of states; EXPLORE="-k REGEX"
+	@$(tool) $@
+
+attack: bootstrap  ## updates under attack by who has no key: 500 rounds; ARGS="--rounds 50"
 	@$(tool) $@
 
 fuzz:  ## bytes of all kinds against what reads bytes: SECONDS=600 ARGS="session5 --exhaustive 3"

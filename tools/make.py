@@ -73,6 +73,7 @@ TARGETS = {
     "mip-index": Target(".setup.mip_index", flags=("DRY_RUN",)),
     "demo": Target(".desk.demo"),
     "prove": Target(".desk.prove"),
+    "attack": Target(".desk.attack"),
     "explore": Target(".desk.explore", words="EXPLORE"),
     "fuzz": Target(".desk.fuzz", said=("SECONDS",)),
     "mutants": Target(".desk.mutants", options=("N",), last="MODULE"),
