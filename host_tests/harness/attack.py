@@ -219,8 +219,14 @@ class Siege:
         words = {"size": 0, "head": 0, "first": "0" * 64}
         ((_, payload),) = owner.messages(empty, self.version, "green/+", **words)
         self.owner.put(UPDATE, payload)
-        if "update.json" not in self.board.files():  # else it is boot.py's already
-            self.gone.add(self.version)
+
+    def heard(self) -> None:
+        """From now on what the node knows to be taken back must not run."""
+        files = self.board.files()
+        for name in ("update.id", "update.id2"):
+            record = json.loads(files.get(name, b"[0, 0, 0]").partition(b"\n")[0] or b"[0, 0, 0]")
+            if record[2] == "withdrawn":
+                self.gone.add(record[1])
 
     # --- a round
 
@@ -234,6 +240,7 @@ class Siege:
             if self.runs != self.version:
                 self.withdraw()
                 self._boots(2, [], lambda: False)
+                self.heard()
             messages = self.offer(self.chance.randint(1, 9000))
             self.keep(messages)
         before = self.boots
@@ -241,8 +248,18 @@ class Siege:
         if self.runs != self.version:
             # It was on trial, and the attack on the network or the power cuts ended that: the
             # owner sends it anew.
-            assert self._came_back(), f"not there after {self.boots - before} boots"
+            assert self._came_back(), f"not there after {self.boots - before} boots\n{self.state()}"
             self.round()
+
+    def state(self) -> str:
+        """Return how the node is, for who has to find out why."""
+        files = self.board.files()
+        lines = [f"{name} {len(data)}" for name, data in files.items()]
+        for name in ("update.id", "update.part", "update.json"):
+            lines.append(f"{name}: {files.get(name, b'')[:300]!r}")
+        for end in self.board.records[-4:]:
+            lines += [f"-- {end.reason} {end.main_ms} ms", *(line[:150] for line in end.lines)]
+        return "\n".join(lines)
 
     def _came_back(self) -> bool:
         reports = [p for t, p in self.owner.seen if t == f"{TOPIC}/updated" and b'"back"' in p]
