@@ -332,7 +332,19 @@ class Siege:
                     count[_number(payload)] += 1
             missing = sorted(n for n in self.sent[name] if not count[n])
             doubled = [n for n in count if count[n] > most]
-            assert not missing and not doubled, (name, max(count), missing[:9], doubled[:9])
+            assert not missing and not doubled, (
+                f"{name}, of {max(count)}: missing {missing[:9]}, doubled {doubled[:9]}\n"
+                + self._told(name, (missing + doubled)[0])
+            )
+
+    def _told(self, name: str, n: int) -> str:
+        """Return what the node said when it sent a reading, and in the boot behind that."""
+        told = []
+        for at, end in enumerate(self.board.records):
+            if f"sent {name} {n}" in end.lines:
+                for one in self.board.records[at : at + 2]:
+                    told += [f"-- boot {one.boot} {one.reason}", *(x[:99] for x in one.lines)]
+        return "\n".join(told)
 
 
 def _number(payload: bytes) -> int:

@@ -341,6 +341,8 @@ def test_what_is_retained_is_no_order(
 def test_stay(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """For a person who looks for what is wrong: answers at once, for as long as was ordered."""
     node = board(chip, broker.port, do={"*": "raise"}, **SAFE)
+    for name in ("data.csv", "part.mpy"):
+        node.put(name, "x" * 600)
     run(node, 3)
     with Observer(broker, ("g/#", 1)) as observer:
         observer.publish("g/safe/do", "stay 60", 1)
@@ -349,6 +351,10 @@ def test_stay(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -
             observer.publish("g/safe/do", "files", 1)
             observer.wait_count("g/safe/files", count)
         assert node.running
+        for name in ("part.mpy", "lib/../CONFIG.json", "dormouse.journal", "data.csv"):
+            observer.publish("g/safe/do", f"erase {name}", 1)
+        listed = observer.wait_count("g/safe/files", 3)[-1]
+        assert "part.mpy" in listed and "data.csv" not in listed and "config.json" in listed
         observer.publish("g/safe/do", "restart", 1)
         assert node.wait_end(10).sleep_ms <= 1000
 

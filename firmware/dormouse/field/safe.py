@@ -45,7 +45,7 @@ class Orders:
 
     log: publish the log. files: list the files. restart: forget the crashes, try the application
     again, at once. stay S: be there for S seconds more, 600 at most, for further orders. erase
-    NAME: remove a file, to make room, say.
+    NAME: remove a file, to make room, say; without an owner no program, key or session.
     """
 
     def __init__(self, guard, ota, publish) -> None:
@@ -106,9 +106,19 @@ class Orders:
             self.restart = True
         elif name == "stay":
             self.stay = min(int(value), _STAY)
-        elif name == "erase" and value not in ("boot.py", "config.json"):
+        elif name == "erase" and self._may_go(value):
             os.remove(value)
             self.publish(self.topic + "/safe/files", files(), 1)
+
+    def _may_go(self, name):
+        if self.ota:
+            return name not in ("boot.py", "config.json")
+        # Anybody may have ordered it: no program, no key, no session.
+        name = name.lower().split("/")[-1]
+        for end in (".py", ".mpy", ".der", ".json"):
+            if name.endswith(end):
+                return False
+        return name[:9] != "dormouse."
 
 
 def files(folder: str = "") -> str:
