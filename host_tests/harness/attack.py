@@ -217,7 +217,7 @@ class Siege:
     def withdraw(self) -> None:
         """Take the newest one back."""
         empty = Bundle({}, 3, 60, 20000)
-        words = {"size": 0, "head": 0, "first": "0" * 64}
+        words: dict[str, Any] = {"size": 0, "head": 0, "first": "0" * 64}
         ((_, payload),) = owner.messages(empty, self.version, "green/+", **words)
         self.owner.put(UPDATE, payload)
 

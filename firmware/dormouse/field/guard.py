@@ -207,18 +207,11 @@ def end(error=None, publish=None) -> None:
     if error is None:
         good(publish)
     if g:
-        if broken(error):
+        if _broken(error):
             raise error
         g.log.save()
         kind = type(error).__name__
         g.show(error and {"WifiError": 2, "Refused": 4}.get(kind, 3))
-
-
-def broken(error) -> bool:
-    """Return whether the chip itself is the cause of an error: its flash, or its memory."""
-    if isinstance(error, OSError):
-        return error.errno in _BROKEN
-    return isinstance(error, MemoryError) or type(error).__name__ == "StoreFull"
 
 
 async def watch(client) -> None:
@@ -282,6 +275,13 @@ def run(make, config: dict, store=make_store) -> None:
         deepsleep(_SAFE * 1000)
     finally:
         release()
+
+
+def _broken(error):
+    # Whether the chip itself is the cause of an error: its flash, or its memory.
+    if isinstance(error, OSError):
+        return error.errno in _BROKEN
+    return isinstance(error, MemoryError) or type(error).__name__ == "StoreFull"
 
 
 def _drop_tasks():
