@@ -114,12 +114,17 @@ class Node:
 
     async def reach(self) -> None:
         """Return when the broker is reached. Raises what ended the client."""
+        patience = 10  # s
         while True:
             await self.join()
             try:
-                return await asyncio.wait_for(self.client.wait_connected(), 10)
+                return await asyncio.wait_for(self.client.wait_connected(), patience)
             except asyncio.TimeoutError:
-                pass
+                # The radio may say "connected" though nothing goes through: join anew, with another
+                # address; each time later, for it may be the broker.
+                patience = min(patience * 2, 600)
+                if self.wifi:
+                    self.wifi.fresh = True
 
     async def watch(self) -> None:
         """Say online after each connect, for the broker may have published the will; subscribe

@@ -20,7 +20,7 @@ What it takes:
 import json
 
 import dormouse.field.guard as guard
-from dormouse import OutboxFull, Will
+from dormouse import Will
 from dormouse.field.config import load, make_client, make_ota, make_wifi
 from dormouse.sleep import Node
 
@@ -38,7 +38,6 @@ class SensorNode:
             store=store,
             will=Will(status, b'{"lost":true}', 1, True),
             outbox=config.get("outbox", 64),
-            full="oldest",
         )
         filters = [(topic + "/set/+", 1), (topic + "/do/+", 2)]
         self.ota = make_ota(config)
@@ -86,11 +85,10 @@ class SensorNode:
 
     def publish(self, name: str, payload, qos: int) -> None:
         """Queue a message; at QoS 1 and 2 it is in the store when this returns."""
-        try:
-            self.node.publish(self.topic + "/" + name, payload, qos)
-            print("sent", name, self.state["count"])
-        except OutboxFull:
+        if self.node.publish(self.topic + "/" + name, payload, qos).error:
             self.log("dropped", name, self.state["count"])
+        else:
+            print("sent", name, self.state["count"])
 
     def measure(self) -> None:
         """Queue the readings."""

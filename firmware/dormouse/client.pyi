@@ -61,7 +61,7 @@ class Client:
         outbox_bytes: int = 8192,
         max_packet: int = 4096,
         inbox_bytes: int = 8192,
-        full: str = "refuse",  # with a store: or "oldest"
+        full: str | None = None,  # with a store: "refuse" or "oldest"
         # with version=5
         session_expiry: int | None = None,
         properties: Mapping[str, Any] | None = None,

@@ -2,8 +2,12 @@
 
 from time import time
 
+from micropython import const
+
 from .packet import MQTTError
 from .session import Session
+
+_YEAR = const(31536000)  # s
 
 
 class Expired(MQTTError):
@@ -34,7 +38,8 @@ def expiring(base=Session):
     A message that was not sent within ``message_expiry`` seconds is dropped, with the error
     Expired: at the next connection, or when another is published. What was sent goes on to the end
     of its handshake. ``clock``: returns s; it should go on while the chip sleeps deeply, as
-    ``time.time`` does on ESP32. (On RP2 it begins anew: there time asleep does not count.)
+    ``time.time`` does on ESP32. (On RP2 it begins anew: there time asleep does not count.) Where it
+    jumped by more than a year it was set, and the time of what waits begins then.
     """
 
     class ExpiringSession(base):
@@ -50,6 +55,7 @@ def expiring(base=Session):
             deadline = b""
             if message_expiry is not None:
                 deadline = int(self.clock() + message_expiry).to_bytes(5, "big")
+                deadline += min(max(int(message_expiry), 0), 0xFFFFFFFF).to_bytes(4, "big")
             o = super().publish(topic, payload, qos, retain, **properties)
             # Behind the packet, so that it is wherever the packet is.
             o.packet.extend(deadline)
@@ -65,7 +71,12 @@ def expiring(base=Session):
             """Return the seconds until a message expires, or None if it does not."""
             n = length(o.packet)
             if n < len(o.packet):
-                return int.from_bytes(o.packet[n:], "big") - int(self.clock())
+                now = int(self.clock())
+                left = int.from_bytes(o.packet[n : n + 5], "big") - now
+                if left < -_YEAR:
+                    left = int.from_bytes(o.packet[n + 5 :], "big")
+                    o.packet[n : n + 5] = (now + left).to_bytes(5, "big")
+                return left
 
         def _wire(self, o):
             n = length(o.packet)

@@ -5,15 +5,25 @@ router.on("greenhouse/+/cmd", obey)
 await router.run(client)
 """
 
+import sys
+
 from .packet import encode_topic
+
+if sys.implementation.name == "micropython":
+    from sys import print_exception
+else:
+    from ._host import print_exception
 
 
 def matches(pattern: str, name: str) -> bool:
     """Tell whether a topic filter matches a topic name (section 4.7).
 
     Level by level and byte for byte [MQTT-4.7.3-4]; a filter that begins with a wildcard does
-    not match a topic name that begins with $ [MQTT-4.7.2-1]; ``a/#`` matches ``a`` too.
+    not match a topic name that begins with $ [MQTT-4.7.2-1]; ``a/#`` matches ``a`` too. A shared
+    one, ``$share/group/filter``, matches what its filter matches (MQTT 5.0, section 4.8.2).
     """
+    if pattern.startswith("$share/"):
+        pattern = pattern.split("/", 2)[-1]
     if name[0] == "$" and pattern[0] in "+#":
         return False
     levels = name.split("/")
@@ -25,11 +35,24 @@ def matches(pattern: str, name: str) -> bool:
     return not levels
 
 
-class Router:
-    """Gives each message to every handler whose topic filter matches it."""
+def show(message, error) -> None:
+    """Print what became of a message: the error that its handler raised, or that none wanted it."""
+    if error:
+        print_exception(error, sys.stdout)
+    print("handler failed:" if error else "no handler:", message.topic)
 
-    def __init__(self) -> None:
+
+class Router:
+    """Gives each message to every handler whose topic filter matches it.
+
+    ``report(message, error)`` is told what a handler raised, and with None what no handler wanted;
+    then the rest goes on. One that raises the error itself ends ``run`` with it, and the message is
+    not acknowledged.
+    """
+
+    def __init__(self, report=show) -> None:
         self._routes = []
+        self.report = report
 
     def on(self, pattern: str, handler) -> None:
         """Let ``handler(message)``, a function or coroutine function, have what matches.
@@ -40,21 +63,27 @@ class Router:
         self._routes.append((pattern, handler))
 
     async def handle(self, message) -> bool:
-        """Call the handlers in the order in which they were added; tell if there was any."""
+        """Call the handlers in the order in which they were added; tell if there was any. Raises
+        what ``report`` raises."""
         found = False
         for pattern, handler in self._routes:
             if matches(pattern, message.topic):
                 found = True
-                result = handler(message)
-                if hasattr(result, "send"):
-                    await result
+                try:
+                    result = handler(message)
+                    if hasattr(result, "send"):
+                        await result
+                except Exception as e:
+                    self.report(message, e)
+        if not found:
+            self.report(message, None)
         return found
 
     async def run(self, client) -> None:
         """Handle all that arrives, one message at a time and in order, until ``disconnect``.
 
-        A message is acknowledged when its handlers are done with it. One that raises ends this,
-        and its message is not acknowledged: the broker sends it again.
+        A message is acknowledged when its handlers are done with it, also when one raised: the
+        broker would send it again, for ever.
         """
         async for message in client.messages:
             await self.handle(message)

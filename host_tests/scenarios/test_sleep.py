@@ -237,7 +237,7 @@ def test_budget(board: Callable[..., Board]) -> None:
 
 def test_guard(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     """What blocks, a name server that does not answer, cannot hold the chip awake."""
-    node = board(broker.port, host="broker.home", node={"budget": 300})
+    node = board(broker.port, host="broker.home", node={"budget": 300, "renew": 0})
     node.set_network(dns_ms=8000)
     end = node.run()[0]
     assert 1300 <= end.main_ms < 3000 and not any(line.startswith("left") for line in end.lines)
@@ -265,7 +265,8 @@ def test_tls(board: Callable[..., Board], mosquitto: Callable[..., Any]) -> None
     """Also by the remembered address the broker's certificate must bear its name."""
     certs = certificates()
     broker = mosquitto(tls=certs)
-    node = board(broker.tls_port, host="localhost", tls={"ca": "ca.der"})
+    never = {"renew": 0}
+    node = board(broker.tls_port, host="localhost", tls={"ca": "ca.der"}, node=never)
     node.set_network()
     node.put("ca.der", certs.ca_der)
     for _ in range(2):
@@ -401,7 +402,7 @@ def test_rtc_memory_full(board: Callable[..., Board], broker: MosquittoBroker) -
     """As many messages as there is room for, and they leave."""
     with Observer(broker, ("t", 2)) as observer, ChaosProxy(broker.port) as proxy:
         publish = [("t", f"N {n} " + "x" * 300, 2) for n in range(4)]
-        node = board(proxy.port, publish, node={"backoff": 0}, store="rtc")
+        node = board(proxy.port, publish, {"backoff": 0}, {"full": "refuse"}, store="rtc")
         proxy.refuse(how="closed")
         ends = node.run(2)
         assert left(ends[0]) == 4 and left(ends[1]) == 5

@@ -50,7 +50,6 @@ NOT_IN_STUBS = "asyncio.core"
 # Attributes that are there in objects only, so stubtest does not see them in the classes.
 IN_OBJECTS = (
     "dormouse.client.Client.publish_nowait",
-    "dormouse.sleep.node.Node.publish",
     "dormouse.store.rtc.Blob.load",
     "dormouse.store.rtc.Blob.dump",
     "dormouse.net.serial.Serial.read",

@@ -40,7 +40,7 @@ def make_store(config: dict):
         raise ValueError("store", name)
     from ..store.journal import Journal  # any chip: a file; survives power loss
 
-    return Journal("dormouse.journal")
+    return Journal("dormouse.journal", reserve=8192)
 
 
 def make_client(config: dict, **options) -> Client:

@@ -184,7 +184,8 @@ def good(publish=None) -> None:
     if g and g.crashes:
         try:
             if g.crashes >= g.limit and publish:
-                publish(g.config["topic"] + "/safe", b"", 1, True)
+                if publish(g.config["topic"] + "/safe", b"", 1, True).error:
+                    return  # a Node's has no room
         except Exception:
             return  # no room: the next time
         g.log("well again", keep=True)

@@ -18,9 +18,12 @@ else:
     from .._host import sleep_ms, ticks_ms
 
 _NODE = const(3)  # in the store: sleep.Node's; its second byte counts wakes in vain
-_KEY = const(12)  # the time at which the next wake is planned: s since 1970, 4 bytes
+_KEY = const(12)  # RP2: the time of the next wake; then the last one proven: s since 1970, 4 bytes
 _EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports begins
 _SET = const(1700000000)  # a clock that says less was never set
+_MONTH = const(2629746)  # s
+_DAY = const(86400)  # s
+_SLACK = const(3600)  # s by which an RP2's sleep may be too long without a time server
 _NTP = const(2208988800)  # s from 1900 to 1970
 _AGAIN = const(1000)  # ms after which a question is lost
 _LIMIT = const(3000)  # ms for a time server
@@ -37,9 +40,13 @@ class Clock:
 
     ``wifi``: what has ``async join(ms)`` and ``off()``, or None: the network is there. ``host``: a
     time server; an address spares the lookup, which blocks. ``store`` and ``period`` (s between
-    wakes): for RP2; there the next wake's time is remembered, at the cost of a record in each wake.
-    Without them each wake asks. ``renew``: one wake in so many asks all the same, at random (0:
-    none). A wake after one in vain asks, too: the time may have been the reason.
+    wakes): there a time is remembered for starts without a time server; on RP2 the next wake's, at
+    the cost of a record in each wake. Without them each wake of an RP2 asks. ``renew``: one wake in
+    so many asks all the same, at random (0: none). A wake after one in vain asks, too: the time may
+    have been the reason.
+
+    A time server is not believed what is before the date of MicroPython's build, nor what is before
+    the last time that was ``proven``: with an older one an expired certificate would do.
     """
 
     def __init__(
@@ -68,7 +75,7 @@ class Clock:
                 self.fresh = False
             await self.wifi.join(timeout_ms)
         data = self.store.data if self.store else {}
-        known = data.get(_KEY)
+        known = data.get(_KEY) or b""
         good = now() > _SET
         ask = (data.get(_NODE) or b"\0\0")[1] or (
             self.renew and not int.from_bytes(urandom(2), "big") % self.renew
@@ -82,25 +89,38 @@ class Clock:
 
         # After a loss of power nobody knows how long it was.
         if known and not ask and reset_cause() != PWRON_RESET:
-            s = int.from_bytes(known, "big")
+            s = int.from_bytes(known[:4], "big")
         else:
             try:
                 left = timeout_ms - (ticks_ms() - began & _TICKS)
                 s = await sntp(self.host, min(max(left, 1), _LIMIT), self.port)
+                if s < max(_built(), int.from_bytes(known[4:], "big") - _SLACK):
+                    raise OSError("the time server is wrong: %d" % s)
             except OSError as e:
                 if good:
                     return
                 if not known:
                     raise ClockError("the clock is not set: %s: %s" % (self.host, e))
-                s = int.from_bytes(known, "big")  # too early by how long the power was off
+                # Too early by how long the power was off.
+                s = max(int.from_bytes(known[:4], "big"), int.from_bytes(known[4:], "big"))
         t = gmtime(s - _EPOCH if gmtime(0)[0] == 2000 else s)
         RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
         # RTC memory and a clock that goes on in deep sleep come together: ESP32 has both.
         if self.period and self.store and not hasattr(RTC, "memory"):
-            try:
-                self.store.save({_KEY: (s + self.period).to_bytes(4, "big")})
-            except Exception:
-                pass  # no room, say: then what waits in the store must still be sent
+            self._save(s + self.period, known[4:])
+
+    def proven(self) -> None:
+        """The broker's certificate was verified at the clock's time: remember that, once a day."""
+        known = (self.store and self.store.data.get(_KEY)) or b""
+        s = now()
+        if self.store and s > int.from_bytes(known[4:], "big") + _DAY:
+            self._save(int.from_bytes(known[:4], "big") or s, s.to_bytes(4, "big"))
+
+    def _save(self, s, proven):
+        try:
+            self.store.save({_KEY: s.to_bytes(4, "big") + proven})
+        except Exception:
+            pass  # no room, say: then what waits in the store must still be sent
 
     def off(self) -> None:
         """Turn the radio off."""
@@ -112,6 +132,15 @@ def now() -> int:
     """Return the clock's time, s since 1970 on every port."""
     s = int(time())
     return s + _EPOCH if gmtime(0)[0] == 2000 else s
+
+
+def _built():
+    # The time in "3.4.0; MicroPython v1.25.0 on 2025-04-15", not after it.
+    try:
+        year, month, _ = sys.version.split(" ")[-1].split("-")
+        return (int(year) * 12 + int(month) - 23641) * _MONTH
+    except ValueError:
+        return _SET
 
 
 async def sntp(host: str, timeout_ms: int = 3000, port: int = 123) -> int:

@@ -13,7 +13,7 @@ from time import gmtime, time, time_ns
 from micropython import const
 
 from ..packet import MQTTError
-from ..session import ConnectionLost
+from ..session import ConnectionLost, Message, OutboxFull
 from ..store.durable import CLEAN
 from .chip import before, deepsleep, wake_reason
 
@@ -71,7 +71,9 @@ class Node:
     the session, if known. ``backoff``: wakes without trying to connect, at most, after many in
     vain. ``guard``: whether the chip is put to sleep by force 1 s after the budget: True whatever
     holds it up, "network" only what blocks in joining and in a name lookup (for a program whose own
-    hangs are a watchdog's, see ``guard``), False never.
+    hangs are a watchdog's, see ``guard``), False never. ``renew``: one wake in so many, at random,
+    looks the broker's name up again at its end, though the address of the last time answered (0:
+    none, until it does not).
 
     ``error``: why the last wake was not complete, or None. ``reason``: what ``wake_reason`` says.
 
@@ -92,6 +94,7 @@ class Node:
         expiry: float | None = None,
         backoff: int = 16,
         guard: bool = True,
+        renew: int = 8,
     ) -> None:
         import machine
 
@@ -127,7 +130,6 @@ class Node:
         self.client = client
         self.session = session
         self.store = store
-        self.publish = client.publish_nowait
         self.period = int(period * 1000)
         self.budget = budget
         self.subscribe = subscribe
@@ -136,6 +138,7 @@ class Node:
         self.late = int.from_bytes(urandom(3), "big") * int(jitter * 1000) >> 24
         self.limits = max_messages, max_bytes
         self.backoff = backoff
+        self.renew = renew
         # Wakes are at this point of each period, by the chip's clock: what a wake takes does not
         # add up, and nodes that got their power together do not wake together.
         name = session.greeting[0].encode()  # the client id
@@ -150,7 +153,9 @@ class Node:
         self.address = client.address
         # DISCONNECT "with will message": its delay begins, and the next wake ends it.
         self._bye = {"code": 4} if delay else {}
-        self.error = self._task = self._last = None
+        self.error = self._task = self._last = self._refused = None
+        if not getattr(session, "full", True):
+            session.full = "oldest"  # whatever the broker does, the newest is what it is for
         self.over = True
         # bursts in vain; wakes in vain; how many to let pass
         self.strikes, self.failures, self.skip = store.data.get(_NODE) or b"\0\0\0"
@@ -169,6 +174,26 @@ class Node:
             if self.early and left < self.period >> 2:
                 left += self.period
         return max(left + self.late, 1)
+
+    def publish(self, topic: str, payload=b"", qos: int = 0, retain: bool = False, **options):
+        """Publish as ``client.publish_nowait`` does, but for what that raises: a program that ended
+        here would end here at each start, and never reach its wake.
+
+        What was not taken is ``done``, has its ``error``, and is the ``error`` of the next wake.
+        What the store does not take (a full flash, say) goes at QoS 0, in this wake or not at all.
+        """
+        try:
+            return self.client.publish_nowait(topic, payload, qos, retain, **options)
+        except Exception as e:
+            o = Message()
+            o.done = True
+            o.error = self._refused = e
+        if qos and isinstance(o.error, (OutboxFull, OSError)):
+            try:
+                self.client.publish_nowait(topic, payload, 0, retain, **options)
+            except Exception:
+                pass  # there is no room in RAM either
+        return o
 
     def waiting(self) -> int:
         """Return how many messages at QoS 1 and 2 are not through yet."""
@@ -310,8 +335,24 @@ class Node:
                 await asyncio.wait_for(self.client.disconnect(**self._bye), _GRACE / 1000)
             except (asyncio.TimeoutError, asyncio.CancelledError):
                 pass  # MicroPython cancels what is in wait_for twice
+            host, port, tls = self.address
+            if self.up:
+                if tls and hasattr(self.wifi, "proven"):
+                    self.wifi.proven()
+                ip = self.ip
+                renew = self.renew and not int.from_bytes(urandom(2), "big") % self.renew
+                if renew and ip != host and self._left() > 0:
+                    # The name may lead elsewhere by now, though the old address answers.
+                    self.ip = None
+                    try:
+                        ip = _lookup(host, port)
+                    except OSError:
+                        pass
+                    self.ip = ip
             self._count()
             self._note()
+            self.error = self.error or self._refused
+            self._refused = None
             self._end()
 
     def _count(self):
@@ -362,6 +403,7 @@ class Node:
         self._ask()
         waiting = list(s.outbox)
         await self._join()
+        self._tell()
         host = self.address[0]
         ip = None
         known = self.store.data.get(_ADDRESS)
@@ -377,7 +419,8 @@ class Node:
                 c.timeout = min(c.timeout, left / 4000)
                 s.timeout = min(s.timeout, left >> 1)
             await self._connect(ip)
-        except (OSError, MQTTError, asyncio.TimeoutError) as e:
+        except (OSError, MQTTError, asyncio.TimeoutError, ValueError) as e:
+            # (ValueError: somebody else has the address by now, with another certificate.)
             late = isinstance(e, asyncio.TimeoutError)
             doubt = s.doubt and not hasattr(e, "code")  # the broker has said why
             if not (ip or doubt or (late and self.wifi)):
@@ -408,7 +451,7 @@ class Node:
             raise ConnectionLost("session expiry", s.expiry)  # the broker gives less than asked
 
     def _ask(self):
-        # Subscribe only to what the session does not have; say until when the node sleeps.
+        # Subscribe only to what the session does not have.
         s = self.session
         wanted = dict(self.subscribe)
         pairs = []
@@ -425,6 +468,9 @@ class Node:
             s.request(0xA2, names)
         # A broker at which nothing is subscribed has nothing to send.
         s.fencing = bool(wanted or names)
+
+    def _tell(self):
+        # Until when the node sleeps: the clock is set by now, if it can be.
         if self.status:
             asleep = (self.next_wake() + self.budget) // 1000 + 1
             until = time() + asleep
@@ -432,12 +478,14 @@ class Node:
                 until += _EPOCH
             text = '{"asleep":%d,"until":%d}' % (asleep, until if until > _SET else 0)
             try:
-                s.publish(self.status, text, 0, True)
+                self.session.publish(self.status, text, 0, True)
             except MQTTError:
                 pass  # no room: what waits there is more important; or the broker retains nothing
 
     async def _join(self):
         if self.wifi:
+            if self.failures:
+                self.wifi.fresh = True  # its address may be another by now
             await self.wifi.join(max(self._left() * 3 >> 2, 1))  # it shall have time to say why
 
     async def _connect(self, ip):

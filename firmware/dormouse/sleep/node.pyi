@@ -60,6 +60,7 @@ class Node:
         expiry: float | None = None,
         backoff: int = 16,
         guard: bool | str = True,  # or "network"
+        renew: int = 8,
     ) -> None: ...
     def publish(
         self,

@@ -61,19 +61,18 @@ def durable(base=Session):
         ended.
 
         ``full``: with "oldest", a publish for which there is no room drops the oldest message that
-        was never sent (its ``error`` is OutboxFull); with "refuse" it raises OutboxFull. All other
-        arguments are the base's. ``committed``: the bytes last given to ``Message.ack``, or None.
+        was never sent (its ``error`` is OutboxFull); with "refuse" it raises OutboxFull. A Node's
+        default is to drop, that of any other client to refuse. All other arguments are the base's.
+        ``committed``: the bytes last given to ``Message.ack``, or None.
 
         Raises ValueError for clean=True. What the store raises when it cannot write, OSError or
         StoreFull, is raised by ``ack``, OSError by ``publish`` too; from ``take`` it ends the
         connection.
         """
 
-        def __init__(
-            self, on_output, client_id, store, full="refuse", clean=True, **options
-        ) -> None:
+        def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
             super().__init__(on_output, client_id, clean, **options)
-            if clean or full not in ("refuse", "oldest"):
+            if clean or full not in (None, "refuse", "oldest"):
                 raise ValueError("a store needs clean=False, full= refuse or oldest", clean, full)
             self.store = store
             self.full = full
@@ -209,7 +208,7 @@ def durable(base=Session):
                             break
                     else:
                         old = None
-                    if self.full == "refuse" or not old or not qos:
+                    if self.full != "oldest" or not old or not qos:
                         self._put_back(box)
                         raise OutboxFull  # whatever had no room
                     self.outbox.remove(old)

@@ -10,7 +10,7 @@ CLEAN: int
 
 class _DurableSession(Session):
     store: Store
-    full: str
+    full: str | None
     burst: bool
     doubt: bool
     fencing: bool

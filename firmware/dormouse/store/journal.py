@@ -8,6 +8,7 @@ card does; FAT on bare flash does not).
 """
 
 import os
+from time import sleep
 
 from micropython import const
 
@@ -16,28 +17,37 @@ from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
 _SMALL = const(128)  # bytes: while a file is no longer, littlefs has it in its directory (ESP32)
 _LIVE = const(116)  # and what is live makes one that is not
 _OVERHEAD = const(6)  # bytes of a record beside its entries
+_ENOENT = const(2)
+_EEXIST = const(17)
 _ENOSPC = const(28)
+_STARTS = const(3)  # starts in vain until a journal that cannot be read is moved aside
 
 
 class Journal(Store):
-    """A store in the file ``path`` (str); beside it ``path``.new and ``path``.bad.
+    """A store in the file ``path`` (str); beside it ``path``.new, .bad, .room and .unread.
 
     ``limit``: bytes of live content, keys included, beyond which ``save`` takes no new message and
-    raises StoreFull. ``saves`` and ``written`` (bytes given to the filesystem) count the wear,
-    since this object was made.
+    raises StoreFull. ``reserve``: bytes of a file that keeps room on the medium. It is given up
+    when the medium is full, so that what waits can still leave; then no new message is taken until
+    there is room for it again. ``saves`` and ``written`` (bytes given to the filesystem) count the
+    wear, since this object was made.
 
     If the file is corrupt or foreign, it is moved to ``path``.bad, what precedes the damage is
     kept, and ``warning`` tells. (A false alarm, with nothing lost, can follow a full filesystem.)
-    Raises OSError in ``save`` only.
+    If it cannot be read, ``save`` raises OSError until the next start, for that may go better; the
+    third start in vain moves it aside. Raises OSError in ``save`` only.
 
     On CPython a save is synced, but not the folder: there a power cut may undo the last rename.
     """
 
     survives = 2
 
-    def __init__(self, path: str, limit: int = 16384) -> None:
+    def __init__(self, path: str, limit: int = 16384, reserve: int = 0) -> None:
         self.path = path
         self.limit = limit
+        self.reserve = reserve
+        self._room = None  # bytes of its file; -1: none was ever made; None: not looked yet
+        self._unread = None  # why the journal could not be read
         self.saves = self.written = 0
         # _crc, _end: of the last good record. _sound: the file ends there. _bad: move it aside.
         self._crc = self._end = 0
@@ -45,17 +55,61 @@ class Journal(Store):
         super().__init__()
 
     def read(self) -> dict:
+        # What is wrong with a medium may pass: a bad contact, a voltage. What was not read is not
+        # lost, and must not be written over.
+        for ms in (20, 100, 400, 0):
+            self.data = {}
+            self.warning = self._bad = None
+            self._crc = self._end = self._sound = 0
+            try:
+                self._read()
+                break
+            except OSError as e:
+                sleep(ms / 1000)
+                self._unread = e
+        else:
+            self.data = {}
+            self.warning = "%s: not read: %r" % (self.path, self._unread)
+            if self._starts() < _STARTS:
+                return self.data
+            self._bad = True
+        self._unread = None
+        if self._bad:
+            try:
+                self._rewrite()
+            except OSError:
+                pass  # full: the next save tries again
+        try:
+            os.remove(self.path + ".unread")
+        except OSError:
+            pass
+        return self.data
+
+    def _starts(self):
+        # Count a start that could not read.
+        try:
+            with open(self.path + ".unread", "ab") as f:
+                f.write(b".")
+            return os.stat(self.path + ".unread")[6]
+        except OSError:
+            return 0
+
+    def _read(self):
         path = self.path
-        data = self.data = {}
+        data = self.data
         try:
             left = os.stat(path)[6]
-        except OSError:
+        except OSError as e:
+            if e.errno != _ENOENT:
+                raise
             try:
                 # The power was cut when it was about to take its place: it is whole.
                 os.rename(path + ".new", path)
                 left = os.stat(path)[6]
-            except OSError:
-                return data  # nothing was ever saved
+            except OSError as e:
+                if e.errno != _ENOENT:
+                    raise
+                return  # nothing was ever saved
         self._remove_new()
         try:
             with open(path, "rb") as f:
@@ -70,19 +124,51 @@ class Journal(Store):
             self._sound = self._end
         except EOFError:
             pass  # torn: the next save writes the file anew
-        except (ValueError, OSError):
+        except ValueError:
             self.warning = "%s: corrupt from byte %d on" % (path, self._end)
             self._bad = True
-            try:
-                self._rewrite()
-            except OSError:
-                pass  # full: the next save tries again
-        return data
 
     def write(self, changes: dict) -> None:
+        if self._unread:
+            raise self._unread
         live = size(self.data)
-        if live > self.limit and message(changes):
+        new = message(changes)
+        if new and (live > self.limit or not self._keeps_room()):
             raise StoreFull(self.limit)
+        try:
+            self._write(changes, live)
+        except StoreFull:
+            if new or not self.reserve or not self._keeps_room() or self._room < 0:
+                raise
+            with open(self.path + ".room", "wb"):  # empty: it was given up
+                self._room = 0
+            self._write(changes, live)
+
+    def _keeps_room(self):
+        # Whether a message may be taken: the reserve is there, or there was never room for one.
+        if not self.reserve:
+            return True
+        if self._room is None:
+            path = self.path
+            file = path + ".room"
+            try:
+                self._room = os.stat(file)[6]
+            except OSError:
+                self._room = -1
+            try:
+                if self._room < self.reserve:
+                    vfs = os.statvfs(path[: path.rfind("/") + 1] or ".")
+                    # Not the last that there is: of a small medium there may never be enough.
+                    if vfs[1] * vfs[3] >= self.reserve * (4 if self._room < 0 else 2):
+                        with open(file, "wb") as f:
+                            for _ in range(0, self.reserve, 256):
+                                f.write(bytes(256))
+                        self._room = self.reserve
+            except OSError:
+                pass
+        return self._room
+
+    def _write(self, changes, live):
         n = self._end + size(changes) + _OVERHEAD
         try:
             if not self._sound or (n > _SMALL and (live < _LIVE or n > 2 * live)):
@@ -125,11 +211,17 @@ class Journal(Store):
             raise
         self._close()
         # From here on an error or interrupt leaves it open which file is there: start with a new.
+        old = self._end, self._sound
         self._sound = self._end = 0
         if self._bad:
             _replace(path, path + ".bad")
             self._bad = False
-        _replace(path + ".new", path)
+        try:
+            _replace(path + ".new", path)
+        except OSError:
+            os.stat(path + ".new")  # it is there, so the old one is, too
+            self._end, self._sound = old
+            raise
         self._crc = crc
         self._end = n + len(MAGIC)
         self.written += len(MAGIC)
@@ -162,7 +254,9 @@ class Journal(Store):
 def _replace(old, new):
     try:
         os.rename(old, new)
-    except OSError:
+    except OSError as e:
+        if e.errno != _EEXIST:
+            raise
         # Some filesystems do not replace. If the power is cut here, ``read`` takes NAME.new.
         os.remove(new)
         os.rename(old, new)

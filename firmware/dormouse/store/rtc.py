@@ -7,7 +7,15 @@ MICROPY_HW_RTC_MEM_INIT_ALWAYS. A power cut, a brown-out and the EN pin end it. 
 
 from io import BytesIO
 
-from . import MAGIC, Store, StoreFull, message, pack, unpack
+from micropython import const
+
+from . import MAGIC, Store, StoreFull, message, pack, size, unpack
+
+_LOG = const(9)  # keys in the store
+_SEEN = const(0x10000)  # identifiers of incoming QoS 2 messages, up to
+_OUTGOING = const(0x20000)
+_HONEST = const(20)  # identifiers
+_HEAD = const(12)  # bytes beside the entries
 
 
 class Blob(Store):
@@ -37,10 +45,28 @@ class Blob(Store):
         return {}
 
     def write(self, changes: dict) -> None:
+        new = message(changes)
+        limit = self.size * 7 >> 3 if new else self.size
+        data = self.data
         blob = bytearray(MAGIC)
-        pack(blob.extend, self.data, 0)
-        if len(blob) > (self.size * 7 >> 3 if message(changes) else self.size):
-            raise StoreFull(self.size)
+        pack(blob.extend, data, 0)
+        if len(blob) > limit:
+            # Were nothing written, nothing could leave any more. So what is not the node's goes
+            # first: the log; the identifiers of messages that came, which only matter if they come
+            # again. For a new message only those beyond what an honest broker has in flight.
+            data = dict(data)
+            seen = []
+            for key in sorted(data):
+                if key == _LOG or _SEEN <= key < _OUTGOING:
+                    seen.append(key)
+            for key in seen[: -_HONEST if new else len(seen)]:
+                del data[key]
+                if size(data) + _HEAD <= limit:
+                    break
+            blob = bytearray(MAGIC)
+            pack(blob.extend, data, 0)
+            if len(blob) > limit:
+                raise StoreFull(self.size)
         self.dump(blob)
 
 

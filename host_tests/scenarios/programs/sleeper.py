@@ -7,7 +7,7 @@ import asyncio
 import json
 import time
 
-from dormouse import Client, OutboxFull, Will
+from dormouse import Client, Will
 from dormouse.sleep import Node
 
 with open("config.json") as f:
@@ -100,11 +100,8 @@ async def special(node):
     elif config["what"] == "publish":
         async for _message in node.wake():
             for n in range(9):
-                try:
-                    node.publish("t", "%d" % n + "x" * 400, 1)
-                    print("published", n)
-                except OutboxFull:
-                    print("full", n)
+                o = node.publish("t", "%d" % n + "x" * 400, 1)
+                print("full" if o.error else "published", n)
 
 
 async def main():
@@ -128,11 +125,8 @@ async def main():
     store.save({16: bytes((boot,))})
     for topic, payload, qos in config.get("publish", ()):
         payload = payload.replace("N", str(boot))
-        try:
-            node.publish(topic, payload, qos)
-            print("published", qos, payload)
-        except OutboxFull:
-            print("full", qos, payload)
+        o = node.publish(topic, payload, qos)
+        print("full" if o.error else "published", qos, payload)
     if "what" in config:
         await special(node)
     async for message in node.wake():

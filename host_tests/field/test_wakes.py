@@ -1,0 +1,195 @@
+"""What passes between the wakes of a node: names that move, clocks that are set, full stores."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from field.conftest import VERSIONS
+from harness.sntp import TimeServer
+
+from tools.testing.address import HOST
+from tools.testing.board import Board
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.observer import Observer
+from tools.testing.runtimes import ROOT, Runtime
+
+SOON = [["up", "N", 1, {"message_expiry": 600}]]
+WELL = "left 0 error None"
+
+
+def last(node: Board) -> str:
+    return node.run()[0].lines[-1]
+
+
+def test_name_is_looked_up_again(
+    board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    """Something still answers at the old address: the name is asked for all the same, now and then,
+    after all is sent; a name server that is away costs nothing."""
+    node = board(mosquitto().port, host="localhost", node={"renew": 1})
+    node.set_network()
+
+    def asked() -> int:
+        return (node.folder / "network.log").read_text().count('"dns"')
+
+    assert last(node) == WELL
+    before = asked()
+    assert last(node) == WELL and asked() == before + 1
+    node.set_network(dns_fail=True)
+    assert last(node) == WELL
+
+
+@VERSIONS
+@pytest.mark.parametrize("kind", ["esp32", "rp2"])
+def test_expiry_when_the_clock_is_set(
+    board: Callable[..., Board],
+    mosquitto: Callable[..., MosquittoBroker],
+    version: int,
+    kind: str,
+) -> None:
+    """A message published before does not expire by the jump; and `until` of the status is the
+    clock's time after it."""
+    broker = mosquitto()
+    client = {"version": 5} if version == 5 else {"expiring": True}
+    with Observer(broker, ("up", 1), ("state", 0)) as observer:
+        node = board(broker.port, SOON, client, {"status": "state"}, kind, clock=0)
+        with TimeServer(lambda: node.time) as server:
+            config = json.loads((node.folder / "put" / "config.json").read_text())
+            node.put("config.json", config | {"clock": server.port})
+            for n in (1, 2):
+                assert last(node) == WELL
+                observer.wait("up", str(n))
+                state = json.loads(observer.wait_count("state", n)[-1])
+                assert 60 <= state["until"] - node.time <= 70
+    assert observer.payloads("up") == ["1", "2"]
+
+
+@pytest.mark.parametrize("kind", ["esp32", "rp2"])
+def test_power_returns_without_a_time_server(
+    board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker], kind: str
+) -> None:
+    """The time of the last day is in the store: certificates verify. And no time server sets the
+    clock before that, nor before the date of MicroPython's build."""
+    broker = mosquitto(tls=certificates())
+    node = board(broker.tls_port, tls={"ca": "ca.der"}, kind=kind, clock=0)
+    node.put("ca.der", certificates().ca_der)
+    with TimeServer(lambda: node.time) as server:
+        config = json.loads((node.folder / "put" / "config.json").read_text())
+        node.put("config.json", config | {"clock": server.port})
+        now = server.time
+        server.time = lambda: 1650000000  # 2022
+        assert last(node).endswith("error ClockError")
+        server.time = now
+        assert last(node) == WELL
+        proven = node.records[-1].clock_ms
+        node.cut_power()
+        server.how = "silent"
+        assert last(node) == WELL
+        assert abs(node.records[-1].clock_ms - proven) < 120_000
+        node.cut_power()
+        server.how = "right"
+        server.time = lambda: now() - 86_400  # certificates of yesterday
+        assert last(node) == WELL
+        assert node.records[-1].clock_ms > proven - 1000  # it is whole seconds
+
+
+def test_radio_that_says_connected(
+    board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    """Another network under the same name: the remembered address leads nowhere. The wake after the
+    one in vain asks for one anew."""
+    broker = mosquitto()
+    net = {"address": ["10.0.0.7", "255.255.255.0", "10.0.0.1", "10.0.0.1"]}
+    node = board(broker.port, host="localhost")
+    node.set_network(**net)
+    for _ in range(2):
+        assert last(node) == WELL
+    node.set_network(address=["10.1.0.7", "255.255.255.0", "10.1.0.1", "10.1.0.1"])
+    assert "error OSError" in last(node) or last(node) == WELL
+    assert last(node) == WELL
+
+
+# --- A broker that is away for longer than the outbox is long
+
+AWAY = 35  # wakes; 32 messages are the default
+
+
+def outlasts(board: Board, broker: MosquittoBroker, observer: Observer, topic: str) -> None:
+    """Run a program of one message a wake through an outage; the newest are there afterwards."""
+    board.run()
+    observer.wait_count(topic, 1)
+    broker.kill()
+    board.run(AWAY)
+    assert not any("Traceback" in line for end in board.records for line in end.lines)
+    broker.start()
+    observer.wait_subscribed(2)
+    before = len(observer.payloads(topic))
+    for _ in range(6):  # within so many wakes, backoff=4 of the program included
+        board.run()
+        if len(observer.payloads(topic)) > before + 20:
+            break
+    observer.wait_count(topic, before + 20)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/sleep.md"])
+def test_documents_through_an_outage(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, name: str
+) -> None:
+    broker = mosquitto(persistence=True)
+    code = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+    code = [c for c in code if '"broker.local"' in c][-1]
+    code = code.replace('"broker.local"', f'"{HOST}", {broker.port}')
+    code = code.replace("period=300", "period=300, backoff=0")  # quicker
+    with (
+        Observer(broker, ("greenhouse/7/temp", 2)) as observer,
+        Board(runtime, tmp_path, files={"main.py": code}) as board,
+    ):
+        board.set_network(ssid="my network")
+        outlasts(board, broker, observer, "greenhouse/7/temp")
+
+
+# In RTC memory: what to do next.
+FILL = """
+import os
+from machine import RTC
+n = len(RTC().memory())
+RTC().memory(bytes(n + 1))
+for size in (4096, 1024, 100, 1) if n == 2 else ():
+    try:
+        while True:
+            n += 1
+            with open("junk%d" % n, "wb") as f:
+                f.write(b"x" * size)
+    except OSError:
+        pass
+for name in os.listdir() if n == 5 else ():
+    if name[:4] == "junk":
+        os.remove(name)
+"""
+
+
+def test_full_flash(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """main.py, its flash filled by something else: readings go at QoS 0, commands are obeyed; and
+    all is as before when there is room again."""
+    broker = mosquitto()
+    config = {"host": HOST, "port": broker.port, "topic": "g", "client_id": "g", "period": 60}
+    main = FILL + (ROOT / "firmware" / "main.py").read_text()
+    files = {"config.json": config, "main.py": main}
+    with (
+        Observer(broker, ("g/#", 2)) as observer,
+        Board(runtime, tmp_path, files=files, flash=131072) as board,
+    ):
+        board.run(2)
+        assert any(line.startswith("dropped") for line in board.run()[0].lines)  # filled
+        seen = len(observer.payloads("g/meter"))
+        observer.publish("g/do/log", "", 2)
+        board.run(2)
+        observer.wait_count("g/meter", seen + 1)
+        observer.wait_count("g/log", 1)
+        end = board.run(2)[-1]  # there is room
+        assert "error" not in "".join(end.lines) and " 0 waiting" in end.lines[-1]
