@@ -8,6 +8,7 @@ card does; FAT on bare flash does not).
 """
 
 import os
+from errno import EEXIST, ENOENT
 from time import sleep
 
 from micropython import const
@@ -17,8 +18,6 @@ from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
 _SMALL = const(128)  # bytes: while a file is no longer, littlefs has it in its directory (ESP32)
 _LIVE = const(116)  # and what is live makes one that is not
 _OVERHEAD = const(6)  # bytes of a record beside its entries
-_ENOENT = const(2)
-_EEXIST = const(17)
 _ENOSPC = const(28)
 _STARTS = const(3)  # starts in vain until a journal that cannot be read is moved aside
 
@@ -100,14 +99,14 @@ class Journal(Store):
         try:
             left = os.stat(path)[6]
         except OSError as e:
-            if e.errno != _ENOENT:
+            if e.errno != ENOENT:
                 raise
             try:
                 # The power was cut when it was about to take its place: it is whole.
                 os.rename(path + ".new", path)
                 left = os.stat(path)[6]
             except OSError as e:
-                if e.errno != _ENOENT:
+                if e.errno != ENOENT:
                     raise
                 return  # nothing was ever saved
         self._remove_new()
@@ -255,7 +254,7 @@ def _replace(old, new):
     try:
         os.rename(old, new)
     except OSError as e:
-        if e.errno != _EEXIST:
+        if e.errno != EEXIST:
             raise
         # Some filesystems do not replace. If the power is cut here, ``read`` takes NAME.new.
         os.remove(new)
