@@ -8,7 +8,6 @@ card does; FAT on bare flash does not).
 """
 
 import os
-from errno import EEXIST, ENOENT
 from time import sleep
 
 from micropython import const
@@ -18,6 +17,8 @@ from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
 _SMALL = const(128)  # bytes: while a file is no longer, littlefs has it in its directory (ESP32)
 _LIVE = const(116)  # and what is live makes one that is not
 _OVERHEAD = const(6)  # bytes of a record beside its entries
+_ENOENT = (2, 44)  # 44: WebAssembly's
+_EEXIST = const(17)
 _ENOSPC = const(28)
 _STARTS = const(3)  # starts in vain until a journal that cannot be read is moved aside
 
@@ -99,14 +100,14 @@ class Journal(Store):
         try:
             left = os.stat(path)[6]
         except OSError as e:
-            if e.errno != ENOENT:
+            if e.errno not in _ENOENT:
                 raise
             try:
                 # The power was cut when it was about to take its place: it is whole.
                 os.rename(path + ".new", path)
                 left = os.stat(path)[6]
             except OSError as e:
-                if e.errno != ENOENT:
+                if e.errno not in _ENOENT:
                     raise
                 return  # nothing was ever saved
         self._remove_new()
@@ -254,7 +255,7 @@ def _replace(old, new):
     try:
         os.rename(old, new)
     except OSError as e:
-        if e.errno != EEXIST:
+        if e.errno != _EEXIST:
             raise
         # Some filesystems do not replace. If the power is cut here, ``read`` takes NAME.new.
         os.remove(new)
