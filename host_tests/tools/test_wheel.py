@@ -1,6 +1,7 @@
 """The package for a desk: built, installed from its wheel, used in an empty folder."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from tools.paths import CACHE, ROOT
 from tools.testing import runtimes
+from tools.testing.address import HOST
+from tools.testing.brokers import MosquittoBroker
 from tools.testing.needs import missing
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -104,6 +107,53 @@ def test_import_and_command(desk: Path) -> None:
     names = run(bin / "python", "-m", "dormouse_tools.board.boards", cwd=empty, env=environment())
     assert "ESP32_GENERIC" in names
     assert not list(empty.iterdir())
+
+
+def test_the_command_of_a_new_user(desk: Path, mosquitto: Callable[..., MosquittoBroker]) -> None:
+    """Each of its parts, with nothing around it, and of what it may use only what it needs."""
+    mine = desk / "mine"
+    mine.mkdir()
+    broker = mosquitto(persistence=False, extra_config="sys_interval 1")
+    at = ("-h", HOST, "-p", str(broker.port))
+    # As if these were not installed: they are extras.
+    extras = ("amqtt", "paho", "matplotlib", "cryptography", "trustme", "serial", "mpremote")
+    code = "import sys; sys.modules.update(dict.fromkeys(sys.argv[1].split(',')))\n"
+    code += "from dormouse_tools.command.main import main; sys.exit(main(sys.argv[2:]))"
+    python = desk / "venv" / "bin" / "python"
+
+    def dormouse(*args: str) -> str:
+        argv = (python, "-c", code, ",".join(extras), *args)
+        return run(*argv, cwd=mine, env=environment())
+
+    dormouse("pub", *at, "-t", "new/user", "-m", "hello", "-q", "2", "-r")
+    assert dormouse("sub", *at, "-t", "new/#", "-C", "1", "-W", "20", "-v") == "new/user hello\n"
+    assert "days" in dormouse("plan", "--battery", "2500")
+    assert "all back" in dormouse("storm", "--nodes", "20", "--outage", "2", "--policy", "jitter")
+    assert "clients connected" in dormouse("watch", *at, "--once", "-W", "20")
+    scope = subprocess.Popen(
+        [python, "-c", code, ",".join(extras), "scope", *at, "--listen", "0", "-C", "1",
+         "--html", "wake.html", "--save", "wake.json"],
+        cwd=mine, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert scope.stderr
+    port = re.findall(r"port (\d+)", scope.stderr.readline())[0]
+    dormouse("pub", "-h", HOST, "-p", port, "-t", "a", "-m", "x", "-q", "1")
+    out, err = scope.communicate(timeout=30)
+    assert scope.returncode == 0 and "PUBACK" in out, err
+    assert "PUBACK" in (mine / "wake.html").read_text()
+    assert "PUBACK" in dormouse("scope", "wake.json")
+    # Pictures, a real broker of its own and boards are extras, and it says which.
+    for args, extra in (
+        (("plan", "--picture", "plan.svg"), "dormouse-mqtt[pictures]"),
+        (("scope", "wake.json", "--svg", "wake.svg"), "dormouse-mqtt[pictures]"),
+        (("storm", "--real", "--nodes", "2"), "dormouse-mqtt[test]"),
+        (("ota", "--help"), "dormouse-mqtt[board]"),
+    ):
+        argv = [python, "-c", code, ",".join(extras), *args]
+        done = subprocess.run(
+            argv, cwd=mine, env=environment(), capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 1 and extra in done.stderr, done.stderr
 
 
 def test_a_wrong_option_is_told(desk: Path) -> None:

@@ -490,7 +490,9 @@ def draw(columns: Sequence[Column], options: argparse.Namespace, board: boards.B
     try:
         picture.save(options.picture, title, rows)
     except ImportError as error:
-        raise Failure("a picture needs matplotlib", "pip install matplotlib") from error
+        raise Failure(
+            "a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"'
+        ) from error
     except (OSError, ValueError) as error:
         raise Failure(f"{options.picture}: {error}", status=WRONG) from error
 

@@ -178,7 +178,9 @@ def write_files(
         for picture in filter(None, (options.svg, options.png)):
             figure.save(picture, [found[-1] for _, found in traces], options.ma)
     except ImportError as error:
-        raise Failure("a picture needs matplotlib", "pip install matplotlib") from error
+        raise Failure(
+            "a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"'
+        ) from error
     except (OSError, ValueError) as error:
         raise Failure(f"cannot write: {error}", status=WRONG) from error
     for written in filter(None, (target, options.svg, options.png)):

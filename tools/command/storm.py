@@ -11,10 +11,9 @@ from pathlib import Path
 from rich.progress import Progress, TextColumn
 
 from ..setup import get
-from ..testing.brokers import BrokerFailure
 from .shared import output
 from .shared.failure import DONE, WRONG, Failure
-from .storming import figure, model, real
+from .storming import figure, model
 from .storming.model import Result, Storm
 from .storming.policy import POLICIES, Policy, Waits
 
@@ -122,12 +121,7 @@ def storm_of(options: argparse.Namespace) -> Storm:
 
 def play(storm: Storm, kinds: Sequence[type[Policy]], options: argparse.Namespace) -> list[Result]:
     """Run each way of waiting, and show how far it is. Raises Failure."""
-    argv: list[str] = []
-    if options.real:
-        try:
-            argv = get.mosquitto()
-        except get.NotAvailable as error:
-            raise Failure(str(error)) from error
+    run = _real() if options.real else model.simulate
     results = []
     columns = (
         TextColumn("{task.description}"),
@@ -140,12 +134,30 @@ def play(storm: Storm, kinds: Sequence[type[Policy]], options: argparse.Namespac
         for kind in kinds:
             task = bar.add_task(kind.title, total=storm.nodes)
             told = _teller(bar, task, kind.title)
-            if options.real:
-                results.append(real.run(storm, kind, argv, told))
-            else:
-                results.append(model.simulate(storm, kind, told))
+            results.append(run(storm, kind, told))
             bar.update(task, completed=len(results[-1].back))
     return results
+
+
+def _real() -> Callable[..., Result]:
+    """Return how to run it on a real mosquitto. Raises Failure where that cannot be had."""
+    try:
+        from ..testing.brokers import BrokerFailure
+        from .storming import real
+    except ImportError as error:
+        raise Failure(f"--real needs {error.name}", 'pip install "dormouse-mqtt[test]"') from error
+    try:
+        argv = get.mosquitto()
+    except get.NotAvailable as error:
+        raise Failure(str(error)) from error
+
+    def run(storm: Storm, kind: type[Policy], told: Callable[[float, int], None]) -> Result:
+        try:
+            return real.run(storm, kind, argv, told)
+        except BrokerFailure as error:
+            raise Failure(str(error)) from error
+
+    return run
 
 
 def _teller(bar: Progress, task: object, title: str) -> Callable[[float, int], None]:
@@ -234,14 +246,14 @@ def main(argv: Sequence[str]) -> int:
         results = play(storm, kinds, options)
     except ValueError as error:
         raise Failure(str(error), status=WRONG) from error
-    except BrokerFailure as error:
-        raise Failure(str(error)) from error
     if options.picture:
         shown = dataclasses.replace(storm, rate=0) if options.real else storm
         try:
             figure.save(options.picture, shown, results, "mosquitto" if options.real else "a model")
         except ImportError as error:
-            raise Failure("a picture needs matplotlib", "pip install matplotlib") from error
+            raise Failure(
+                "a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"'
+            ) from error
         except (OSError, ValueError) as error:
             raise Failure(f"{options.picture}: {error}", status=WRONG) from error
     if options.json:

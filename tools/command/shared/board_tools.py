@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 
 from .failure import Failure
@@ -29,6 +30,7 @@ def run(name: str, rest: Sequence[str]) -> int:
     except ImportError as error:
         raise Failure(
             f"it needs what is not installed here: {error}",
-            "in the repository, `make bootstrap-board`",
+            'pip install "dormouse-mqtt[board]"; in the repository, `make bootstrap-board`',
         ) from error
+    sys.argv[0] = f"dormouse {name}"  # what its usage calls it
     return int(module.main(words) or 0)

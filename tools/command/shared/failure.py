@@ -15,3 +15,8 @@ class Failure(Exception):
     def __init__(self, why: str, advice: str = "", status: int = FAILED) -> None:
         super().__init__(f"{why}\nWhat to do: {advice}" if advice else why)
         self.status = status
+
+
+def no_pictures() -> Failure:
+    """Return what is told where matplotlib is not installed."""
+    return Failure("a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"')
