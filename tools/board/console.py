@@ -13,15 +13,15 @@ Exit status: 0; 1 there is no such port, with what to do; 130 logs ended by Ctrl
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import time
 from datetime import datetime
 from typing import Any
 
-from . import boards, ports
+from . import boards, ports, tool
 from .device import Device
+from .safety import CannotDo
 
 AGAIN = 0.2  # seconds between looks for a port that went away
 
@@ -62,37 +62,31 @@ def reopen(port: str) -> Any:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, show, and return the exit status."""
-    parser = argparse.ArgumentParser(description="The console of a board, or what it prints.")
-    parser.add_argument("--board", default="", help="a folder of boards/; not needed with --port")
-    parser.add_argument("--port", help="serial port; found if there is one board")
+    parser = tool.parser(
+        "The console of a board, or what it prints. No --board is needed with --port.",
+        "make console BOARD=... PORT=... (make logs ...)",
+    )
     parser.add_argument("--logs", action="store_true", help="only listen, with the time")
-    parser.add_argument("--wait", action="store_true", help="until the port is there")
-    parser.add_argument("--dry-run", action="store_true", help="only print the command")
     options = parser.parse_args(argv)
-    try:
+
+    def work() -> str:
         named = options.board or not options.port
         kind = boards.named(options.board).port if named else ""
         wait = options.wait or bool(options.logs and options.port)
         port = ports.ready(options.port, kind, options.dry_run, wait)
-    except (boards.BadBoard, ports.NoPort) as error:
-        print(f"console: {error}", file=sys.stderr)
-        return 1
-    command = Device(port).argv("repl")
-    if options.dry_run:
-        print(f"read {port} at 115200 baud" if options.logs else " ".join(command))
-        return 0
-    if not options.logs:
-        os.execv(command[0], command)
-    try:
-        follow(port)
-    except OSError as error:
-        print(f"console: {port}: {ports.BUSY}\n({error})", file=sys.stderr)
-        return 1
-    return 0
+        command = Device(port).argv("repl")
+        if options.dry_run:
+            return f"read {port} at 115200 baud" if options.logs else " ".join(command)
+        if not options.logs:
+            os.execv(command[0], command)
+        try:
+            follow(port)
+        except OSError as error:
+            raise CannotDo(f"{port}: {ports.BUSY}\n({error})") from error
+        return ""
+
+    return tool.finish("console", work, "the board was left alone")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -14,8 +14,8 @@ Exit status: 0; 1 it cannot be done, with what to plug, press or install; 130 in
 
 from __future__ import annotations
 
-import argparse
 import hashlib
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,8 +24,9 @@ from typing import Any
 
 from .. import parts
 from ..paths import BUILD, FIRMWARE
-from . import boards, ports
-from .device import FULL, WHO, Device, DeviceError, check
+from . import boards, tool
+from .device import FULL, WHO, Device, check
+from .safety import CannotDo
 
 OUT = BUILD / "deploy"
 BOOT = FIRMWARE / "boot.py"  # puts updates in place (docs/ota.md)
@@ -90,7 +91,7 @@ answer(who)
 """
 
 
-class CannotDeploy(Exception):
+class CannotDeploy(CannotDo):
     """It cannot be done. The text says why, and what to do."""
 
 
@@ -114,7 +115,8 @@ def compiled(folder: Path, dry_run: bool) -> dict[str, Path]:
         target = folder / f"{name}.mpy"
         files[f"{PACKAGE}/{name}.mpy"] = target
         if dry_run:
-            print(f"mpy-cross -O3 -s {name}.py -o {target} {parts.source(name)}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            print(shlex.join(parts.compiler(name, target)))
         else:
             parts.compile_module(name, target)
     return files
@@ -198,6 +200,7 @@ def carry_out(device: Device, todo: Plan, main: str) -> None:
     for name in sorted(todo.copy, key=lambda name: name == main):
         commands += ["cp", str(todo.copy[name]), f":{name}", "+"]
     bar = Bar(len(todo.copy) + len(todo.remove))
+    device.changed = bool(todo.copy or todo.remove) and not device.dry_run
     try:
         device.run(*commands, "reset", each=bar.line)
     finally:
@@ -209,11 +212,29 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
     if not main.is_file():
         raise CannotDeploy(f"{main}: no such file\nWhat to do: MAIN=the program to run there")
     device = Device(port, dry_run)
-    answer = device.ask(WHO + QUESTION % PACKAGE)
-    if answer is None:  # dry run: as for an empty board
-        answer = {"found": {}, "mpy": MPY_VERSION, "frozen": False}
-    else:
-        check(board, answer)
+    with tool.held(device):
+        answer = device.ask(WHO + QUESTION % PACKAGE)
+        if answer is None:  # dry run: as for an empty board
+            answer = {"found": {}, "mpy": MPY_VERSION, "frozen": False}
+        else:
+            check(board, answer)
+        wanted = files(board, main, answer, dry_run)
+        if dry_run:
+            carry_out(device, Plan(folders_of(wanted), wanted, [], 0), "main.py")
+            return "nothing was done: these are the commands for an empty board"
+        todo = plan(wanted, answer)
+        check_room(todo, answer)
+        carry_out(device, todo, "main.py")
+    done = f"{len(todo.copy)} copied, {todo.same} the same, {len(todo.remove)} removed; it runs. "
+    if "config.json" not in answer["found"]:
+        return done + "Next, as it has no config.json: make provision BOARD=" + board.name
+    return done + "Next: make logs BOARD=" + board.name
+
+
+def files(
+    board: boards.Board, main: Path, answer: dict[str, Any], dry_run: bool
+) -> dict[str, Path]:
+    """Return what a board with this answer is to have. Raises CannotCompile."""
     wanted = {"boot.py": BOOT, "main.py": main}
     if answer.get("own"):
         del wanted["boot.py"]
@@ -225,43 +246,24 @@ def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:
     else:
         print(f"this MicroPython loads .mpy of version {answer['mpy']}: sources are copied")
         wanted |= {f"{PACKAGE}/{name}.py": parts.source(name) for name in parts.every()}
-    if dry_run:
-        carry_out(device, Plan(folders_of(wanted), wanted, [], 0), "main.py")
-        return "nothing was done: these are the commands for an empty board"
-    todo = plan(wanted, answer)
-    check_room(todo, answer)
-    carry_out(device, todo, "main.py")
-    done = f"{len(todo.copy)} copied, {todo.same} the same, {len(todo.remove)} removed"
-    if "config.json" not in answer["found"]:
-        done += "\nIt has no config.json, which firmware/main.py reads: make provision"
-    return done
+    return wanted
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, deploy, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Put dormouse and a main program on a board: only what has changed.",
-        epilog="make deploy BOARD=... PORT=... MAIN=... DRY_RUN=1 says the same.",
+    parser = tool.parser(
+        "Put dormouse and a main program on a board: only what has changed.",
+        "make deploy BOARD=... PORT=... MAIN=...",
     )
-    parser.add_argument("--board", default="", help="a folder of boards/")
-    parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--main", type=Path, default=FIRMWARE / "main.py", metavar="FILE")
-    parser.add_argument("--wait", action="store_true", help="until the port is there")
-    parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)
-    try:
-        board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
-        print(deploy(board, port, options.main, options.dry_run))
-    except (boards.BadBoard, ports.NoPort, CannotDeploy, parts.CannotCompile, DeviceError) as error:
-        print(f"deploy: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    def work() -> str:
+        board, port = tool.found(options)
+        return deploy(board, port, options.main, options.dry_run)
+
+    return tool.finish("deploy", work, "files are copied one by one; start it anew to end it")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted: what is half copied is copied anew next time", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main())

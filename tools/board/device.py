@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import boards, ports
+from .safety import CannotDo, printable
 
 TIMEOUT = 300  # seconds for one mpremote: a file system full of files over 115,200 baud
 ANSWER = 30  # seconds for one that only asks; mpremote itself waits for ever if the board resets
@@ -47,7 +48,7 @@ who = {'platform': sys.platform, 'version': i.version[:3], 'machine': getattr(i,
 PLATFORMS = {"unix": "linux"}  # sys.platform, where it is not the port's name
 
 
-class DeviceError(Exception):
+class DeviceError(CannotDo):
     """The board did not do what was asked. The text says why, and what to do."""
 
 
@@ -57,8 +58,8 @@ def check(board: boards.Board, who: dict[str, Any]) -> None:
     if who["platform"] != platform:
         raise DeviceError(
             f"this is no {board.name}: its MicroPython says {who['platform']!r} "
-            f"({who['machine'] or 'no name'})\nWhat to do: name the board that is plugged in, "
-            "or its port"
+            f"({printable(who['machine']) or 'no name'})\n"
+            "What to do: name the board that is plugged in, or its port"
         )
     if tuple(who["version"][:2]) < (1, 22):
         version = ".".join(map(str, who["version"]))
@@ -74,7 +75,7 @@ def explain(said: str) -> str:
         if sign in said:
             return meaning
     lines = [line for line in said.strip().splitlines() if not line.startswith(MARK)]
-    return lines[-1] if lines else "mpremote failed, and does not say why"
+    return printable(lines[-1]) if lines else "mpremote failed, and does not say why"
 
 
 class Device:
@@ -83,6 +84,8 @@ class Device:
     def __init__(self, port: str, dry_run: bool = False):
         self.port = port
         self.dry_run = dry_run
+        self.touched = False  # whether its program was ended
+        self.changed = False  # whether its files are about to change: who changes them says so
 
     def argv(self, *commands: str) -> list[str]:
         """Return the command line of mpremote for this board."""
@@ -99,6 +102,7 @@ class Device:
         if self.dry_run:
             print(shlex.join(argv))
             return ""
+        touched, self.touched = self.touched, True
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -127,8 +131,16 @@ class Device:
         if process.returncode == -signal.SIGKILL:
             raise DeviceError(f"no answer from MicroPython for {timeout} s\n{SILENT}")
         if process.returncode:
-            raise DeviceError(explain(said))
+            why = explain(said)
+            if why in (ports.BUSY, ports.PLUG):  # it was not even spoken to
+                self.touched = touched
+            raise DeviceError(why)
         return said
+
+    def restart(self) -> None:
+        """Let the board start anew, which is what a program that was ended needs. Raises
+        DeviceError."""
+        self.run("reset", timeout=ANSWER)
 
     def ask(self, program: str) -> Any:
         """Run a program on the board which ends with `answer(x)`; return that x, by JSON.

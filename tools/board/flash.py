@@ -15,7 +15,6 @@ Exit status: 0; 1 it cannot be done, with what to plug, press or install; 130 in
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import shlex
@@ -25,8 +24,9 @@ import sys
 import time
 from pathlib import Path
 
-from . import boards, ports
+from . import boards, ports, tool
 from .device import Device, DeviceError
+from .safety import CannotDo
 
 BAUD = 460800
 DRIVE_TIMEOUT = 20  # seconds for the bootloader's drive to appear
@@ -53,7 +53,7 @@ BUTTON = (
 )
 
 
-class CannotFlash(Exception):
+class CannotFlash(CannotDo):
     """It cannot be done. The text says why, and what to do."""
 
 
@@ -270,30 +270,24 @@ def flash(
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, flash, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Put MicroPython's firmware on a board; an ESP32 is erased.",
-        epilog="make flash BOARD=... PORT=... FIRMWARE=... DRY_RUN=1 says the same.",
+    parser = tool.parser(
+        "Put MicroPython's firmware on a board; an ESP32 is erased.",
+        "make flash BOARD=... PORT=... FIRMWARE=...",
+        wait=False,
     )
-    parser.add_argument("--board", default="", help="a folder of boards/")
-    parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--firmware", type=Path, metavar="FILE", help=".bin (ESP32) or .uf2 (RP2)")
     parser.add_argument("--drive", type=Path, help="RP2: where its drive is mounted, if not found")
-    parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)
-    try:
+
+    def work() -> str:
         board = boards.named(options.board)
         flash(board, options.port, options.firmware, options.drive, options.dry_run)
-    except (boards.BadBoard, ports.NoPort, CannotFlash) as error:
-        print(f"flash: {error}", file=sys.stderr)
-        return 1
-    if not options.dry_run:
-        print(f"MicroPython is on it. Next: make deploy BOARD={board.name}")
-    return 0
+        if options.dry_run:
+            return "nothing was done: these are the commands"
+        return f"MicroPython is on it. Next: make deploy BOARD={board.name}"
+
+    return tool.finish("flash", work, "the board may have no whole firmware; flash it again")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("interrupted: the board may have no whole firmware; flash it again", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main())

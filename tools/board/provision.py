@@ -18,7 +18,6 @@ Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import secrets
@@ -28,12 +27,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from . import boards, certificates, ports
+from . import boards, certificates, tool
 from .broker_check import test_connect
-from .device import WHO, Device, DeviceError, check
+from .device import WHO, Device, check
 from .owner import CannotSign, FileOwner, home, usual
+from .safety import file_name, is_plain, is_printable, keep_aside, printable
 from .settings import (
     FILES,
     SETTINGS,
@@ -110,6 +109,11 @@ def make_tls(found: Settings, old: Settings) -> TLS:
         if found.get(f"tls.{part}") == UNCHANGED:
             if part not in old:
                 raise CannotProvision(f"the board has no {part}\nWhat to do: name a file")
+            if not is_plain(old[part]):
+                raise CannotProvision(
+                    f"the board's config.json has a strange name for its {part}: "
+                    f"{printable(str(old[part]))[:60]!r}\nWhat to do: name a file of yours"
+                )
             config[part] = old[part]
         elif part in data:
             config[part] = names[1] if old.get(part) == names[0] else names[0]
@@ -156,10 +160,20 @@ def read_old(device: Device, board: boards.Board) -> dict[str, Any]:
         old = json.loads(text)
     except ValueError:
         old = None
-    if not isinstance(old, dict):
+    if not isinstance(old, dict) or not is_printable(old) or not _shaped(old):
         print("its config.json cannot be read, and is made anew", file=sys.stderr)
         return {}
     return old
+
+
+def _shaped(config: dict[str, Any]) -> bool:
+    # Only as far as the settings look into it: what is in it may be wrong, and is asked for.
+    psk = (config.get("tls") or {}).get("psk") if isinstance(config.get("tls"), dict) else None
+    return (
+        all(isinstance(config.get(key) or {}, dict) for key in ("wifi", "tls"))
+        and (psk is None or (isinstance(psk, list) and len(psk) == 2))
+        and isinstance(config.get("budget", 0), int)
+    )
 
 
 def fetch(device: Device, names: list[str], folder: Path) -> None:
@@ -181,6 +195,7 @@ def write(device: Device, config: Settings, files: dict[str, bytes], old: Settin
     The files have names that its config.json does not use yet; so with config.json, which is there
     whole or not at all, they change all at once. `old`: the tls of the board's config.json.
     """
+    device.changed = not device.dry_run
     tls = config.get("tls", {})
     wanted = {tls.get(part) for part in FILES}
     stale = [name for names in FILES.values() for name in names if name not in wanted]
@@ -254,19 +269,21 @@ def owners_keys(topic: str) -> tuple[str, str]:
 
 
 def new_update_key(client_id: str) -> tuple[str, Path]:
-    """Make a key, and return it with the file that will have it, which has it under .new now."""
+    """Make a key, and return it with the file that will have it, which has it under .new now.
+
+    No two identifiers share a file, and a key that is there is kept beside it.
+    """
     home().mkdir(mode=0o700, parents=True, exist_ok=True)
     key = secrets.token_hex(32)
-    # No two client identifiers have the same file: %2F is no / and no _.
-    path = home() / f"{quote(client_id, safe='')}.update_key"
+    path = home() / f"{file_name(client_id)}.update_key"
     put(path.with_suffix(".update_key.new"), key.encode() + b"\n")
     return key, path
 
 
-def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None:
-    """Do all of it. Raises CannotProvision, DeviceError."""
-    device = Device(port, dry_run)
-    before = {} if dry_run else read_old(device, board)
+def settled(device: Device, board: boards.Board, test: bool) -> tuple[Settings, TLS, Settings]:
+    """Return config.json, the files that go with it, and the tls that the board has now: asked for,
+    and tried out. Raises CannotProvision, DeviceError."""
+    before = {} if device.dry_run else read_old(device, board)
     old = before.get("tls") or {}
     answers: dict[str, str | None] = {}
     while True:
@@ -275,9 +292,9 @@ def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None
             check_board(board, found)
             tls = make_tls(found, old)
             config = nested(found, tls.config)
-            if not dry_run:
+            if not device.dry_run:
                 try_out(device, board, config, tls, test)
-            break
+            return config, tls, old
         except CannotProvision as error:
             if not answers:  # nobody was asked
                 raise
@@ -285,52 +302,52 @@ def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> None
             given = [each.variable for each in SETTINGS if each.variable in os.environ]
             if given:
                 print(f"Not asked for, but in the environment: {', '.join(given)}", file=sys.stderr)
-    path = None
-    if config.get("update_key") == "new" and not dry_run:
-        config["update_key"], path = new_update_key(config["client_id"])
-        config.pop("node_key", None)
-    if config.get("update_key") == "owner" and not dry_run:
-        config["update_key"], config["node_key"] = owners_keys(config["topic"])
-    if UPDATE_TOPIC in os.environ:  # of a group of nodes
-        config["update_topic"] = check_topic(os.environ[UPDATE_TOPIC])
-    write(device, config, tls.files, old)
+
+
+def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> str:
+    """Do all of it; return a line that tells what was done. Raises CannotProvision, DeviceError."""
+    device = Device(port, dry_run)
+    with tool.held(device):
+        config, tls, old = settled(device, board, test)
+        path = None
+        if config.get("update_key") == "new" and not dry_run:
+            config["update_key"], path = new_update_key(config["client_id"])
+            config.pop("node_key", None)
+        if config.get("update_key") == "owner" and not dry_run:
+            config["update_key"], config["node_key"] = owners_keys(config["topic"])
+        if UPDATE_TOPIC in os.environ:  # of a group of nodes
+            config["update_topic"] = check_topic(os.environ[UPDATE_TOPIC])
+        write(device, config, tls.files, old)
     print(masked(config))
     if path:
-        if path.exists():  # the key of a board that was replaced, say
-            path.replace(path.with_suffix(".update_key.old"))
-            print(f"The one before: {path.with_suffix('.update_key.old')}")
+        if aside := keep_aside(path):
+            print(f"The key before is kept: {aside}")
         path.with_suffix(".update_key.new").replace(path)
         print(f"The new update key: export DORMOUSE_UPDATE_KEY=$(cat {shlex.quote(str(path))})")
     if "key" in tls.config or "psk" in tls.config:
         print("Its private key is on the board in plain text: who has the board has it.")
+    if dry_run:
+        return "nothing was done: these are the commands for a board with no config.json"
+    return f"config.json is on the board, which runs. Next: make logs BOARD={board.name}"
 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, provision, and return the exit status."""
     variables = ", ".join(setting.variable for setting in SETTINGS)
-    parser = argparse.ArgumentParser(
-        description="Write config.json onto a board; asks for what the environment does not have.",
-        epilog=f"Environment: {variables}. Passwords are taken from there, or asked for.",
+    parser = tool.parser(
+        "Write config.json onto a board; asks for what the environment does not have. "
+        f"Environment: {variables}. Passwords are taken from there, or asked for.",
+        "make provision BOARD=... PORT=... NO_TEST=1",
     )
-    parser.add_argument("--board", default="", help="a folder of boards/")
-    parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--no-test", action="store_true", help="do not try the broker from here")
-    parser.add_argument("--wait", action="store_true", help="until the port is there")
-    parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     options = parser.parse_args(argv)
-    try:
-        board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
-        provision(board, port, not options.no_test, options.dry_run)
-    except (boards.BadBoard, ports.NoPort, CannotProvision, DeviceError) as error:
-        print(f"provision: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    def work() -> str:
+        board, port = tool.found(options)
+        return provision(board, port, not options.no_test, options.dry_run)
+
+    return tool.finish("provision", work, "config.json is whole, the old one or the new")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KeyboardInterrupt, EOFError):
-        print("\ninterrupted: config.json is whole, the old one or the new", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main())

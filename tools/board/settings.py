@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from . import certificates
+from .safety import CannotDo
 
 UNCHANGED = "unchanged"  # the answer that keeps a file which the board has
 # On the board: one of two names each, the one that config.json does not use yet.
 FILES = {part: (f"{part}.der", f"{part}2.der") for part in ("ca", "cert", "key")}
 
 
-class CannotProvision(Exception):
+class CannotProvision(CannotDo):
     """It cannot be done. The text says why, and what to do; it holds no secret."""
 
 
