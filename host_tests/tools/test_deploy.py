@@ -66,7 +66,7 @@ def test_what_lands_there_runs(board: SerialBoard, tool, tmp_path: Path) -> None
         "fs", "ls", ":", "+", "fs", "ls", ":lib", "+", "fs", "ls", ":lib/dormouse"
     )
     names = {line.split()[-1] for line in listed.splitlines()}
-    assert {"config.json", "main.py", "other.py", "session.mpy", "mqtt5"} <= names
+    assert {"config.json", "main.py", "other.py", "session.mpy", "mqtt5/"} <= names
     assert "session.py" not in names and "_host.mpy" not in names
 
 
