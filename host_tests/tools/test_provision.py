@@ -171,7 +171,7 @@ def test_no_secret_on_a_dry_run(tool) -> None:
         ("DORMOUSE_TLS", "on", "no, yes (certificates) or psk"),
         ("DORMOUSE_TRANSPORT", "udp", "tcp, or ws"),
         ("DORMOUSE_LED", "2 dimmed", "2 inverted"),
-        ("DORMOUSE_UPDATE_KEY", "short", "32 characters or more"),
+        ("DORMOUSE_UPDATE_KEY", "short", "a secret for one node, 32 characters"),
     ],
 )
 def test_what_is_wrong_is_said(variable: str, value: str, why: str) -> None:
