@@ -74,19 +74,26 @@ class Client:
         # whether it is what it waits for.
         self._changed = asyncio.Event()
         kind = Session
-        if "store" in options or "version" in options:
-            from .kinds import choose
+        try:
+            if "/" in host or host.count(":") == 1:
+                raise ValueError(host)
+            if "store" in options or "version" in options:
+                from .kinds import choose
 
-            kind, options = choose(self, **options)
-        self.session = kind(
-            self._changed.set,
-            client_id,
-            timeout=int(timeout * 1000),
-            pid=int.from_bytes(urandom(2), "big"),
-            username=username,
-            password=password,
-            **options,
-        )
+                kind, options = choose(self, **options)
+            self.session = kind(
+                self._changed.set,
+                client_id,
+                timeout=int(timeout * 1000),
+                pid=int.from_bytes(urandom(2), "big"),
+                username=username,
+                password=password,
+                **options,
+            )
+        except (AttributeError, TypeError, ValueError) as e:
+            from .mistakes import explain  # loaded now: it is much, and seldom needed
+
+            raise explain(e, host, options)
         self.publish_nowait = self.session.publish
         self.address = host, port or (8883 if tls else 1883), tls
         self.timeout = timeout
@@ -98,7 +105,8 @@ class Client:
         self.password = password
         self.messages = self
         self.connected = False
-        self.error = self._task = self._last = None
+        self.error = self._task = self._last = self._first = None
+        self._looping = False
 
     # --- the connection
 
@@ -203,12 +211,17 @@ class Client:
         self._last = None
         if last:
             last.ack()
+        if self._looping:
+            raise RuntimeError("one loop over messages at a time")
+        self._looping = True
         try:
             await self._until(self.session, "inbox")
         except ConnectionLost:
-            if self.error:
+            if self.error or self._first is None:
                 raise
             raise StopAsyncIteration
+        finally:
+            self._looping = False
         last = self.session.inbox.pop(0)
         if self.auto_ack:
             self._last = last
@@ -219,7 +232,9 @@ class Client:
     async def _until(self, o, name, value=True):
         while bool(getattr(o, name)) != value:
             if not self._task:
-                raise self.error or ConnectionLost("disconnected")
+                raise self.error or ConnectionLost(
+                    "connect() first" if self._first is None else "disconnected"
+                )
             self._changed.clear()
             await self._changed.wait()
 

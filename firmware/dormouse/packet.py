@@ -29,10 +29,18 @@ def number(n: int) -> bytes:
     return n.to_bytes(2, "big")
 
 
+def view(data) -> memoryview:
+    """Return a view of a payload. Raises TypeError for what has no bytes: a dict, a number."""
+    try:
+        return memoryview(data)
+    except TypeError:
+        raise TypeError("bytes or str", data)
+
+
 def binary(data) -> bytes:
     """Return two length bytes and the data; a str is encoded. Raises ValueError, TypeError."""
     if not isinstance(data, bytes):
-        data = data.encode() if isinstance(data, str) else bytes(memoryview(data))
+        data = data.encode() if isinstance(data, str) else bytes(view(data))
     return number(len(data)) + data
 
 
@@ -86,6 +94,8 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
             _last = text, data
     if not text or qos not in (0, 1, 2):
         raise ValueError(text, qos)
+    if qos is True or qos is False:  # umqtt and mqtt_as have retain in its place
+        raise TypeError("qos, retain")
     return data
 
 
@@ -151,7 +161,7 @@ def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     if retain:
         qos |= 1
     if not isinstance(payload, bytes):
-        payload = payload.encode() if isinstance(payload, str) else memoryview(payload)
+        payload = payload.encode() if isinstance(payload, str) else view(payload)
     return frame(0x30 | qos, data, payload)
 
 

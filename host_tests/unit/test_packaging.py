@@ -61,6 +61,7 @@ GROUND = (
     "__init__",
     "packet",
     "reason",
+    "mistakes",
     "stream",
     "session",
     "router",

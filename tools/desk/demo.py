@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -39,7 +40,7 @@ from ..testing import runtimes
 from ..testing.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker
 from ..testing.chaos import ChaosError
 from ..testing.runtimes import RUNTIMES, NotAvailable, Runtime
-from .demo_count import final_lines
+from .demo_count import Tally, final_lines
 from .demo_life import PERIOD, PLAN, DemoFailure, Life, Wake
 
 NODE = FIRMWARE / "main.py"
@@ -93,8 +94,48 @@ LEGEND = (
 )
 
 
+# What a stranger sees, in 80 columns; the other table is --wide.
+STORY = "wake|time|what was done to it|what the node did"
+STORY_WIDTHS = (4, 7, 30, 33)
+TROUBLE = (  # the beginning of what was done -> in fewer words
+    ("cut (", "connection cut in its burst"),
+    ("power off asleep", "power cut, asleep"),
+    ("power cut at flash", "power cut, writing its flash"),
+    ("broker restarted", "broker restarted"),
+    ("let pass", "(waits longer between tries)"),
+)
+
+
+def trouble(done: str) -> str:
+    """Return what was done to the node in few words."""
+    return next((words for start, words in TROUBLE if done.startswith(start)), done)
+
+
+def told(wake: Wake) -> list[str]:
+    """Return a wake's row of the story."""
+    f = wake.facts
+    at = int(wake.began)
+    n = len(f.sent)
+    if f.died:
+        did = "dies; what it had is on its flash"
+    elif f.waiting and wake.wifi in ("-", "none"):
+        did = f"{n} readings kept, {f.waiting} wait now"
+    else:
+        did = f"{n} readings sent" + (f", {f.waiting} wait" if f.waiting else "")
+    if f.commands and not f.died:
+        count = len(f.commands)
+        did = f"{n} sent, {count} command{'s' * (count != 1)} obeyed"
+    clock = f"{at // 3600}:{at // 60 % 60:02}:{at % 60:02}"
+    return [str(wake.number), clock, trouble(wake.done), did]
+
+
+def style(wake: Wake) -> str:
+    """Return a row's colour: what died, what was disturbed, what went well after a disturbance."""
+    return "red" if wake.facts.died else "yellow" if wake.done else ""
+
+
 def cells(wake: Wake) -> list[str]:
-    """Return a wake's row."""
+    """Return a wake's row, with all figures."""
     f = wake.facts
     at = int(wake.began)
     numbers = (wake.awake_ms, wake.waits, wake.up, wake.down, len(f.sent))
@@ -112,35 +153,42 @@ def cells(wake: Wake) -> list[str]:
 
 def plain_row(texts: Sequence[str]) -> str:
     """Return a row as one line of text."""
-    pairs = zip(texts, WIDTHS, strict=True)
-    left = (2, 3, 11)
+    wide = len(texts) > len(STORY_WIDTHS)
+    pairs = zip(texts, WIDTHS if wide else STORY_WIDTHS, strict=True)
+    left = (2, 3, 11) if wide else (2, 3)
     columns = [t.ljust(w) if i in left else t.rjust(w) for i, (t, w) in enumerate(pairs)]
     return "  ".join(columns).rstrip()
 
 
-def live_table(life: Life, rows: int) -> Group:
+def live_table(life: Life, rows: int, wide: bool) -> Group:
     """Return what the terminal shows while the demo runs."""
-    table = Table(title="dormouse: a sensor node that sleeps, and all that can go wrong")
-    for name, width in zip(COLUMNS.split("|"), WIDTHS, strict=True):
-        left = name in ("reason", "Wi-Fi") or not width
+    table = Table(
+        title="dormouse: a sensor node that sleeps, and all that can go wrong",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    names, widths = (COLUMNS, WIDTHS) if wide else (STORY, STORY_WIDTHS)
+    for name, width in zip(names.split("|"), widths, strict=True):
+        left = name in ("reason", "Wi-Fi") or name.startswith("what")
         table.add_column(name, justify="left" if left else "right", no_wrap=bool(width))
     for wake in life.wakes[-rows:]:
-        style = "red" if wake.facts.died else "yellow" if wake.done else ""
-        table.add_row(*cells(wake), style=style)
-    return Group(table, LEGEND)
+        table.add_row(*(cells if wide else told)(wake), style=style(wake))
+    return Group(table, LEGEND) if wide else Group(table)
 
 
 @contextlib.contextmanager
-def shown(life: Life, plain: bool) -> Iterator[Callable[[Wake], None]]:
+def shown(life: Life, plain: bool, wide: bool) -> Iterator[Callable[[Wake], None]]:
     """Show what happens: a live table on a terminal, else one line for each wake."""
     console = Console(highlight=False)
     if plain or not console.is_terminal:
-        print(LEGEND, plain_row(COLUMNS.split("|")), sep="\n", flush=True)
-        yield lambda wake: print(plain_row(cells(wake)), flush=True)
+        head = [LEGEND, plain_row(COLUMNS.split("|"))] if wide else [plain_row(STORY.split("|"))]
+        print(*head, sep="\n", flush=True)
+        yield lambda wake: print(plain_row((cells if wide else told)(wake)), flush=True)
         return
     rows = max(console.height - 10, 5)
-    with Live(live_table(life, rows), console=console, auto_refresh=False) as live:
-        yield lambda wake: live.update(live_table(life, rows), refresh=True)
+    with Live(live_table(life, rows, wide), console=console, auto_refresh=False) as live:
+        yield lambda wake: live.update(live_table(life, rows, wide), refresh=True)
 
 
 def summary(life: Life) -> list[str]:
@@ -162,6 +210,23 @@ def summary(life: Life) -> list[str]:
     ]
 
 
+def ending(life: Life, tallies: tuple[list[Tally], list[Tally]]) -> list[str]:
+    """Return what happened, and what became of it, for who sees this for the first time."""
+    n = life.counts
+    readings, commands = (sum(t.sent for t in all_ if t.qos) for all_ in tallies)
+    awake = sum(wake.awake_ms for wake in life.wakes)
+    minutes = round(life.slept / 60000)
+    power = n["unplug"] + n["kill"] + n["flash"]
+    counted = ((power, "power cut"), (n["cut"], "cut connection"), (n["restart"], "broker restart"))
+    happened = ", ".join(f"{k} {what}{'s' * (k != 1)}" for k, what in counted)
+    asleep = 100 * life.slept / max(life.slept + awake, 1)
+    return [
+        f"{happened}, {n['wifi']} wake{'s' * (n['wifi'] != 1)} without Wi-Fi.",
+        f"{minutes} minutes, {asleep:.1f} % asleep; all {readings} readings arrived, "
+        f"all {commands} commands were obeyed.",
+    ]
+
+
 # --- Running --------------------------------------------------------------------------------------
 
 AMQTT_WHY = (
@@ -169,6 +234,10 @@ AMQTT_WHY = (
     "\n  swallowed, and never answers a repeated PUBREL: so faults come before PUBREL, none while"
     "\n  commands are on their way; `--broker mosquitto` has no need of that)"
 )
+SHORT = {
+    "amqtt": ", inside this program (--broker mosquitto: a real one)",
+    "mosquitto": ", with its sessions on disk",
+}
 MOSQUITTO_WHY = "mosquitto (a process of its own, with its sessions on disk)"
 
 
@@ -198,9 +267,10 @@ def run(options: argparse.Namespace) -> list[str]:
     life = Life(NODE, runtime, broker, options.seed, INTERRUPT.held_back)
     faults = []
     with tempfile.TemporaryDirectory(prefix="dormouse-") as folder, broker:
+        about = about if options.wide else about.partition(" (")[0] + SHORT[options.broker]
         print(f"broker: {about}\nnode: {runtime.name}, a wake in {PERIOD} s; seed {options.seed}")
         with life.begun(Path(folder) / "board"):
-            with shown(life, options.plain) as show:
+            with shown(life, options.plain, options.wide) as show:
 
                 def show_and_rest(wake: Wake) -> None:
                     show(wake)
@@ -217,10 +287,12 @@ def run(options: argparse.Namespace) -> list[str]:
             counts = life.tallies()
             if options.scope:
                 show_scope(life, options.scope)
-            lines = summary(life)
+            lines = summary(life) if options.wide else [""]
             faults += life.faults()
             lines += final_lines(*counts, faults)
-            if not lines[-1].startswith("promise kept"):
+            if lines[-1].startswith("promise kept"):
+                lines[-1:] = ["", *ending(life, counts), lines[-1]]
+            else:
                 lines[:0] = ["the node's last lines:", *(f"  | {x}" for x in life.board.lines)]
     return lines
 
@@ -276,6 +348,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="write a page with each packet, and open it (%(const)s)",
     )
+    add("--wide", action="store_true", help="all figures, for a terminal of 120 columns")
     add("--plain", action="store_true", help="one line for each wake instead of a live table")
     options = parser.parse_args(argv)
     if options.wakes < 1:

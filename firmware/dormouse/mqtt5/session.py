@@ -6,7 +6,7 @@ Section numbers are those of the OASIS standard, MQTT Version 5.0.
 from micropython import const
 
 from ..expiry import expiring, length, varint
-from ..packet import ProtocolError, frame, number, reader, string
+from ..packet import ProtocolError, frame, number, reader, string, view
 from ..session import ConnectionLost, Refused, Session
 from .packet import (
     ProtocolError5,
@@ -180,8 +180,9 @@ class Session5(expiring(Session)):
         data = bytearray(encode_properties(_PUBLISH, properties))
         if isinstance(payload, str):
             payload = payload.encode()
+        payload = view(payload)
         n = len(data) + len(payload)
-        data.extend(memoryview(payload))
+        data.extend(payload)
         if len(data) != n:  # its items are wider than a byte
             raise TypeError(payload)
         # Only in the properties, before the payload, differs the packet from that of 3.1.1.

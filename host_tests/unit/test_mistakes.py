@@ -1,0 +1,93 @@
+"""What is often got wrong is told in words, on every Python; and nothing else is called wrong."""
+
+from pathlib import Path
+
+from tools.testing.runtimes import Runtime
+
+PROGRAM = """
+import asyncio
+from dormouse import Client, Will
+
+def told(what, make):
+    try:
+        make()
+    except Exception as e:
+        print(what, type(e).__name__, *e.args)
+    else:
+        print(what, "taken")
+
+for version in (4, 5):
+    def client(host="broker.local", version=version, **options):
+        return Client(host, client_id="c", version=version, **options)
+
+    told("store", lambda: client(clean=False, store="journal"))
+    told("will", lambda: client(will=("t", b"x")))
+    told("keepalive", lambda: client(keepalive=0.5))
+    told("scheme", lambda: client("mqtt://broker.local"))
+    told("port", lambda: client("broker.local:1883"))
+    told("host", lambda: client(None))
+    told("other", lambda: client(window=0))
+    for host in ("broker.local", "10.0.0.7", "fe80::1", ""):
+        told("good", lambda: client(host, will=Will("t"), keepalive=5))
+    c = client()
+    told("dict", lambda: c.publish_nowait("t", {"a": 1}))
+    told("int", lambda: c.publish_nowait("t", 7))
+    told("bool", lambda: c.publish_nowait("t", b"", True))
+    told("bool", lambda: c.publish_nowait("t", b"", False, 1))
+    told("right", lambda: c.publish_nowait("t", b"", 1, True))
+    told("Will", lambda: Will("t", b"", True))
+    told("Will", lambda: Will("t", {}))
+
+async def main():
+    c = Client("127.0.0.1", 1, client_id="c")
+    for what in (c.publish("t", b""), c.messages.__aiter__().__anext__()):
+        try:
+            await what
+        except Exception as e:
+            print(type(e).__name__, *e.args)
+    c.start()
+    async def loop():
+        async for message in c.messages:
+            pass
+    first = asyncio.create_task(loop())
+    await asyncio.sleep(0)
+    try:
+        await loop()
+    except RuntimeError as e:
+        print(*e.args)
+    await c.disconnect()
+    await first
+    print("the first ended in order")
+
+asyncio.run(main())
+"""
+EACH = [
+    "store TypeError store: an object, such as store.Journal(name)",
+    "will TypeError will: Will(topic, payload)",
+    "keepalive TypeError keepalive: whole seconds",
+    "scheme ValueError host: without mqtt:// and port, which are tls= and port= mqtt://broker.local",
+    "port ValueError host: without mqtt:// and port, which are tls= and port= broker.local:1883",
+    "host TypeError host: a name or an address None",
+    "other ValueError limits 0 10000 (32, 8192, 8192, 4096)",
+    *["good taken"] * 4,
+    "dict TypeError bytes or str {'a': 1}",
+    "int TypeError bytes or str 7",
+    *["bool TypeError qos, retain"] * 2,
+    "right taken",
+    "Will TypeError qos, retain",
+    "Will TypeError bytes or str {}",
+]
+
+
+def test_told(runtime: Runtime, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with runtime.start(program) as device:
+        assert device.wait_exit(10) == 0, device.transcript()
+    assert device.lines == [
+        *EACH,
+        *EACH,
+        *["ConnectionLost connect() first"] * 2,
+        "one loop over messages at a time",
+        "the first ended in order",
+    ]
