@@ -106,7 +106,6 @@ class Client:
         self.messages = self
         self.connected = False
         self.error = self._task = self._last = self._first = None
-        self._looping = False
 
     # --- the connection
 
@@ -201,6 +200,8 @@ class Client:
         # which is when the body of the loop is done with it. If the body was left before, by break
         # or an exception, a message at QoS 1 or 2 comes again in the next loop.
         last = self._last
+        if last is False:
+            raise RuntimeError("one loop over messages at a time")
         self._last = None
         if last in self.session.held and not last.done:
             self.session.inbox.insert(0, last)
@@ -208,20 +209,17 @@ class Client:
 
     async def __anext__(self):
         last = self._last
-        self._last = None
-        if last:
-            last.ack()
-        if self._looping:
-            raise RuntimeError("one loop over messages at a time")
-        self._looping = True
+        self._last = False  # a loop waits
         try:
+            if last:
+                last.ack()
             await self._until(self.session, "inbox")
         except ConnectionLost:
             if self.error or self._first is None:
                 raise
             raise StopAsyncIteration
         finally:
-            self._looping = False
+            self._last = None
         last = self.session.inbox.pop(0)
         if self.auto_ack:
             self._last = last
@@ -232,9 +230,7 @@ class Client:
     async def _until(self, o, name, value=True):
         while bool(getattr(o, name)) != value:
             if not self._task:
-                raise self.error or ConnectionLost(
-                    "connect() first" if self._first is None else "disconnected"
-                )
+                raise self.error or ConnectionLost("connect() first")
             self._changed.clear()
             await self._changed.wait()
 

