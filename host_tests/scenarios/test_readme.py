@@ -11,12 +11,14 @@ import pytest
 
 from tools.testing.board import Board
 from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosProxy
 from tools.testing.observer import Observer
 from tools.testing.runtimes import MICROPYTHON64, ROOT, Runtime
 
 pytestmark = pytest.mark.desk("programs with broker.local in them, most for the simulated board")
 
+WHOLE = "asyncio.run("  # in a block that is a program
 # And how many programs are in them.
 DOCUMENTS = {"README.md": 2, "docs/sleep.md": 1, "docs/mqtt5.md": 1, "docs/patterns.md": 2}
 
@@ -75,6 +77,39 @@ def test_asleep(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
         observer.publish("greenhouse/7/temp", "end", 2)
         observer.wait("greenhouse/7/temp", "end")
     assert observer.payloads("greenhouse/7/temp") == ["21.5"] * 3 + ["end"]
+
+
+def test_tls(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+    """docs/tls.md, with certificates of its own."""
+    certs = certificates()
+    broker: MosquittoBroker = mosquitto(tls=certs, require_client_certificate=True)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "tls.md").read_text(), re.S)
+    (code,) = (block for block in blocks if WHOLE in block)
+    program = tmp_path / "program.py"
+    program.write_text(code.replace('"broker.local"', f'"localhost", {broker.tls_port}'))
+    for name, data in (
+        ("ca", certs.ca_der),
+        ("cert", certs.client.certificate_der),
+        ("key", certs.client.key_der),
+    ):
+        (tmp_path / f"{name}.der").write_bytes(data)
+    with (
+        Observer(broker, ("greenhouse/#", 2)) as observer,
+        runtime.start(program, cwd=tmp_path) as device,
+    ):
+        observer.wait("greenhouse/7/temp", "21.5")
+        assert device.wait_exit(10) == 0, device.transcript()
+
+
+def test_every_whole_program_is_run() -> None:
+    """By the tests above; docs/testing.md's by tools/test_wheel.py."""
+    found = set()
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        if any(
+            WHOLE in block for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
+        ):
+            found.add(str(path.relative_to(ROOT)))
+    assert found <= {*DOCUMENTS, "docs/tls.md", "docs/testing.md"}
 
 
 def commands(name: str, tool: str) -> list[str]:

@@ -96,6 +96,21 @@ def test_the_example_repository(desk: Path) -> None:
     assert "passed" in said and "failed" not in said and "error" not in said
 
 
+def test_the_test_in_the_document(desk: Path) -> None:
+    """docs/testing.md: a program and a test of it, as they stand there."""
+    if runtimes.MICROPYTHON32.reason:
+        missing(runtimes.MICROPYTHON32.reason)
+    text = (ROOT / "docs" / "testing.md").read_text()
+    program, test = re.findall(r"```python\n(.*?)```", text, re.S)
+    mine = desk / "document"
+    mine.mkdir()
+    (mine / "main.py").write_text(program)
+    (mine / "test_main.py").write_text(test)
+    python = desk / "venv" / "bin" / "python"
+    argv = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    assert "1 passed" in run(*argv, cwd=mine, env=environment(CI=""))
+
+
 def test_import_and_command(desk: Path) -> None:
     """On CPython, from a folder with nothing in it."""
     empty = desk / "empty"
