@@ -97,6 +97,9 @@ wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 chip: bootstrap-board  ## instructions and bytes of each operation, on emulated chips; ARGS=--write
 	@$(VENV_PYTHON) -m tools.desk.chip $(ARGS)
 
+bench: bootstrap-board  ## CPU time of a message beside other clients; plots in build/bench; ARGS=--write
+	@$(VENV_PYTHON) -m tools.desk.bench $(ARGS)
+
 size: bootstrap  ## what the library costs on the device: flash and RAM
 	@$(tool) $@
 

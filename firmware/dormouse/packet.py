@@ -201,15 +201,18 @@ def reader(limit: int, handle, fault=ProtocolError):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only. A packet takes ``limit`` bytes at most. What it raises ends it: what ``fault``
-    makes of the packet's first byte, and of its length if that is too much, and what ``handle``
-    raises. With a ``fault`` of its own, MQTT 5's, a length must not have a byte too many either.
+    the call only. It yields where the rest of a packet goes, a memoryview, or None: who reads
+    straight into it, and sends back what of it was filled, saves a buffer and calls. A packet takes
+    ``limit`` bytes at most. What it raises ends it: what ``fault`` makes of the packet's first
+    byte, and of its length if that is too much, and what ``handle`` raises. With a ``fault`` of its
+    own, MQTT 5's, a length must not have a byte too many either.
     """
-    data = yield
-    i = first = n = shift = 0
+    data = b""
+    size = i = first = n = shift = 0
     while True:
-        if i == len(data):
+        if i == size:
             data = yield
+            size = len(data)
             i = 0
             continue
         c = data[i]
@@ -229,14 +232,15 @@ def reader(limit: int, handle, fault=ProtocolError):
         if n + shift // 7 >= limit:
             raise fault(first, n)
         body = data[i : i + n]
-        i += len(body)
-        if len(body) < n:  # the rest comes in later chunks
+        i += n
+        if i > size:  # the rest comes in later chunks
             whole = memoryview(bytearray(n))
             k = len(body)
             whole[:k] = body
             while k < n:
-                data = yield
-                i = min(len(data), n - k)
+                data = yield whole[k:]
+                size = len(data)
+                i = min(size, n - k)
                 whole[k : k + i] = data[:i]
                 k += i
             body = whole
