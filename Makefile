@@ -87,6 +87,10 @@ fuzz:  ## bytes of all kinds against what reads bytes: SECONDS=600 ARGS="session
 	@$(PYTHON) tools/setup/bootstrap.py --fuzz
 	@$(tool) $@
 
+.PHONY: interop
+interop: bootstrap  ## other brokers, as real processes: aedes, RabbitMQ, mosquitto; ARGS goes to pytest
+	@$(tool) $@
+
 .PHONY: soak
 soak: bootstrap  ## clients under load for a million messages, a fault every 200; ARGS="--messages N"
 	@$(tool) $@

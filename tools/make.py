@@ -79,6 +79,7 @@ TARGETS = {
     "mutants": Target(".desk.mutants", options=("N",), last="MODULE"),
     "test": Target("pytest", ("host_tests", "-n", "4")),
     "soak": Target(".desk.soak"),
+    "interop": Target("pytest", ("host_tests/interop/matrix.py", "-rs", "-s")),
     "wake": Target(".desk.wake"),
     "size": Target(".desk.size"),
     "conformance": Target(".setup.conformance"),

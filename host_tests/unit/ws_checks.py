@@ -125,7 +125,7 @@ def check_request():
     same(lines[-2:], [b"", b""])
     wanted = [
         b"Connection: Upgrade",
-        b"Host: h:80",
+        b"Host: h",
         b"Sec-WebSocket-Key: " + KEY.encode(),
         b"Sec-WebSocket-Protocol: mqtt",
         b"Sec-WebSocket-Version: 13",
@@ -136,14 +136,16 @@ def check_request():
     w = ws.WebSocket("/a?b", "Authorization: Basic eA==\r\n")
     # An IPv6 address; and the name that stands for the address, as Node has it.
     fails(ws.UpgradeError, w.open_stream, "::1", 443)
-    same(b"Host: [::1]:443\r\n" in b.written, True)
+    same(b"Host: [::1]\r\n" in b.written, True)
+    fails(ws.UpgradeError, w.open_stream, "::1", 9001)
+    same(b"Host: [::1]:9001\r\n" in b.written, True)
     fails(ws.UpgradeError, w.open_stream, "10.0.0.1", 443, "tls", "broker.local")
     same(b.address, ("10.0.0.1", 443, "tls", "broker.local"))
-    same(b"Host: broker.local:443\r\n" in b.written, True)
-    same(b.written.count(b"GET /a?b HTTP/1.1\r\n"), 2)
-    same(b.written.count(b"\r\nAuthorization: Basic eA==\r\n\r\n"), 2)
+    same(b"Host: broker.local\r\n" in b.written, True)
+    same(b.written.count(b"GET /a?b HTTP/1.1\r\n"), 3)
+    same(b.written.count(b"\r\nAuthorization: Basic eA==\r\n\r\n"), 3)
     keys = [line for line in b.written.split(b"\r\n") if line[:18] == b"Sec-WebSocket-Key:"]
-    same(len(keys), 2)
+    same(len(keys), 3)
     same(keys[0] != keys[1], True)
 
 

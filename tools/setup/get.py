@@ -143,7 +143,9 @@ class Apt:
     signatures and hashes.
     """
 
-    def __init__(self, native: str, architecture: str, sources: bool = False):
+    def __init__(
+        self, native: str, architecture: str, sources: bool = False, suite: str = DEBIAN_SUITE
+    ):
         """Set up for packages of `architecture` (dpkg's name) on a machine whose own is `native`,
         and with `sources` for source packages too.
 
@@ -151,7 +153,9 @@ class Apt:
         """
         if not shutil.which("apt-get"):
             raise NotAvailable("apt-get is not here")
-        self.home = CACHE / f"apt-{architecture}{'-sources' if sources else ''}"
+        self.suite = suite
+        own = "" if suite == DEBIAN_SUITE else f"-{suite}"
+        self.home = CACHE / f"apt-{architecture}{own}{'-sources' if sources else ''}"
         self.architecture = architecture
         self.native = native
         self._make_directories()
@@ -172,7 +176,7 @@ class Apt:
             suite, components = os_release()["UBUNTU_CODENAME"], "main universe"
             keyring = "/usr/share/keyrings/ubuntu-archive-keyring.gpg"
         else:
-            suite, components = DEBIAN_SUITE, "main"
+            suite, components = self.suite, "main"
             keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
         if not Path(keyring).exists():
             raise NotAvailable(
@@ -584,16 +588,16 @@ def node() -> str:
     return path
 
 
-def install_node_package() -> Path:
-    """Return the folder of the npm package, installed into `.cache/` if need be."""
-    final = CACHE / "node"
-    package = final / "node_modules" / NODE_PACKAGE
-    if package.exists():
-        return package
+def npm_install(package: str, wanted: str, folder: str) -> Path:
+    """Return the folder of an npm package, installed into a folder of `.cache/` if need be."""
+    final = CACHE / folder
+    installed = final / "node_modules" / package
+    if installed.exists():
+        return installed
     npm = shutil.which("npm")
     if not npm:
         raise NotAvailable("npm is not here")
-    say(f"installing {NODE_PACKAGE} by npm ...")
+    say(f"installing {package} by npm ...")
     beside = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=CACHE))
     try:
         (beside / "package.json").write_text(
@@ -602,10 +606,7 @@ def install_node_package() -> Path:
         run(
             [
                 *(npm, "install", "--prefix", str(beside), "--no-audit", "--no-fund"),
-                *(
-                    "--fetch-retries=1",
-                    f"{NODE_PACKAGE}@{NODE_RANGE}",
-                ),  # npm's default: over a minute
+                *("--fetch-retries=1", f"{package}@{wanted}"),  # npm's default: over a minute
             ],
             timeout=NPM_TIMEOUT,
         )
@@ -613,7 +614,56 @@ def install_node_package() -> Path:
         beside.rename(final)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return package
+    return installed
+
+
+def install_node_package() -> Path:
+    """Return the folder of MicroPython for Node, installed into `.cache/` if need be."""
+    return npm_install(NODE_PACKAGE, NODE_RANGE, "node")
+
+
+def aedes(version: str) -> Path:
+    """Return the folder of the broker aedes, installed by npm. Raises NotAvailable."""
+    node()
+    return once(f"aedes-{version}", lambda: npm_install("aedes", version, f"aedes-{version}"))
+
+
+# What RabbitMQ of Debian needs of Erlang; libraries are the machine's own.
+ERLANG = (
+    *("asn1", "base", "crypto", "eldap", "ftp", "inets", "mnesia", "os-mon", "parsetools"),
+    *("public-key", "runtime-tools", "snmp", "ssl", "syntax-tools", "tftp", "tools", "xmerl"),
+)
+RABBITMQ = ["rabbitmq-server", *(f"erlang-{part}" for part in ERLANG)]
+
+
+def rabbitmq() -> Path:
+    """Return the root of an unpacked RabbitMQ with its Erlang, of the machine's own release (its
+    programs start each other with the machine's C library). Raises NotAvailable."""
+
+    def fetch() -> Path:
+        release = os_release()
+        if release.get("ID") != "debian":
+            raise NotAvailable("RabbitMQ is taken from Debian's packages, on Debian only")
+        architecture = native_architecture()
+        suite = release["VERSION_CODENAME"]
+        root = CACHE / f"rabbitmq-{architecture}-{suite}"
+        if not root.exists():
+            say("fetching RabbitMQ and Erlang by apt ...")
+            apt = Apt(architecture, architecture, suite=suite)
+            apt.update()
+            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
+                unpack(apt.download(RABBITMQ, Path(folder)), root)
+            for name in ("erl", "start"):  # where Erlang is, is written into these
+                program = root / "usr/lib/erlang/bin" / name
+                if program.is_symlink():
+                    continue
+                text = program.read_text()
+                program.write_text(
+                    text.replace("ROOTDIR=/usr/lib", f"ROOTDIR={root.resolve()}/usr/lib")
+                )
+        return root
+
+    return once("rabbitmq", fetch)
 
 
 def fetch_pip_wheel() -> Path:

@@ -136,12 +136,14 @@ class WebSocket:
 
     async def _agree(self, stream, host, port):
         key = b2a_base64(urandom(16))[:-1]
-        request = "GET %s HTTP/1.1\r\nHost: %s:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        request = "GET %s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         request += "Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n"
         request += "Sec-WebSocket-Protocol: mqtt\r\n%s\r\n"
         if ":" in host:
             host = "[%s]" % host
-        request %= self.path, host, port, str(key, "utf-8"), self.headers
+        if port not in (80, 443):  # else it is not named (RFC 6455, 4.1): some sign the name alone
+            host += ":%d" % port
+        request %= self.path, host, str(key, "utf-8"), self.headers
         await below.write(stream, memoryview(request.encode()))
         lines = (await _answer(stream)).split(b"\r\n")
         found = {}
