@@ -14,7 +14,7 @@ from tools.testing.board import Board
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.certs import certificates
 from tools.testing.observer import Observer
-from tools.testing.runtimes import ROOT, Runtime
+from tools.testing.runtimes import MICROPYTHON32, ROOT, Runtime
 
 SOON = [["up", "N", 1, {"message_expiry": 600}]]
 WELL = "left 0 error None"
@@ -127,18 +127,23 @@ def outlasts(board: Board, broker: MosquittoBroker, observer: Observer, topic: s
     broker.start()
     observer.wait_subscribed(2)
     before = len(observer.payloads(topic))
-    for _ in range(6):  # within so many wakes, backoff=4 of the program included
+    for _ in range(20):  # wakes that pass without a try, 16 at most, included
         board.run()
         if len(observer.payloads(topic)) > before + 20:
             break
     observer.wait_count(topic, before + 20)
 
 
+# As many boots as this takes are for one runtime.
+ONE = pytest.mark.parametrize("runtime", [MICROPYTHON32], ids=["micropython32"])
+
+
+@ONE
 @pytest.mark.parametrize("name", ["README.md", "docs/sleep.md"])
 def test_documents_through_an_outage(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, name: str
 ) -> None:
-    broker = mosquitto(persistence=True)
+    broker = mosquitto()
     code = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
     code = [c for c in code if '"broker.local"' in c][-1]
     code = code.replace('"broker.local"', f'"{HOST}", {broker.port}')
@@ -149,6 +154,29 @@ def test_documents_through_an_outage(
     ):
         board.set_network(ssid="my network")
         outlasts(board, broker, observer, "greenhouse/7/temp")
+
+
+@ONE
+@pytest.mark.parametrize(
+    ("program", "topic"),
+    [("firmware/main.py", "g/temperature"), ("examples/wired.py", "g/boot")],
+)
+def test_programs_through_an_outage(
+    runtime: Runtime,
+    mosquitto: Callable[..., MosquittoBroker],
+    tmp_path: Path,
+    program: str,
+    topic: str,
+) -> None:
+    broker = mosquitto()
+    config = {"host": HOST, "port": broker.port, "client_id": "g", "topic": "g", "period": 60}
+    config |= {"outbox": 32, "wired": "lan"}
+    with (
+        Observer(broker, ("g/#", 2)) as observer,
+        Board(runtime, tmp_path, ROOT / program, {"config.json": config}) as board,
+    ):
+        board.set_network()
+        outlasts(board, broker, observer, topic)
 
 
 # In RTC memory: what to do next.
