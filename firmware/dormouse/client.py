@@ -22,6 +22,9 @@ else:
 _CLOSED = const(4)  # Session.state
 _TICKS = const(0x3FFFFFFF)
 _GRACE = const(50)  # ms
+_BEHIND = const(200)  # ms for an application that is behind to take a message
+_POLL = const(10)  # ms
+_CLOSED_BY_PEER = (104, -104, 32)  # ECONNRESET, RP2's, EPIPE
 
 
 class Client:
@@ -221,6 +224,8 @@ class Client:
         finally:
             self._last = None
         last = self.session.inbox.pop(0)
+        if self.session.paused:
+            self._changed.set()
         if self.auto_ack:
             self._last = last
         return last
@@ -289,7 +294,8 @@ class Client:
         s = self.session
         fault = []  # why one of the other two ended; anything: it is too late to say
         tasks = []
-        close = None
+        close = e = None
+        ended = ()  # errors that are the broker's doing
         try:
             stream, close = await asyncio.wait_for(
                 self.stream.open_stream(*self.address), self.timeout
@@ -300,6 +306,8 @@ class Client:
             for part in (None, stream):
                 tasks.append(asyncio.create_task(self._pump(self._task, fault, part)))
             while True:
+                if s.behind():
+                    await self._room()
                 n = await self.stream.read(stream, rx)
                 if not n:
                     raise ConnectionLost("closed")
@@ -314,23 +322,47 @@ class Client:
         except asyncio.CancelledError:
             if not fault:
                 raise
-            return fault[0]
-        except Exception as e:  # for _run to sort
-            return e
+            e = fault[0]
+        except Exception as error:  # for _run to sort
+            e = error
+            ended = ConnectionLost, Refused
         finally:
             fault.append(None)
             for task in tasks:
                 task.cancel()
             if close:
                 close()
-            s.lost()
+            closed = isinstance(e, ended) or getattr(e, "errno", 0) in _CLOSED_BY_PEER
+            s.lost(e if closed else None)
             self.connected = False
             self._changed.set()
+        return e
+
+    async def _room(self):
+        # The application is behind: TCP holds back the broker. Acknowledgements are held back with
+        # it, so if there is one to come, and the application takes nothing meanwhile, it may be
+        # that which it waits for: read on, and leave the messages to the broker.
+        s = self.session
+        s.paused = True
+        n = left = 0
+        while s.behind() and not s.shed:
+            if n != len(s.inbox):
+                n = len(s.inbox)
+                left = _BEHIND
+            if s.busy():
+                left -= _POLL
+                s.shed = left < 0
+                await sleep_ms(_POLL)
+            else:
+                self._changed.clear()
+                await self._changed.wait()
+        s.paused = False
 
     async def _pump(self, run, fault, stream):
         # Keep alive, or with a stream, write.
         s = self.session
         error = None
+        left = False  # whether CONNECT has left: a connection that failed says so only at a write
         try:
             while not stream:
                 try:
@@ -343,11 +375,14 @@ class Client:
                 data = s.take(ticks_ms())
                 if data:
                     await self.stream.write(stream, data)
+                    left = True
                 else:
                     self._changed.clear()
                     await self._changed.wait()
         except Exception as e:  # for _run to sort
             error = e
+            if stream and not left:
+                s.owed = False
         if not fault:
             fault.append(error)
             run.cancel()

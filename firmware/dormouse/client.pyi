@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from .mqtt5.session import Session5, _Pairs
-from .packet import _Payload, _Will
+from .packet import MQTTError, _Payload, _Will
 from .session import Message, _Login
 from .store import Store
 from .store.durable import _DurableSession
@@ -61,6 +61,8 @@ class Client:
         outbox_bytes: int = 8192,
         max_packet: int = 4096,
         inbox_bytes: int = 8192,
+        oversize: str = "skip",
+        on_trouble: Callable[[MQTTError], object] | None = None,
         full: str | None = None,  # with a store: "refuse" or "oldest"
         # with version=5
         session_expiry: int | None = None,

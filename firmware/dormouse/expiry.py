@@ -79,8 +79,9 @@ def expiring(base=Session):
                 return left
 
         def _wire(self, o):
-            n = length(o.packet)
-            return o.packet[:n] if n < len(o.packet) else o.packet
+            packet = super()._wire(o)
+            n = length(packet)
+            return packet[:n] if n < len(packet) else packet
 
         def _expire(self):
             for o in list(self.outbox):

@@ -7,10 +7,12 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
     receive(data, now)  these bytes came
     take(now)           what to write next, or None
     tick(now)           time has passed: how many ms may pass until the next tick at the latest
-    lost()              the byte stream is gone
+    lost(error)         the byte stream is gone; with an error: the broker has closed it
 
 ``now`` is in ms and may wrap at any power of two from 2**30 on, as ``time.ticks_ms`` does.
 """
+
+from binascii import crc32
 
 from micropython import const
 
@@ -24,6 +26,7 @@ from .packet import (
     read_publish,
     reader,
     request,
+    topic_of,
 )
 
 # Packet types (section 2.2.1).
@@ -52,7 +55,15 @@ _NOW = const(2)  # on this connection: never again on it [MQTT-4.4.0-1]
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
 _BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
-_FLOOD = const(2048)  # bytes of answers unsent, identifiers unreleased: more is not honest
+_FLOOD = const(2048)  # bytes of answers unsent: more is not honest
+_RELEASED = const(
+    100
+)  # identifiers that a broker may leave unreleased: as many as any has in flight
+_FILTERS = const(8)  # in a SUBSCRIBE that is repeated: AWS IoT takes no more
+_ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the broker
+_ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
+_TRIES = const(4)  # the last of them
+_SHORT = const(3)  # times that there was no memory for a message until it is read past
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -85,6 +96,14 @@ class SessionLost(MQTTError):
     """
 
 
+class Undeliverable(MQTTError):
+    """A packet was given up: the broker ended each connection on which it came, and did not those
+    without it; or it never answered it, and answered the PINGREQ behind it.
+
+    Its arguments: what the broker did last, an error; then the topic, or the topic filters.
+    """
+
+
 class Message:
     """An application message. (SUBSCRIBE and UNSUBSCRIBE wait for their answers in one too.)
 
@@ -97,12 +116,18 @@ class Message:
     # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
     #      expect: the packet type that answers it, 0 at QoS 0.
     #      codes: those of a SUBACK.
+    #      at: when it was sent on this connection; since: when a PINGREQ behind it was answered.
+    #      tries: how many connections ended at it.
+    #      once: nobody waits for it any more, so it is not sent again.
+    #      vague: its PUBREC may be of a session that the broker has forgotten since.
     topic: str
     payload: bytes
     qos: int
     retain: bool
     sent = _NEVER
-    done = False
+    since = None
+    done = once = vague = False
+    tries = size = 0
     error: Exception | None
     error = codes = None
 
@@ -122,6 +147,10 @@ class Message:
         self.session.flush()
 
 
+def _mark(m):
+    return m.pid << 32 | crc32(m.payload, crc32(m.topic.encode()))
+
+
 class Session:
     """One MQTT session, from its first connection to its last.
 
@@ -129,19 +158,54 @@ class Session:
     and 2 messages in flight at once. ``outbox``, ``outbox_bytes``: how many messages and bytes of
     packets may wait or be in flight; when full, messages waiting at QoS 0 are dropped, oldest
     first, then ``publish`` raises OutboxFull. ``max_packet``: the longest packet accepted, bytes.
-    ``inbox_bytes``: what may wait for the application; beyond that messages at QoS 0 are dropped
-    and counted in ``dropped``, and one at QoS 1 or 2 ends the connection, so that the broker keeps
-    it. ``timeout``: ms until CONNACK or PINGRESP. ``pid``: how many packet identifiers were used;
-    random for a client that lost its memory, so as not to use one that the broker still waits on.
+    ``inbox_bytes``: what may wait for the application; then ``behind`` tells the driver to read no
+    more, but for what the application waits for (``shed``): then messages at QoS 0 are dropped and
+    counted in ``dropped``, and those at QoS 1 and 2 are left to the broker, which repeats them on
+    the next connection. ``oversize``: with "skip" a message longer than ``max_packet``, or than
+    there is memory for, is read past, acknowledged and told; with "keep" it ends the connection,
+    and comes again at each. ``timeout``: ms until CONNACK or PINGRESP; for a connection to
+    live until a packet is tried again at which others ended; for an acknowledgement until a
+    PINGREQ goes behind it, and from its answer until it is missed for good. ``pid``: how many
+    packet identifiers were used; random for a client that lost its memory, so as not to use one
+    that the broker still waits on.
+
+    What goes wrong with one message and ends nothing is told to ``on_trouble(error)``, if given,
+    and counted: ``troubles``, ``trouble`` (the last one): Undeliverable; ProtocolError with length
+    and topic of a message that was too long, or with the first byte of an answer that fits nothing;
+    Refused for topic filters that were repeated.
 
     Raises ValueError or TypeError for what the standard forbids.
+
+    Hooks, for other kinds of session; all others are this one's own:
+        _hello(...)         the bytes of CONNECT
+        _reader(limit)      what cuts the stream into packets
+        _wire(o)            the bytes of a packet of the outbox, each time it is sent
+        _answer(first, pid) queue an acknowledgement; no other way leads to one
+        _queue(...)         every packet comes into the outbox by it, with its identifier
+        _finish(o)          every packet leaves the outbox by ``_drop``, with an end by ``_finish``
+        _packet(first, body)    a whole packet came; ``_arrived`` and ``_reply`` decide on it
+        _connack(body)      must call the base's, with two bytes as 3.1.1 has them
+        _resume(present)    on each connection, before anything of the outbox is sent
+        _groups(pairs)      what is repeated, by packets
+        _suback(o, codes)   must look at all codes before the first takes effect
     """
 
     # Of the class until they change: that takes less.
     state = _DOWN
     early = _CONNECTING  # messages go in states above this one
     dropped = 0  # incoming QoS 0 messages for which there was no room
-    again = None  # the SUBSCRIBE that repeats ``filters`` for a broker that forgot
+    again = ()  # the SUBSCRIBEs that repeat ``filters``
+    late = ()  # packets whose acknowledgement is missed for good
+    denied = None  # topic filters that a repeat was refused: asked for at each connection
+    suspects = 0  # packets in the outbox that are set aside
+    tried = 0  # how often one of them was tried in vain
+    troubles = 0
+    trouble = None
+    owed = unsure = False  # a CONNECT has no CONNACK: what it says of the session may be old news
+    vague = False  # identifiers of the broker's messages may be of a session that it forgot
+    tight = size = lacking = (
+        0  # for which length memory was short, the last one, how often in a row
+    )
 
     def __init__(
         self,
@@ -159,8 +223,12 @@ class Session:
         inbox_bytes: int = 8192,
         timeout: int = 10000,
         pid: int = 0,
+        oversize: str = "skip",
+        on_trouble=None,
     ) -> None:
         self.on_output = on_output
+        self.on_trouble = on_trouble
+        self.oversize = oversize
         self.clean = clean
         self.greeting = client_id, keepalive, will
         self.login = username, password
@@ -173,12 +241,17 @@ class Session:
         # A window of 0 never opens, and a message that never fits would come again for ever.
         if min(window, outbox, timeout) < 1 or inbox_bytes < max_packet + _OVERHEAD:
             raise ValueError("limits", window, timeout, self.limits)
-        self.timeout = timeout
+        if oversize not in ("skip", "keep"):
+            raise ValueError("oversize", oversize)
+        self.timeout = self.patience = self.rest = timeout
         self.pid = pid
         self.outbox = []  # going out: first those whose PUBREC came, in that order, then the rest
         self.inbox = []  # arrived, not yet taken by the application
         self.held = []  # arrived at QoS 1 and 2: not yet acknowledged, in the order they came
         self.released = []  # identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due
+        self.marks = {}  # of each of these what tells the message
+        self.ended = []  # the same of the last ones whose PUBCOMP went
+        self.sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
         self.filters = {}  # what is subscribed: topic filter, QoS
 
     # --- what the application asks for
@@ -195,13 +268,15 @@ class Session:
             raise ValueError("outbox_bytes", limit)
         while True:
             n = len(packet)
+            used = 0
             oldest = None
             for o in self.outbox:
-                if o.packet:
+                if o.packet:  # one whose PUBREC came takes no room
                     n += len(o.packet)
+                    used += 1
                 if not o.expect and not oldest:
                     oldest = o
-            if n <= limit and len(self.outbox) < count:
+            if n <= limit and used < count:
                 return self._queue(packet, pid, qos and _PUBLISH + qos)
             if not oldest:
                 raise OutboxFull
@@ -216,10 +291,18 @@ class Session:
         o.filters = filters
         return o
 
-    def withdraw(self, o: Message) -> None:
-        """Take back what was never sent. What was sent goes on to the end of its handshake."""
-        if o in self.outbox and not o.sent:
-            self.outbox.remove(o)
+    def withdraw(self, o: Message, sent: bool = False) -> None:
+        """Take back what was never sent. What was sent goes on to the end of its handshake, but
+        SUBSCRIBE, UNSUBSCRIBE and with clean=True all else goes on no other connection.
+
+        With ``sent`` it is taken back in any case: the broker may have it or not, and at QoS 2 may
+        keep it for a PUBREL that does not come.
+        """
+        if o in self.outbox:
+            if o.expect >= _SUBACK or self.clean:
+                o.once = True
+            if sent or not o.sent or (o.once and o.sent == _BEFORE):
+                self._drop(o)
 
     def flush(self) -> None:
         """Send what is due for messages that the application is done with.
@@ -236,7 +319,10 @@ class Session:
                 elif not blocked & m.qos:
                     self.held.remove(m)
                     if m.qos == 2:
+                        self.marks[m.pid] = _mark(m)
                         self.released.append(m.pid)
+                        if len(self.released) > _RELEASED:
+                            self.marks.pop(self.released.pop(0), None)
                     self._answer(0x30 + (m.qos << 4), m.pid)
 
     def disconnect(self) -> None:
@@ -249,37 +335,96 @@ class Session:
 
     def connect(self, now: int) -> None:
         """A byte stream to the broker is open: CONNECT is the first packet [MQTT-3.1.0-1]."""
-        self.reader = reader(self.limits[3], self._packet)
+        limit = self.limits[3]
+        if self.tight and self.lacking >= _SHORT:
+            limit = self.tight
+        self.reader = self._reader(limit)
         next(self.reader)
         self.control = self._greet()  # acknowledgements and pings to send, in order
-        self.sent = self.heard = now
+        self.began = self.sent = self.heard = self.pinged = now
         self.asked = now  # since when CONNACK or PINGRESP is due, or None
+        self.ponged = None  # when the last PINGRESP came
         self.resumed = None  # CONNACK's session present, once it came
+        self.shed = self.paused = (
+            False  # messages were left to the broker; the driver reads no more
+        )
+        if self.owed:
+            self.unsure = True
         self.state = _CONNECTING
         self.on_output()
 
-    def lost(self) -> None:
-        """The byte stream is gone."""
+    def lost(self, error=None) -> None:
+        """The byte stream is gone. ``error``: why the broker ended it, if it did; the silence of a
+        network, or its failure, says nothing of what was under way."""
+        was = self.state
         self.state = _DOWN
-        for o in self.outbox:
-            if o.sent:
+        first = None  # of what it left unanswered
+        alone = True
+        for o in list(self.outbox):
+            if o.sent == _NOW:
                 o.sent = _BEFORE
+                if first:
+                    alone = False
+                else:
+                    first = o
+            if o.once and o.sent:
+                self._drop(o)
         # The broker will repeat what was not acknowledged; only then may an answer go out.
         for m in self.held:
             m.fresh = False
+        for o in self.late:
+            if o in self.outbox:
+                o.tries = o.tries or 1  # that is evidence enough
+                self._blame(o, ConnectionLost("no acknowledgement"))
+        self.late = ()
+        if error and first and not first.once and was > _CONNECTING:
+            # A packet that was the first unanswered one when the broker ended a connection
+            #   1. for the first time: it goes again in its place, for brokers do restart;
+            #   2. again: it is set aside, all else goes before it;
+            #   3. and then alone, behind a PINGRESP, on a connection that lived without it: a try
+            #      less. With others under way beside it, it says nothing.
+            # With packets set aside the others go one of a kind at a time, so the first is the one.
+            if alone or first.tries < _ASIDE:
+                self._blame(first, error)
 
     def receive(self, data: memoryview, now: int) -> None:
         """Take in bytes. The connection is to be closed if it raises: ProtocolError, Refused,
-        ConnectionLost."""
+        ConnectionLost, MemoryError."""
         self.heard = now
-        self.reader.send(data)
+        try:
+            self.reader.send(data)
+        except MemoryError:
+            # Not for ever: when it was the same length some times in a row, it is read past.
+            self.lacking = self.lacking + 1 if self.size == self.tight else 1
+            self.tight = self.size
+            raise
         if len(self.control) > _FLOOD:
             raise ConnectionLost("flood")
-        if len(self.released) > _FLOOD:
-            self.released.pop(0)
+
+    def behind(self) -> bool:
+        """Return whether the application is behind: then read no more, so that TCP holds back the
+        broker. Set ``paused`` meanwhile, for the PINGRESP that lies there is not missed then.
+
+        What the application waits for may lie there too. To read on for it set ``shed``: messages
+        are not taken any more, and ``take`` ends the connection when the inbox is empty.
+        """
+        n = 0
+        for m in self.inbox:
+            n += len(m.topic) + len(m.payload) + _OVERHEAD + m.size
+        return n > self.limits[2]
+
+    def busy(self) -> bool:
+        """Return whether the broker owes an answer to something in the outbox."""
+        for o in self.outbox:
+            if o.sent == _NOW:
+                return True
+        return False
 
     def tick(self, now: int) -> int:
         """Return in how many ms to call again at the latest. Raises ConnectionLost."""
+        if self.paused:
+            self.asked = self.ponged = None
+            self.heard = now
         keepalive = self.keepalive
         if self.asked is not None:
             left = self.timeout - (now - self.asked & _TICKS)
@@ -288,43 +433,70 @@ class Session:
             return min(left, keepalive or left)  # the answer may come before
         # Idle is: nothing sent, which the broker would end; or nothing heard, which is all that
         # tells a dead link from a busy one while QoS 0 messages go out.
-        left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
-        if not keepalive:
-            return _FOREVER
-        if left > 0:
-            return left
-        self.asked = now
+        left = _FOREVER
+        if keepalive:
+            left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
+        if not self.paused:
+            left = min(left, self._missed(now))
+        if left <= 0:
+            self.ping(now)
+            left = min(self.timeout, keepalive or self.timeout)
+        if self.suspects:
+            n = self._rests(now)
+            if n > 0:
+                return min(left, n)
+            self.on_output()
+        return left
+
+    def ping(self, now: int) -> None:
+        """Send PINGREQ."""
+        self.asked = self.pinged = now
+        self.sure = len(self.ended)
         self.control += b"\xc0\x00"
         self.on_output()
-        return min(self.timeout, keepalive)
 
     def take(self, now: int) -> memoryview | None:
         """Return the next bytes to write, valid until the next call; they count as sent.
 
-        Several small packets are put together: small writes cost a round trip each.
+        Several small packets are put together: small writes cost a round trip each. Raises
+        ConnectionLost when it is time for a new connection, see ``behind``.
         """
         if self.state in (_DOWN, _CLOSED):
             return None
+        if self.state == _CONNECTING:
+            self.owed = True
         data = self.control
         self.control = b""
+        careful = self.suspects
         free = self.window
+        busy = 0  # bits: by what the broker owes
         for o in list(self.outbox) if self.state > self.early else ():
-            # Those in flight come first in the outbox. When no more may go, none overtakes, not
-            # even at QoS 0; but SUBSCRIBE does.
-            if o.expect < _SUBACK:
-                if o.expect:
-                    free -= 1
-                if free < 0:
-                    continue
-            if o.sent == _NOW:
+            kind = o.expect
+            if o.tries >= _ASIDE:
+                busy |= (o.sent == _NOW) << 1
                 continue
-            if data and len(data) + len(o.packet) > _BURST:
-                break
+            if kind and kind < _SUBACK:
+                free -= 1
+            if o.sent == _NOW:
+                busy |= 1 << kind
+                continue
+            # Those in flight come first in the outbox. When no more may go, none overtakes, not
+            # even at QoS 0; but PUBREL and SUBSCRIBE do. With packets set aside one of each kind
+            # goes at a time, so the first that is not answered is the one.
+            if o.packet and (busy >> kind & 1 if careful else free < 0 and kind < _SUBACK):
+                continue
             packet = self._wire(o)
+            if data and len(data) + len(packet) > _BURST:
+                break
             data = data + packet if data else packet
-            o.sent = _NOW
-            if not o.expect:
-                self._finish(o)
+            busy |= self._sent(o, now) << kind
+        if not (busy or data) and self.state == _UP:
+            if self.shed and not self.inbox:
+                e = ConnectionLost("inbox full")
+                e.again = True  # at once: all that was left to the broker is still to come
+                raise e
+            if careful:
+                data = self._try(now)
         if not data:
             if self.state != _CLOSING:
                 return None
@@ -334,6 +506,9 @@ class Session:
         return memoryview(data)
 
     # --- inside
+
+    def _reader(self, limit):
+        return reader(limit, self._packet, ProtocolError, self)
 
     def _hello(self, *args):
         return connect(*args)
@@ -348,8 +523,95 @@ class Session:
         client_id, keepalive, will = self.greeting
         return bytes(self._hello(client_id, self.clean, keepalive, will, *login))
 
+    # The handshakes, out. What is in the outbox goes when ``sent`` is not _NOW:
+    #
+    #   expect     the broker answers             then
+    #   (QoS 0)                                   done when it is written
+    #   PUBACK     PUBACK, PUBCOMP                done
+    #              PUBREC                         as below: it takes it for QoS 2
+    #   PUBREC     PUBREC                         its PUBREL goes; expects PUBCOMP
+    #              PUBACK, PUBCOMP                done: it does not know QoS 2 (RabbitMQ), or more
+    #   PUBCOMP    PUBREC                         its PUBREL goes again
+    #              PUBCOMP                        done
+    #   SUBACK, UNSUBACK      the same            done
+    #   any        an answer that fits none       nothing; it is told
+    #   any        closes, or no answer           see ``lost``, ``_missed``, ``_try``
+    #
+    # A new connection, session present: all that was sent goes again, PUBLISH with DUP. Without
+    # it: what expects PUBCOMP ends with SessionLost, all else goes anew (``_resume``).
+
     def _wire(self, o):
-        return o.packet  # as it goes out now
+        return o.packet or bytes((0x62, 2, o.pid >> 8, o.pid & 0xFF))  # PUBREL
+
+    def _sent(self, o, now):
+        # Return whether an answer is due.
+        o.sent = _NOW
+        o.at = now
+        o.since = None
+        if not o.expect:
+            self._finish(o)
+        return o.expect > 0
+
+    def _missed(self, now):
+        # The ms until an acknowledgement is overdue: then a PINGREQ goes. If that was answered, and
+        # it has not come as long after, the broker does not bear the packet, or lost its answer.
+        left = _FOREVER
+        self.late = late = []
+        for o in self.outbox:
+            if o.sent == _NOW:
+                asked = o.since is not None
+                n = self.patience - (now - (o.since if asked else o.at) & _TICKS)
+                if n <= 0 and asked:
+                    late.append(o)
+                left = min(left, n)
+        if late:
+            raise ConnectionLost("no acknowledgement", late[0].expect << 4)
+        return left
+
+    def _rests(self, now):
+        # The ms until what was set aside is tried again: a connection has to live without it.
+        for o in self.outbox:
+            if o.tries >= _ASIDE:
+                return self.rest - (now - self.began & _TICKS) if o.tries > _ASIDE else 0
+
+    def _try(self, now):
+        # All else is through: a PINGREQ, and when that is answered the first packet that was set
+        # aside, alone.
+        if self._rests(now) > 0:
+            return None
+        if self.ponged is None:
+            if self.asked is not None:
+                return None
+            self.ping(now)
+            data = self.control
+            self.control = b""
+            return data
+        for o in self.outbox:
+            if o.tries >= _ASIDE:
+                self._sent(o, now)
+                return self._wire(o)
+
+    def _blame(self, o, error):
+        o.tries += 1
+        self.suspects += o.tries == _ASIDE
+        self.tried += o.tries > _ASIDE
+        if o.tries > _TRIES:
+            what = getattr(o, "filters", None) or (topic_of(o.packet) if o.packet else o.pid)
+            self._finish(o)
+            o.error = Undeliverable(error, what)
+            if o in self.again:
+                self._deny(o.filters)
+            self._tell(o.error)
+
+    def _tell(self, error):
+        self.troubles += 1
+        self.trouble = error
+        if self.on_trouble:
+            self.on_trouble(error)
+
+    def _deny(self, pairs):
+        self.denied = self.denied or {}
+        self.denied.update(pairs)
 
     def _answer(self, first, pid):
         self.control += bytes((first, 2, pid >> 8, pid & 0xFF))
@@ -377,8 +639,12 @@ class Session:
         self.on_output()
         return o
 
-    def _finish(self, o):
+    def _drop(self, o):
         self.outbox.remove(o)
+        self.suspects -= o.tries >= _ASIDE
+
+    def _finish(self, o):
+        self._drop(o)
         o.packet = None
         o.done = True
         self.on_output()  # the window may have opened
@@ -396,6 +662,16 @@ class Session:
             self._connack(bytes(body))
         elif kind == _PINGRESP and not body:
             self.asked = None
+            self.ponged = self.heard
+            for o in self.outbox:
+                if (
+                    o.sent == _NOW
+                    and o.since is None
+                    and 0 < self.pinged - o.at & _TICKS < _FOREVER
+                ):
+                    o.since = self.heard
+            self.ended = self.ended[self.sure :]
+            self.sure = 0
         elif kind in (_PUBACK, _PUBREC, _PUBCOMP, _SUBACK, _UNSUBACK, _PUBREL):
             self._reply(first, read_pid(first, body[:2] if kind == _SUBACK else body), body)
         else:
@@ -409,38 +685,80 @@ class Session:
             raise Refused(body[1])
         if body[0] > (not self.clean):
             raise ProtocolError(0x20)
+        present = body[0]
         self.asked = None
         self.state = _UP
-        self.resumed = body[0]
-        if not body[0]:
+        self.resumed = present
+        if not present:
             # Identifiers of the broker's messages mean nothing any more [MQTT-3.1.2-6].
             self.held = []
             self.released = []
-        self._resume(body[0])
+            self.ended = []
+        if not (self.held or self.released):
+            self.vague = False
+        unsure = self.unsure
+        self.owed = self.unsure = False
+        if present and unsure:
+            # A CONNECT before this one reached it perhaps, found the session forgotten, and made
+            # the new one that is present now. So nothing that was agreed in the old one is certain:
+            # subscriptions, and what the identifiers of both sides mean.
+            self.vague = True
+            self.ended = []
+            for o in self.outbox:
+                o.vague |= o.expect == _PUBCOMP
+        self._resume(present)
+        forgot = unsure or not present
+        if forgot or self.denied:
+            self._repeat(self.filters if forgot else {})
 
     def _resume(self, present):
         # What was sent on an earlier connection, and not on this one.
-        again = self.again
         for o in list(self.outbox):
             if o.expect == _PUBCOMP:
                 if not present:
                     o.error = SessionLost()
                     self._finish(o)
-                elif o.sent == _BEFORE:
-                    o.sent = _NOW
-                    self._answer(0x62, o.pid)
             elif o.sent == _BEFORE:
                 # With the session, again with DUP and in the original order, which is the
                 # outbox's [MQTT-4.4.0-1, 4.6.0-1, 4.6.0-4]; without it, anew.
                 o.sent = present
                 if o.expect < _SUBACK:
                     o.packet[0] = o.packet[0] & 0xF7 | present << 3
-        if not present and (again not in self.outbox or again.sent != _NOW):
-            self.withdraw(again)
-            if self.filters:
-                self.again = self.request(0x82, list(self.filters.items()))
-                self.outbox.insert(0, self.outbox.pop())
         self.on_output()
+
+    def _groups(self, pairs):
+        while pairs:
+            yield pairs[:_FILTERS]
+            pairs = pairs[_FILTERS:]
+
+    def _repeat(self, filters):
+        # SUBSCRIBE again, before all else. What of it is under way already goes on.
+        pairs = dict(filters)
+        tries = 0
+        if self.denied:
+            pairs.update(self.denied)
+            tries = _ASIDE  # they may have ended connections: behind all else
+        again = self.again
+        self.again = []
+        for o in again:
+            if o in self.outbox:
+                if o.sent == _NOW:
+                    self.again.append(o)
+                    for name, _ in o.filters:
+                        pairs.pop(name, None)
+                else:
+                    tries = max(tries, o.tries)
+                    self._drop(o)
+        for part in self._groups(list(pairs.items())):
+            try:
+                o = self.request(0x82, part)
+            except Refused as e:
+                self._tell(e)
+                continue
+            o.tries = tries
+            self.suspects += tries >= _ASIDE
+            self.outbox.insert(len(self.again), self.outbox.pop())
+            self.again.append(o)
 
     def _reply(self, first, pid, body):
         kind = first >> 4
@@ -452,6 +770,12 @@ class Session:
                     break
             if pid in self.released:
                 self.released.remove(pid)
+                mark = self.marks.pop(pid, None)
+                if mark:  # until a PINGREQ behind its PUBCOMP is answered
+                    self.ended.append(mark)
+                    if len(self.ended) > _ENDED:
+                        self.ended.pop(0)
+                        self.sure = max(self.sure - 1, 0)
             self._answer(0x70, pid)
             return
         o = self._find(pid)
@@ -460,79 +784,142 @@ class Session:
             if kind == _PUBREC:
                 self._answer(0x62, pid)
             elif kind != _PUBCOMP:
-                raise ProtocolError(first)
-        elif kind == _PUBREC and o.expect in (_PUBREC, _PUBCOMP):
-            if o.expect == _PUBREC:
+                self._tell(ProtocolError(first))
+            return
+        if kind == _PUBREC and o.expect <= _PUBCOMP:
+            if o.expect != _PUBCOMP:
                 # The broker has the message: from here on only PUBREL is repeated
                 # [MQTT-4.3.3-1]. It moves behind those whose PUBREC came earlier, which is the
                 # order of the PUBRELs.
+                self._drop(o)
                 o.expect = _PUBCOMP
                 o.packet = None
-                o.sent = _NOW
-                self.outbox.remove(o)
-                i = 0
+                o.tries = i = 0
                 for p in self.outbox:
                     i += p.expect == _PUBCOMP
                 self.outbox.insert(i, o)
-            self._answer(0x62, pid)
-        elif kind != o.expect:
-            raise ProtocolError(first)
-        else:
+            o.sent = _BEFORE
+            self.on_output()
+        elif kind == o.expect or (o.expect < _PUBREL and kind in (_PUBACK, _PUBCOMP)):
             if kind == _SUBACK:
                 self._suback(o, list(body[2:]))
             elif kind == _UNSUBACK:
                 for name in o.filters:
-                    self.filters.pop(name, None)
+                    for known in (self.filters, self.denied or ()):
+                        if name in known:
+                            del known[name]
+            if o.vague:
+                o.error = SessionLost()  # PUBCOMP comes also for what it does not know
             self._finish(o)
-            if o.error and o is self.again:
-                raise o.error  # nobody waits for this one
+            if kind != o.expect:
+                self._tell(ProtocolError(first))
+            if o.error and o in self.again:  # nobody waits for this one
+                self._tell(o.error)
+        else:
+            self._tell(ProtocolError(first))
 
     def _suback(self, o, codes):
+        for code in codes:
+            if code not in b"\0\1\2\x80":  # [MQTT-3.9.3-2]
+                codes = ()
         if len(codes) != len(o.filters):
-            raise ProtocolError(0x90)
+            o.error = ProtocolError(0x90)
+            return
+        self._granted(o, codes, Refused(codes))
+
+    def _granted(self, o, codes, refused):
         o.codes = codes
-        for (name, qos), code in zip(o.filters, codes):
+        for (name, options), code in zip(o.filters, codes):
+            if self.denied:
+                self.denied.pop(name, None)
             if code < 3:
-                self.filters[name] = qos
-            elif code == 0x80:
-                self.filters.pop(name, None)
-                o.error = Refused(codes)
+                self.filters[name] = options
             else:
-                raise ProtocolError(0x90)  # [MQTT-3.9.3-2]
+                self.filters.pop(name, None)
+                o.error = refused
+                if o in self.again:
+                    self._deny(((name, options),))
+
+    # The handshakes, in: ``held`` is what the broker waits for, in the order of this connection's
+    # PUBLISHes, which is that of the answers [MQTT-4.6.0-2, 4.6.0-3]; ``released`` what it was
+    # answered PUBREC. A message whose identifier is there already is one of
+    #
+    #   1. released: it was answered, and is again, in its turn; not delivered.
+    #   2. held: it is in the inbox, with the application, or done with. Not delivered again, but
+    #      from now on it may be answered on this connection, in its new turn.
+    #   3. not there, at QoS 1 with DUP: its PUBACK was lost, and it is delivered again. All that
+    #      waits of earlier connections is forgotten then: the broker repeats it behind this one, or
+    #      the application would end at the older of the two.
+    #   4. without DUP [MQTT-3.3.1-1]: a new message under a free identifier. At QoS 2 only where
+    #      the broker may have forgotten the session: else it is one that repeats without DUP.
+    #   5. with DUP, at QoS 2, among the last ones that were ended by PUBCOMP, which may be lost:
+    #      mosquitto 2.0 repeats such a one after two cuts. Answered, and not delivered.
 
     def _publish(self, first, body):
         m = Message()
         m.topic, m.payload, m.qos, m.pid = read_publish(first, body)
+        self._arrived(m, first)
+
+    def too_long(self, first: int, n: int) -> None:
+        """For the reader: a packet of this length is too long. Raises ProtocolError if it is not to
+        be read past."""
+        if first >> 4 != _PUBLISH or self.oversize == "keep" or self.state == _CONNECTING:
+            raise ProtocolError(first, n)
+
+    def skipped(self, first: int, topic, pid: int, n: int) -> None:
+        """For the reader: a PUBLISH of this length was read past; ``topic``: its begin, bytes."""
+        m = Message()
+        m.qos = first >> 1 & 3
+        if m.qos == 3 or (m.qos and not pid):
+            raise ProtocolError(first)
+        m.topic = "".join([chr(c) if 31 < c < 127 else "?" for c in topic])
+        m.payload = b""
+        m.pid = pid
+        m.done = True
+        self.lacking = 0
+        self._tell(ProtocolError(first, n, m.topic))
+        self._arrived(m, first)
+
+    def buffer(self, n: int) -> memoryview:
+        """For the reader: room for a packet of this length. Raises MemoryError."""
+        self.size = n
+        return memoryview(bytearray(n))
+
+    def _arrived(self, m, first):
         m.retain = bool(first & 1)
         m.session = self
         m.fresh = True
+        self.size = 0
+        if self.shed:
+            self.dropped += not m.qos
+            return  # the broker repeats it on the next connection
+        new = not m.done
         if m.qos:
-            # DUP tells a message that comes again from a new one [MQTT-3.3.1-1] under an identifier
-            # that is free for the broker: it may have forgotten the session, and said so in a
-            # CONNACK that was lost.
+            repeat = first & 8 or (m.qos == 2 and not self.vague)
             if m.qos == 2 and m.pid in self.released:
-                if first & 8:
-                    self._answer(0x50, m.pid)
-                    return
                 self.released.remove(m.pid)
+                if repeat:
+                    m.done = True  # 1
+                    new = False
+            elif m.qos == 2 and first & 8 and _mark(m) in self.ended:
+                m.done = True  # 5
+                new = False
             for old in self.held:
                 if old.pid == m.pid:
-                    if old.qos == m.qos and first & 8:
-                        # The one that the application has already: not again, but now an
-                        # answer may go on this connection.
-                        old.fresh = True
-                        self.flush()
-                        return
-                    self.held.remove(old)  # the broker gave it up, and its identifier with it
+                    self.held.remove(old)
+                    if repeat and old.qos == m.qos:
+                        m = old  # 2
+                        m.fresh = True
+                        new = False
                     break
-        n = 0
-        for old in self.inbox + [m]:
-            n += len(old.topic) + len(old.payload) + _OVERHEAD
-        if n <= self.limits[2]:
+            else:
+                if new and first & 8 and m.qos == 1:
+                    for box in (self.held, self.inbox):  # 3
+                        for old in list(box):
+                            if old.qos == 1 and not old.fresh:
+                                box.remove(old)
+            self.held.append(m)
+        if new:
             self.inbox.append(m)
-            if m.qos:
-                self.held.append(m)
-        elif m.qos:
-            raise ConnectionLost("inbox full")
         else:
-            self.dropped += 1
+            self.flush()

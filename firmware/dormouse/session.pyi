@@ -14,6 +14,7 @@ class Refused(MQTTError):
 
 class OutboxFull(MQTTError): ...
 class SessionLost(MQTTError): ...
+class Undeliverable(MQTTError): ...
 
 class Message:
     topic: str
@@ -22,6 +23,11 @@ class Message:
     retain: bool
     sent: int
     done: bool
+    tries: int
+    size: int
+    once: bool
+    vague: bool
+    since: int | None
     error: Exception | None
     codes: int | list[int] | None
     properties: dict[str, Any]  # with version=5; of a message that went out None until it is done
@@ -31,7 +37,23 @@ class Session:
     state: int
     early: int
     dropped: int
-    again: Message | None
+    again: list[Message] | tuple[()]
+    denied: dict[str, int] | None
+    suspects: int
+    tried: int
+    troubles: int
+    trouble: MQTTError | None
+    on_trouble: Callable[[MQTTError], object] | None
+    owed: bool
+    unsure: bool
+    vague: bool
+    shed: bool
+    paused: bool
+    late: list[Message] | tuple[()]
+    tight: int
+    size: int
+    lacking: int
+    oversize: str
     on_output: Callable[[], object]
     clean: bool
     greeting: tuple[str, int, _Will | None]
@@ -40,6 +62,8 @@ class Session:
     window: int
     limits: tuple[int, int, int, int]
     timeout: int  # ms
+    patience: int  # ms
+    rest: int  # ms
     pid: int
     outbox: list[Message]
     inbox: list[Message]
@@ -64,6 +88,8 @@ class Session:
         inbox_bytes: int = 8192,
         timeout: int = 10000,
         pid: int = 0,
+        oversize: str = "skip",
+        on_trouble: Callable[[MQTTError], object] | None = None,
     ) -> None: ...
     def publish(
         self, topic: str, payload: _Payload = b"", qos: int = 0, retain: bool = False
@@ -71,11 +97,17 @@ class Session:
     def request(
         self, first: int, filters: Iterable[tuple[str, int]] | Iterable[str]
     ) -> Message: ...
-    def withdraw(self, o: Message) -> None: ...
+    def withdraw(self, o: Message, sent: bool = False) -> None: ...
     def flush(self) -> None: ...
     def disconnect(self) -> None: ...
     def connect(self, now: int) -> None: ...
-    def lost(self) -> None: ...
+    def lost(self, error: Exception | None = None) -> None: ...
+    def behind(self) -> bool: ...
+    def busy(self) -> bool: ...
+    def ping(self, now: int) -> None: ...
+    def too_long(self, first: int, n: int) -> None: ...
+    def skipped(self, first: int, topic: bytearray, pid: int, n: int) -> None: ...
+    def buffer(self, n: int) -> memoryview: ...
     def receive(self, data: memoryview, now: int) -> None: ...
     def tick(self, now: int) -> int: ...
     def take(self, now: int) -> memoryview | None: ...

@@ -155,9 +155,11 @@ def forgets_released(session: Session) -> None:
 
 
 def repeats_publish(session: Session) -> None:
-    """Repeats PUBLISH instead of PUBREL after PUBREC."""
+    """Never sends PUBREL."""
     answer = session._answer
     session._answer = lambda first, pid: first != 0x62 and answer(first, pid)
+    wire = session._wire
+    session._wire = lambda o: wire(o) if o.packet else b"\xc0\0"
 
 
 def takes_used_identifiers(session: Session) -> None:

@@ -153,7 +153,7 @@ def test_each_row_is_so(kind: str) -> None:
     tried = set()
     for expect, sent, event, then in rows():
         for e, s, what in itertools.product(sorted(expect), sorted(sent), sorted(event)):
-            if what in ANSWERS and e != EXPECT[what] and (e, what) != (7, "PUBREC"):
+            if what in ANSWERS and e > 7 and e != EXPECT[what]:
                 continue  # a row of several packets: to each its own answer
             machine = Machine(kind, e, s)
             machine.event(what)

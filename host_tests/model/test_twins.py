@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from dormouse.session import Session
 from explorer.cases import Case
-from explorer.library import Library
+from explorer.library import DoesNotFit, Library
 from explorer.search import Found, explore
 from explorer.twins import TWINS, Twin, row
 
@@ -36,11 +37,16 @@ def test_the_list_in_docs_is_this_one() -> None:
 
 @pytest.mark.parametrize("twin", TWINS, ids=lambda twin: twin.name)
 def test_a_fault_is_found(twin: Twin) -> None:
-    right = without(twin.case)
-    assert right.whole and not right.wrong
-    library = Library({twin.file: ((twin.old, twin.new),)})
+    try:
+        library = Library({twin.file: ((twin.old, twin.new),)})
+    except DoesNotFit:
+        if hasattr(Session, "behind"):
+            raise
+        pytest.skip("for the session that is to come")
     try:
         found = explore(twin.case, library, LIMIT, first=True)
     finally:
         library.close()
     assert found.wrong
+    right = without(twin.case)
+    assert right.whole and not right.wrong

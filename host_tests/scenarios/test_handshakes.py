@@ -18,6 +18,18 @@ def cut(conn: Connection, how: str) -> None:
     conn.reset() if how == "reset" else conn.close()
 
 
+def aside(peer: ScriptedPeer) -> Connection:
+    """Two connections have ended at a packet: now it goes behind all else, and a PINGRESP."""
+    conn = connected(peer, session_present=True)
+    # (A gateway cannot pass on a reset as one.)
+    first = conn.next_packet()
+    if first == wire.pingreq():
+        conn.send(wire.pingresp())
+    else:
+        conn.put_back(first)
+    return conn
+
+
 def expect_publish(conn: Connection, qos: int, dup: bool = False, packet_id: int = 0) -> int:
     packet = conn.expect_packet(type=wire.PUBLISH, topic="t", payload=b"x", qos=qos, dup=dup)
     if packet_id:
@@ -56,11 +68,10 @@ def test_qos1_lost_puback(start, peer: ScriptedPeer, how: str) -> None:
     conn = connected(peer)
     n = expect_publish(conn, 1)
     cut(conn, how)
-    for _ in range(2):
-        conn = connected(peer, session_present=True)
-        expect_publish(conn, 1, dup=True, packet_id=n)
-        cut(conn, how)
     conn = connected(peer, session_present=True)
+    expect_publish(conn, 1, dup=True, packet_id=n)
+    cut(conn, how)
+    conn = aside(peer)
     expect_publish(conn, 1, dup=True, packet_id=n)
     conn.send(wire.puback(n))
     expect_end(device, conn)
@@ -89,11 +100,10 @@ def test_qos2_lost_at_each_step(start, peer: ScriptedPeer, how: str) -> None:
     conn.send(wire.pubrec(n))
     conn.expect(wire.pubrel(n))
     cut(conn, how)  # PUBREL or PUBCOMP lost: the PUBLISH never goes again
-    for _ in range(2):
-        conn = connected(peer, session_present=True)
-        conn.expect(wire.pubrel(n))
-        cut(conn, how)
     conn = connected(peer, session_present=True)
+    conn.expect(wire.pubrel(n))
+    cut(conn, how)
+    conn = aside(peer)
     conn.expect(wire.pubrel(n))
     conn.send(wire.pubcomp(n))
     device.wait_line("published t 2", 5)

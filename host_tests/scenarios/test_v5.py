@@ -258,11 +258,10 @@ def test_quota_exceeded(start, peer: ScriptedPeer) -> None:
         (b"\x30\x02\x00\x05", 0x81),
         (wire5.publish("a/+"), 0x82),
         (wire5.publish("t", properties={"topic_alias": 1}), 0x94),
-        (wire5.publish("t", bytes(5000)), 0x95),
+        (b"\x40\x88\x27" + bytes(5000), 0x95),  # (a message that long is read past)
         (b"".join(wire5.publish("t", qos=1, packet_id=n + 1) for n in range(17)), 0x93),
-        (b"".join(wire5.publish("t", bytes(3900), qos=1, packet_id=n + 1) for n in range(3)), 0x97),
     ],
-    ids=["malformed", "protocol", "alias", "large", "receive maximum", "quota"],
+    ids=["malformed", "protocol", "alias", "large", "receive maximum"],
 )
 def test_server_is_told_its_fault(start, peer: ScriptedPeer, data: bytes, code: int) -> None:
     device = start("five", peer.port, V5, case="staying")

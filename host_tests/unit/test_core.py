@@ -6,13 +6,14 @@ from types import ModuleType
 
 import core_checks
 import durable_checks
+import liveness_checks
 import pytest
 import session5_checks
 
 from tools.testing import runtimes
 from tools.testing.needs import needed
 
-MODULES = (core_checks, durable_checks, session5_checks)
+MODULES = (core_checks, durable_checks, liveness_checks, session5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
 
 

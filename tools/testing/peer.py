@@ -102,6 +102,11 @@ class Connection(asyncio.Protocol):
         lines.append("transcript:\n" + _indent(self.transcript.describe()))
         return kind("\n".join(lines))
 
+    def put_back(self, packet: bytes) -> None:
+        """Let ``next_packet`` return it again."""
+        with self._changed:
+            self._packets.appendleft(packet)
+
     def next_packet(self, timeout: float = 5, wanted: str = "a packet") -> bytes:
         """Return the next whole packet. Raises PeerTimeout, or PeerFailure if none can come."""
         with self._changed:

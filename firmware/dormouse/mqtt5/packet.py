@@ -344,14 +344,16 @@ def _text(first, body, at):
     return text, at + 2 + len(data)
 
 
-def read_properties(first: int, body, at: int) -> tuple:
+def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
     """Return the properties whose length is at ``at``, a dict, and where they end.
 
     ``first`` is the packet's first byte. Raises ProtocolError5: 0x81 for one that is unknown, not
     for this packet or cut short (section 2.2.2.2), 0x82 for a repeat or a value out of range.
-    They take up to ten times the packet's bytes of heap, where all are tiny user properties: what
-    bounds them is the packet's size.
+    They take up to ten times the packet's bytes of heap, where all are tiny user properties; with
+    ``users`` False those are checked and not kept: "user_properties" is then all properties as they
+    came, bytes, to be read when somebody asks.
     """
+    start = at
     n, at = _varint(first, body, at)
     _take(first, body, at, n)
     end = at + n
@@ -368,6 +370,9 @@ def read_properties(first: int, body, at: int) -> tuple:
             if form == _PAIRS:
                 text, at = _text(first, body, at)
                 value = value, text
+                if not users:
+                    values[name] = b""
+                    continue
         elif form == _BINARY:
             value = bytes(_take(first, body, at + 2, _uint(first, body, at, 2)))
             at += 2 + len(value)
@@ -386,11 +391,14 @@ def read_properties(first: int, body, at: int) -> tuple:
             raise ProtocolError5(first, _FORBIDDEN)
         else:
             values[name] = value
+    if values.get("user_properties") == b"":
+        values["user_properties"] = bytes(body[start:end])
     return values, at
 
 
-def read_publish(first: int, body) -> tuple:
-    """Return topic, payload, QoS, packet identifier (0 at QoS 0) and properties (section 3.3).
+def read_publish(first: int, body, users: bool = True) -> tuple:
+    """Return topic, payload, QoS, packet identifier (0 at QoS 0) and properties (section 3.3; for
+    ``users`` see read_properties).
 
     The topic is "" where only its alias came. Raises ProtocolError5.
     """
@@ -402,7 +410,7 @@ def read_publish(first: int, body) -> tuple:
     if qos:
         pid = _pid(first, body, at)
         at += 2
-    properties, at = read_properties(first, body, at)
+    properties, at = read_properties(first, body, at, users)
     try:
         # What has wildcards can be parsed, so it is not malformed [MQTT-3.3.2-2, 3.3.2-14].
         if topic or "topic_alias" not in properties:

@@ -6,8 +6,8 @@ Section numbers are those of the OASIS standard, MQTT Version 5.0.
 from micropython import const
 
 from ..expiry import expiring, length, varint
-from ..packet import ProtocolError, frame, number, reader, string
-from ..session import ConnectionLost, Refused, Session
+from ..packet import ProtocolError, frame, reader
+from ..session import ConnectionLost, Message, Refused, Session
 from .packet import (
     ProtocolError5,
     auth,
@@ -28,6 +28,7 @@ _CONNACK = const(2)
 _PUBLISH = const(3)
 _PUBREC = const(5)
 _PUBREL = const(6)
+_PUBCOMP = const(7)
 _SUBACK = const(9)
 _UNSUBACK = const(11)
 _DISCONNECT = const(14)
@@ -51,6 +52,11 @@ _KEPT = "receive_maximum maximum_qos retain_available maximum_packet_size server
 # connection rate, connect time. (All others say that something has to change first.)
 _RETRY = b"\x80\x83\x88\x89\x8b\x8d\x93\x96\x97\x98\x9f\xa0"
 _ANOTHER = b"\x9c\x9d"  # use another server, server moved
+# Those that may be about the packet that was under way: unspecified, malformed, protocol error,
+# implementation specific, not authorized, topic name invalid, receive maximum, packet too large,
+# quota, payload format, retain, QoS, subscriptions of a kind. All others are the connection's.
+_BLAMES = b"\x80\x81\x82\x83\x87\x8f\x90\x93\x95\x97\x99\x9a\x9b\x9e\xa1\xa2"
+_NOT_FOUND = const(0x92)
 
 
 def _words(code, properties):
@@ -77,6 +83,25 @@ class Failed(Refused):
         super(Refused, self).__init__(_words(code, properties), code)
         self.code = code
         self.properties = properties
+
+
+class Message5(Message):
+    """A Message with ``properties``: a dict, see mqtt5.packet. User properties are decoded each
+    time they are asked for: nobody but the application knows whether they are worth their RAM."""
+
+    kept = None
+
+    @property
+    def properties(self):
+        kept = self.kept
+        if kept and isinstance(kept.get("user_properties"), bytes):
+            kept = read_properties(0x30, kept["user_properties"], 0)[0]
+            kept.pop("topic_alias", None)
+        return kept
+
+    @properties.setter
+    def properties(self, values):
+        self.kept = values
 
 
 class Codes(list):
@@ -158,7 +183,6 @@ class Session5(expiring(Session)):
         self.memory = None  # of ``server`` what a burst has to heed, encoded: for a store
         self.most = self.window
         self.fault = None
-        self.rest = []  # SUBSCRIBEs beside ``again``, one for each subscription identifier
 
     def _hello(self, *args):
         if self.auth:
@@ -212,7 +236,6 @@ class Session5(expiring(Session)):
             more = no_local << 2 | retain_as_published << 3 | min(retain_handling, 3) << 4
             more |= subscription_id << 8
             pairs = []
-            rest = []
             for name, options in filters:
                 options |= more
                 code = 0
@@ -224,12 +247,7 @@ class Session5(expiring(Session)):
                     code = 0x9E
                 if code:
                     raise Failed(code, {})
-                # Repeated for a server that forgot: a packet for each identifier.
-                (pairs if not pairs or options >> 8 == pairs[0][1] >> 8 else rest).append(
-                    (name, options)
-                )
-            if rest:
-                self.rest.append(self.request(first, rest))
+                pairs.append((name, options))
             properties["subscription_id"] = pairs[0][1] >> 8 or None if pairs else None
             filters = []
             for name, options in pairs:
@@ -273,12 +291,14 @@ class Session5(expiring(Session)):
             if self._unfit(o):
                 self.burst = False  # the server may take more by now: CONNACK will tell
         super().connect(now)
-        self.reader = reader(self.limits[3], self._packet, _malformed)
-        next(self.reader)
 
-    def lost(self) -> None:
-        """As Session's."""
-        super().lost()
+    def _reader(self, limit):
+        return reader(limit, self._packet, _malformed, self)
+
+    def lost(self, error=None) -> None:
+        """As Session's. A DISCONNECT whose reason is the connection's is nothing of the packets."""
+        code = getattr(error, "code", None)
+        super().lost(error if code is None or code in _BLAMES else None)
         if self.home and not self.moving and self.resumed is None:
             self.owner.address = self.home
             self.home = None
@@ -306,6 +326,8 @@ class Session5(expiring(Session)):
                 raise
             self.fault = e
             self.state = _CLOSING
+            for m in self.held:
+                m.fresh = False  # nothing is answered behind DISCONNECT [MQTT-3.14.4-2]
             self.control = disconnect(code)
             self.on_output()
 
@@ -355,8 +377,8 @@ class Session5(expiring(Session)):
 
     def _wire(self, o):
         packet = o.packet
-        if packet[0] >> 4 != _PUBLISH:
-            return packet
+        if not packet or packet[0] >> 4 != _PUBLISH:
+            return super()._wire(o)
         n, at = varint(packet, 1)
         end = at + n
         n = at + 2 + (packet[at] << 8 | packet[at + 1])
@@ -419,48 +441,44 @@ class Session5(expiring(Session)):
         self.redirects = 0  # it does something for us
         o = self._find(pid)
         body = b""
-        if o and o.sent and kind != _PUBREL:
+        if o and o.sent and kind != _PUBREL and (kind == o.expect or max(kind, o.expect) < _SUBACK):
             # PUBCOMP has nothing to say where PUBREC had.
             o.codes = codes or o.codes or 0
             o.properties = properties or getattr(o, "properties", None) or {}
-            if kind == min(o.expect % _SUBACK, _PUBREC) and codes > 127:
+            if kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
                 self._finish(o)
                 o.error = Failed(codes, properties)
                 return
-            if kind == o.expect == _UNSUBACK:
+            if kind == _UNSUBACK:
                 self._unsuback(o, codes)
             elif kind == _SUBACK:
                 body = b"\0\0" + bytes(codes)
-        elif kind == _PUBREC and codes > 127:
+            elif codes != _NOT_FOUND:
+                o.vague = False  # here PUBCOMP says whether the server knows it
+        elif not o and kind == _PUBREC and codes > 127:
             return  # of what this client forgot at a restart: there is nothing to release
         self._reply(first, pid, body)
-        if o in self.rest and o.error:
-            raise o.error  # nobody waits for this one
 
-    def _resume(self, present):
-        again = self.again
-        if not present and (again not in self.outbox or again.sent != _NOW):
-            # It will be made again, and these with it.
-            for o in self.rest:
-                if o in self.outbox and o.sent != _NOW:
-                    self.outbox.remove(o)
-            self.rest = []
-        super()._resume(present)
+    def _groups(self, pairs):
+        # A packet for each subscription identifier.
+        while pairs:
+            same = [pair for pair in pairs if pair[1] >> 8 == pairs[0][1] >> 8]
+            pairs = [pair for pair in pairs if pair not in same]
+            for part in super()._groups(same):
+                yield part
 
     def _suback(self, o, codes):
         if len(codes) != len(o.filters):
-            raise ProtocolError5(0x90, 0x82)
-        for (name, options), code in zip(o.filters, codes):
-            if code < 3:
-                self.filters[name] = options
-            else:
-                self.filters.pop(name, None)
-                o.error = Failed(o.codes, o.properties)
+            o.error = ProtocolError5(0x90, 0x82)
+            return
+        self._granted(o, o.codes, Failed(o.codes, o.properties))
 
     def _unsuback(self, o, codes):
         if len(codes) != len(o.filters):
-            raise ProtocolError5(0xB0, 0x82)
+            o.error = ProtocolError5(0xB0, 0x82)
+            o.filters = ()
+            return
         gone = []
         for name, code in zip(o.filters, codes):
             if code > 127:
@@ -539,7 +557,7 @@ class Session5(expiring(Session)):
         return True
 
     def _publish(self, first, body):
-        topic, payload, qos, pid, properties = read_publish(first, body)
+        topic, payload, qos, pid, properties = read_publish(first, body, False)
         alias = properties.pop("topic_alias", 0)
         if alias > self.properties.get("topic_alias_maximum", 0):
             raise ProtocolError5(first, 0x94)
@@ -553,20 +571,19 @@ class Session5(expiring(Session)):
             self.unanswered += 1
             if self.unanswered > self.properties["receive_maximum"]:
                 raise ProtocolError5(first, 0x93)
-        size = n = len(body) - len(payload)  # of these bytes Session does not know
-        for m in self.inbox:
-            n += m.size
-        if n > self.limits[2]:
-            if qos:
-                raise ConnectionLost("inbox full")
-            self.dropped += 1
-            return
-        before = len(self.inbox)
-        pid = number(pid) if qos else b""
-        super()._publish(first, string(topic) + pid + payload)  # as 3.1.1 has it
-        if len(self.inbox) > before:
-            self.inbox[-1].properties = properties
-            self.inbox[-1].size = size
+        m = Message5()
+        m.topic = topic
+        m.payload = payload
+        m.qos = qos
+        m.pid = pid
+        m.size = len(body) - len(payload)
+        m.properties = properties
+        self._arrived(m, first)
+
+    def skipped(self, first, topic, pid, n):
+        """As Session's."""
+        self.unanswered += first & 6 > 0
+        super().skipped(first, topic, pid, n)
 
     def _answer(self, first, pid):
         # As the server counts (section 4.9): also what it repeated of an earlier connection.

@@ -26,6 +26,7 @@ _NODE = const(3)  # keys in the store
 _ADDRESS = const(6)
 _OUTGOING = const(0x20000)  # from here on
 
+_NOW = const(2)  # Message.sent
 _NONE = const(0)  # DurableSession.fence
 _DUE = const(1)
 _PUBCOMP = const(7)  # Message.expect
@@ -36,6 +37,12 @@ _LONGEST = const(0x7FFFFFFF)  # ms, of ESP32's: a C int
 _RP2 = const(4294967)  # ms, the longest that RP2's machine.deepsleep takes (ports/rp2/modmachine.c)
 _STRIKES = const(2)  # bursts in vain, in as many wakes, that the careful order did better
 _AGAIN = const(50)  # wakes in the careful order until a burst is tried again
+_ASIDE = const(2)  # Message.tries, as session's
+_TRIES = const(4)
+_SELDOM = const(8)  # one wake in so many tries a SUBSCRIBE that was given up
+_OVERTAKES = const(1)  # flags in the store: its PINGRESP overtakes messages
+_WHOLE = const(2)  # the last wake ended with a clean fence
+_LINGER = const(100)  # ms behind the fence, at a broker whose PINGRESP overtakes messages
 _EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports begins
 _SET = const(1700000000)  # a clock that says less was never set
 
@@ -51,9 +58,7 @@ def sleep_budget(session, now: int, planned: int) -> int:
     """
     left = session.tick(now)
     if session.asked is None and left < planned:
-        session.asked = now
-        session.control += b"\xc0\x00"  # PINGREQ
-        session.on_output()
+        session.ping(now)
     if session.asked is not None:
         left = session.keepalive  # from the answer on, which does not come into the sleep
     return min(left, planned)
@@ -153,13 +158,18 @@ class Node:
         self.address = client.address
         # DISCONNECT "with will message": its delay begins, and the next wake ends it.
         self._bye = {"code": 4} if delay else {}
-        self.error = self._task = self._last = self._refused = None
+        self.error = self._task = self._last = self._refused = self.asked = None
         if not getattr(session, "full", True):
             session.full = "oldest"  # whatever the broker does, the newest is what it is for
         self.over = True
         # bursts in vain; wakes in vain; how many to let pass
-        self.strikes, self.failures, self.skip = store.data.get(_NODE) or b"\0\0\0"
+        # whether its PINGRESP overtakes messages, and the last wake ended with a clean fence
+        known = bytes(store.data.get(_NODE) or b"") + b"\0\0\0\0"
+        self.strikes, self.failures, self.skip, self.flags = known[:4]
         self.early = self.early and self.next_wake() - self.late > self.period
+        # An acknowledgement is to be missed within the budget.
+        session.patience = min(session.patience, max(budget >> 2, 1))
+        session.rest = 0  # behind all else, and there is no time to lose
         if guard:
             self._guard()
 
@@ -357,6 +367,14 @@ class Node:
 
     def _count(self):
         # What this wake tells about the next ones.
+        s = self.session
+        if self.asked:
+            s.wary = max([o.tries if not o.error else _TRIES + 1 for o in self.asked])
+        if s.overtaken and self.flags & _WHOLE:
+            self.flags |= _OVERTAKES
+        self.flags &= ~_WHOLE
+        if s.fence == CLEAN and not self.error:
+            self.flags |= _WHOLE
         if not self.up:
             # Random, for a fleet that lost its broker is not to look for it together.
             self.failures = min(self.failures + 1, 7)
@@ -364,7 +382,7 @@ class Node:
             self.skip = int.from_bytes(urandom(2), "big") * bound >> 16
             return
         self.failures = self.skip = 0
-        if self.session.doubt:
+        if s.doubt:
             # It answered to CONNECT, but not to what came with it.
             self.strikes = min(self.strikes + 1, 255)
         elif self.strikes < _STRIKES or self.strikes > _AGAIN:
@@ -376,8 +394,8 @@ class Node:
         # In one record, and only if anything has changed.
         data = self.store.data
         changes = {}
-        state = bytes((self.strikes, self.failures, self.skip))
-        if state != (data.get(_NODE) or b"\0\0\0"):
+        state = bytes((self.strikes, self.failures, self.skip, self.flags))
+        if state != (bytes(data.get(_NODE) or b"") + b"\0\0\0\0")[:4]:
             changes[_NODE] = state
         if not self.over:  # the end of a wake
             address = None
@@ -402,6 +420,7 @@ class Node:
         s.burst = self.strikes < _STRIKES
         self._ask()
         waiting = list(s.outbox)
+        self.tried = s.tried
         await self._join()
         self._tell()
         host = self.address[0]
@@ -434,6 +453,19 @@ class Node:
         finally:
             c.timeout, s.timeout = limits
         self.up = True
+        await self._drain()
+        if self.flags & _OVERTAKES and s.resumed and s.fencing:
+            await asyncio.sleep(_LINGER / 1000)
+            await self._drain()
+        for o in waiting:  # it has nobody else to be told
+            if o.error:
+                raise o.error
+        if getattr(s, "expiry", self.away + 1) <= self.away:
+            raise ConnectionLost("session expiry", s.expiry)  # the broker gives less than asked
+
+    async def _drain(self):
+        c = self.client
+        s = self.session
         while (s.fencing and s.fence != CLEAN and not self._enough()) or not self._settled():
             if not c._task:
                 raise c.error or ConnectionLost("disconnected")
@@ -444,11 +476,6 @@ class Node:
                 s.on_output()
             c._changed.clear()
             await c._changed.wait()
-        for o in waiting:  # it has nobody else to be told
-            if o.error:
-                raise o.error
-        if getattr(s, "expiry", self.away + 1) <= self.away:
-            raise ConnectionLost("session expiry", s.expiry)  # the broker gives less than asked
 
     def _ask(self):
         # Subscribe only to what the session does not have.
@@ -458,8 +485,16 @@ class Node:
         for name in wanted:
             if s.filters.get(name) != wanted[name]:
                 pairs.append((name, wanted[name]))
-        if pairs:
-            s.request(0x82, pairs)
+        # One that ended connections in earlier wakes goes behind all else; given up, it is tried
+        # now and then, for the reason may have passed.
+        self.asked = []
+        if s.wary > _TRIES and urandom(1)[0] % _SELDOM:
+            pairs = []
+        for part in s._groups(pairs):
+            o = s.request(0x82, part)
+            o.tries = min(s.wary, _TRIES)
+            s.suspects += o.tries >= _ASIDE
+            self.asked.append(o)
         names = []
         for name in s.filters:
             if name not in wanted:
@@ -501,9 +536,14 @@ class Node:
                 return True
 
     def _settled(self):
-        # The end of a QoS 2 handshake can wait: PUBREL goes in the next burst if it has to.
-        for o in self.session.outbox:
-            if o.expect != _PUBCOMP:
+        # The end of a QoS 2 handshake can wait where the broker keeps sessions: PUBREL goes in the
+        # next burst if it has to. What is set aside gets one try in a wake.
+        s = self.session
+        for o in s.outbox:
+            if o.tries >= _ASIDE:
+                if o.sent == _NOW or s.tried == self.tried:
+                    return False
+            elif o.expect != _PUBCOMP or s.resumed == 0:
                 return False
         return self._enough() or not (self.session.inbox or self._busy())
 

@@ -32,11 +32,16 @@ _CLOSING = const(3)
 _NEVER = const(0)  # Message.sent
 _BEFORE = const(1)
 
+_ASIDE = const(2)  # Message.tries
+
 # Keys in the store.
 _COMMITTED = const(1)  # what the application committed
 _FILTERS = const(2)  # there since the broker keeps a session: what is subscribed
 _SERVER = const(7)  # MQTT 5: what the last CONNACK said of the server
 _LAST = const(5)  # the number of the last message that was sent, 4 bytes
+_OWED = const(14)  # there while a CONNECT has no CONNACK, or none before it had
+_SUSPECTS = const(15)  # packets that are set aside: 5 bytes each, the key and the tries; key 0: the
+# SUBSCRIBE of a Node
 _SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due
 _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its identifier
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
@@ -81,6 +86,8 @@ def durable(base=Session):
             self.fencing = False  # whether to send a fence at each connection
             self.fence = _NONE
             self.moved = self.proven = self.ready = None
+            self.overtaken = 0
+            self.wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
             self._load()
 
         def _load(self):
@@ -100,6 +107,12 @@ def durable(base=Session):
             if last:
                 self.pid = int.from_bytes(last, "big")
             self.last = self.pid
+            self.owed = _OWED in data
+            tries = {}
+            aside = data.get(_SUSPECTS, b"")
+            for i in range(0, len(aside), 5):
+                tries[int.from_bytes(aside[i : i + 4], "big")] = aside[i + 4]
+            self.wary = tries.get(0, 0)
             for key in sorted(data, key=_number):  # which is the order of the outbox
                 if key < _RELEASED:
                     if key > _SEEN:
@@ -108,8 +121,11 @@ def durable(base=Session):
                 o = Message()
                 o.key = key
                 o.sent = _BEFORE
+                o.tries = tries.get(key, 0)
+                self.suspects += o.tries > 0  # they are only stored if set aside
                 if key < _MESSAGE:
-                    o.pid = int.from_bytes(data[key], "big")
+                    o.pid = int.from_bytes(data[key][:2], "big")
+                    o.vague = len(data[key]) > 2
                     o.expect = _PUBCOMP
                     o.packet = None
                 else:
@@ -137,17 +153,23 @@ def durable(base=Session):
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
             data = self.store.data
             want = {}
-            order = 0
+            order = released = 0
+            aside = b""
+            if self.wary:
+                aside = b"\0\0\0\0" + bytes((self.wary,))
             for o in self.outbox:
                 if o.expect == _PUBCOMP:
                     if o.key >= _MESSAGE:
                         o.key = _RELEASED + order
                     order = o.key + 1 & 0x1FFFF
-                    want[o.key] = number(o.pid)
+                    released += 1
+                    want[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
                 elif 0 < o.expect < _PUBCOMP:
                     want[o.key] = o.packet
                     if o.sent:
                         self.last = max(self.last, _number(o.key) - _MESSAGE)
+                if o.tries >= _ASIDE and o.expect <= _PUBCOMP:
+                    aside += o.key.to_bytes(4, "big") + bytes((o.tries,))
             for pid in self.released:
                 want[_SEEN + pid] = b""
             for m in self.held:
@@ -161,6 +183,15 @@ def durable(base=Session):
                     changes[key] = None
             want[_LAST] = self.last.to_bytes(4, "big")
             want[_COMMITTED] = self.committed
+            want[_SUSPECTS] = aside or None
+            # Where nothing was agreed with the broker, nothing can be lost: no record for it.
+            agreed = self.filters or self.released or self.held or released
+            owed = self.owed or self.unsure
+            for (
+                o
+            ) in self.again:  # the broker has forgotten: what it subscribes again is not there yet
+                owed |= o in self.outbox
+            want[_OWED] = b"" if agreed and owed else None
             if self.known is not None and self.filters != self.kept:
                 self.kept = dict(self.filters)
                 names = []
@@ -204,14 +235,15 @@ def durable(base=Session):
                     break
                 except (OutboxFull, StoreFull):
                     for old in self.outbox:
-                        if 0 < old.expect < _PUBCOMP and not old.sent:
+                        # What is set aside has held up enough.
+                        if 0 < old.expect < _PUBCOMP and (old.tries >= _ASIDE or not old.sent):
                             break
                     else:
                         old = None
                     if self.full != "oldest" or not old or not qos:
                         self._put_back(box)
                         raise OutboxFull  # whatever had no room
-                    self.outbox.remove(old)
+                    self._drop(old)
                     victims.append(old)
                 except Exception:
                     self._put_back(box)
@@ -225,12 +257,17 @@ def durable(base=Session):
         def _put_back(self, box):
             # None had to go in vain; but for what has ended meanwhile.
             self.outbox = [o for o in box if not o.done]
+            self.suspects = sum([o.tries >= _ASIDE for o in self.outbox])
 
-        def withdraw(self, o) -> None:
+        def withdraw(self, o, sent=False) -> None:
             """As the base's; it is gone from the medium too."""
-            super().withdraw(o)
-            if not self.state:
-                self.save()
+            if o in self.outbox:
+                super().withdraw(o, sent)
+                if o not in self.outbox:
+                    try:
+                        self.save()
+                    except (OSError, StoreFull):
+                        pass  # the next record says it
 
         # --- the burst
 
@@ -241,7 +278,9 @@ def durable(base=Session):
             self.proven = False
             self.fence = _DUE if self.fencing else _NONE
             self.early = _CONNECTING
-            if self.burst and self.known is not None and not self.doubt:
+            if self.burst and not (
+                self.known is None or self.doubt or self.unsure or self.suspects
+            ):
                 # As if CONNACK had come with session present. If it says otherwise, _resume is
                 # called again, and what has gone in the burst by then
                 #   PUBLISH: was new to the broker, with or without DUP; it is not sent again.
@@ -252,9 +291,9 @@ def durable(base=Session):
                 self.early = _DOWN
                 self._resume(1)
 
-        def lost(self) -> None:
+        def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
-            super().lost()
+            super().lost(error)
             if self.early == _DOWN and not self.proven:
                 self.doubt = True
             self.early = _CONNECTING
@@ -269,10 +308,28 @@ def durable(base=Session):
                     if not self.ready:  # all is out: the fence goes behind it, in one piece
                         self.fence = _SENT
                         self.moved = False
-                        self.asked = self.sent = now
-                        data = memoryview(bytes(data or b"") + b"\xc0\x00")
+                        self.ping(now)
+                        data = memoryview(bytes(data or b"") + self.control)
+                        self.control = b""
+                        self.sent = now
             self.save()
             return data
+
+        def _try(self, now):
+            if self.fence not in (_DUE, _SENT):  # it is behind the fence, which is a PINGREQ too
+                return super()._try(now)
+
+        def _arrived(self, m, first):
+            n = len(self.inbox)
+            super()._arrived(m, first)
+            # Sent before, and it never came: with the last fence it was behind the PINGRESP.
+            self.overtaken |= first & 8 and len(self.inbox) > n
+            self._moves()
+
+        def _moves(self):
+            self.moved = True
+            if self.fence == CLEAN:
+                self.fence = _NONE
 
         def _queue(self, packet, pid, expect):
             o = super()._queue(packet, pid, expect)
@@ -291,10 +348,8 @@ def durable(base=Session):
                     self.known = b""
                 if self.fence == _SENT:
                     self.asked = self.heard  # PINGRESP is due yet
-            elif kind in (_PUBLISH, _PUBREL):
-                self.moved = True
-                if self.fence == CLEAN:
-                    self.fence = _NONE
+            elif kind == _PUBREL:
+                self._moves()
             elif kind == _PINGRESP and self.fence == _SENT:
                 self.fence = _NONE if self.moved else CLEAN
 

@@ -15,6 +15,8 @@ class _DurableSession(Session):
     doubt: bool
     fencing: bool
     fence: int
+    wary: int
+    overtaken: int
     committed: bytes | None
     def save(self) -> None: ...
     def commit(self, data: _Payload) -> None: ...

@@ -85,7 +85,7 @@ QUICK: dict[str, Case] = {
     "store, down 2, burst": Case(stored=True, burst=True, downs=(2,), cuts=1, crashes=1),
     "store, down 2 2": Case(stored=True, downs=(2, 2), crashes=1),
     "store, withdrawn": Case(stored=True, ups=(2, 1), withdrawals=1, crashes=1, window=1),
-    "store, expiring": Case(expiring=True, expiry=30, stored=True, ups=(2, 1), waits=1, cuts=1),
+    "store, expiring": Case(expiring=True, expiry=5, stored=True, ups=(2, 1), waits=1, cuts=1),
     "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, crashes=1),
     "two stores, one lost": Case(stored=True, layered=True, ups=(2,), downs=(2,), crashes=1),
     # MQTT 5
@@ -102,10 +102,12 @@ QUICK: dict[str, Case] = {
     "repeats without DUP": Case(broker=Kind(dup=False), downs=(2, 2), cuts=1),
     "repeats without DUP, 1": Case(broker=Kind(dup=False), downs=(1, 1), cuts=1),
     "repeats what is released": Case(broker=Kind(resets=True), downs=(2,), cuts=1),
-    "closes at a message": Case(broker=Kind(closes=(1,)), ups=(1, 1)),
-    "closes at a message, MQTT 5": Case(broker=Kind(version=5, closes=(1,)), ups=(2, 1), cuts=1),
+    "closes at a message": Case(broker=Kind(closes=(1,)), ups=(1, 1), calm_waits=True),
+    "closes at a message, MQTT 5": Case(
+        broker=Kind(version=5, closes=(1,)), ups=(2, 1), calm_waits=True
+    ),
     "closes at a message, store": Case(
-        broker=Kind(closes=(1,)), stored=True, burst=True, ups=(2, 1), crashes=1
+        broker=Kind(closes=(1,)), stored=True, burst=True, ups=(1,), calm_waits=True
     ),
     "never answers a message": Case(broker=Kind(mute=(1,)), ups=(1, 2), calm_waits=True),
     "the network fails, and fails": Case(ups=(1,), cuts=6),
@@ -127,7 +129,7 @@ def wide() -> dict[str, Case]:
         "store": {"stored": True},
         "store, burst": {"stored": True, "burst": True},
         "two stores, burst": {"stored": True, "layered": True, "burst": True},
-        "store, expiring": {"stored": True, "expiring": True, "expiry": 60},
+        "store, expiring": {"stored": True, "expiring": True, "expiry": 5},
     }
     brokers = {
         "3.1.1": Kind(),
@@ -160,4 +162,11 @@ def wide() -> dict[str, Case]:
         if "expiry" in session and "waits" not in fails:
             continue
         out[f"{a}; {b}; {c}; {d}"] = Case(broker=broker, **{**session, **what, **fails})
+    for name, kind in (("closes", Kind(closes=(1,))), ("never answers", Kind(mute=(1,)))):
+        for b, session in sessions.items():
+            if "expiry" not in session:
+                crashes = 1 if session else 0
+                out[f"{name}; {b}; up 1; power cut"] = Case(
+                    broker=kind, ups=(1,), crashes=crashes, calm_waits=True, **session
+                )
     return out

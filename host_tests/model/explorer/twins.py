@@ -47,8 +47,8 @@ TWINS = [
     Twin(
         "repeats nothing after a reconnect",
         SESSION,
-        "                o.sent = _BEFORE\n",
-        "                o.sent = _NOW\n",
+        "                o.sent = _BEFORE\n                if first:\n",
+        "                if first:\n",
         UP,
     ),
     Twin(
@@ -61,8 +61,8 @@ TWINS = [
     Twin(
         "sends again on a living connection",
         SESSION,
-        "            if o.sent == _NOW:\n",
-        "            if o.sent == _NOW and o.expect > 5:\n",
+        "            if o.sent == _NOW:\n                busy |= 1 << kind\n",
+        "            if o.sent == _NOW and kind > 5:\n                busy |= 1 << kind\n",
         UP,
     ),
     Twin(
@@ -75,15 +75,15 @@ TWINS = [
     Twin(
         "says delivered when it was written",
         SESSION,
-        "            if not o.expect:\n                self._finish(o)\n",
-        "            if o.expect < 5:\n                self._finish(o)\n",
+        "        if not o.expect:\n            self._finish(o)\n",
+        "        if o.expect < 5:\n            self._finish(o)\n",
         Case(ups=(1,), cuts=1),
     ),
     Twin(
         "frees the window at PUBREC",
         SESSION,
-        "                if o.expect:\n                    free -= 1\n",
-        "                if 0 < o.expect < 7:\n                    free -= 1\n",
+        "            if kind and kind < _SUBACK:\n                free -= 1\n",
+        "            if kind and kind < 7:\n                free -= 1\n",
         Case(ups=(2, 2), window=1),
     ),
     Twin(
@@ -96,17 +96,16 @@ TWINS = [
     Twin(
         "answers PUBREC once only",
         SESSION,
-        "                elif o.sent == _BEFORE:\n                    o.sent = _NOW\n"
-        "                    self._answer(0x62, o.pid)\n",
-        "",
+        "                o.sent = _BEFORE\n                if first:\n",
+        "                o.sent = _BEFORE if o.packet else _NOW\n                if first:\n",
         UP,
     ),
     Twin(
         "takes PUBREC for the end",
         SESSION,
-        "            if o.expect == _PUBREC:\n",
-        "            if o.expect == _PUBREC and self._finish(o) is None:\n                return\n"
-        "            if o.expect == _PUBREC:\n",
+        "            if o.expect != _PUBCOMP:\n",
+        "            if o.expect != _PUBCOMP:\n                self._finish(o)\n"
+        "                return\n",
         UP_B,
     ),
     Twin(
@@ -141,8 +140,8 @@ TWINS = [
     Twin(
         "forgets what it released at a reconnect",
         SESSION,
-        "        self.state = _DOWN\n        for",
-        "        self.state = _DOWN\n        self.released = []\n        for",
+        "        was = self.state\n        self.state = _DOWN\n",
+        "        was = self.state\n        self.state = _DOWN\n        self.released = []\n",
         DOWN,
     ),
     Twin(
@@ -155,9 +154,9 @@ TWINS = [
     Twin(
         "acknowledges before the application is done",
         SESSION,
-        "                self.held.append(m)\n",
-        "                self.held.append(m)\n                m.done = True\n"
-        "                self.flush()\n",
+        "            self.held.append(m)\n        if new:\n",
+        "            self.held.append(m)\n            m.done = True\n"
+        "            self.flush()\n        if new:\n",
         DOWN,
     ),
     Twin(
@@ -184,16 +183,68 @@ TWINS = [
     Twin(
         "never answers a repeated PUBLISH",
         SESSION,
-        "                        old.fresh = True\n",
-        "                        pass\n",
+        "                        m.fresh = True\n",
+        "                            m.fresh = False\n",
         DOWN,
     ),
     Twin(
         "makes no subscription again",
         SESSION,
-        "            if self.filters:\n",
-        "            if None:\n",
+        "            self._repeat(self.filters if forgot else {})\n",
+        "            pass\n",
         Case(forgets=1),
+    ),
+    # --- what is not borne, and what is not certain
+    Twin(
+        "trusts session present though a CONNACK was owed",
+        SESSION,
+        "        if self.owed:\n            self.unsure = True\n",
+        "",
+        Case(cuts=1, forgets=1),
+    ),
+    Twin(
+        "notes nowhere that a CONNACK is owed",
+        DURABLE,
+        'want[_OWED] = b"" if agreed and owed else None',
+        "want[_OWED] = None",
+        Case(stored=True, burst=True, crashes=1, forgets=1),
+    ),
+    Twin(
+        "takes silence for evidence",
+        SESSION,
+        "        if error and first and not first.once",
+        "        error = error or ConnectionLost()\n        if first and not first.once",
+        Case(ups=(1,), cuts=6),
+    ),
+    Twin(
+        "never gives up what is not borne",
+        SESSION,
+        "        if o.tries > _TRIES:\n",
+        "        if None:\n",
+        Case(broker=Kind(closes=(1,)), ups=(1,), calm_waits=True),
+    ),
+    Twin(
+        "keeps on the medium what was withdrawn",
+        DURABLE,
+        "                    try:\n                        self.save()\n"
+        "                    except (OSError, StoreFull):\n",
+        "                    try:\n                        pass\n"
+        "                    except (OSError, StoreFull):\n",
+        Case(stored=True, ups=(2,), withdrawals=1, crashes=1),
+    ),
+    Twin(
+        "takes a repeat without DUP for another message",
+        SESSION,
+        "            repeat = first & 8 or (m.qos == 2 and not self.vague)\n",
+        "            repeat = first & 8\n",
+        Case(broker=Kind(dup=False), downs=(2,), cuts=1),
+    ),
+    Twin(
+        "remembers nothing that PUBCOMP ended",
+        SESSION,
+        "and _mark(m) in self.ended:\n",
+        "and None:\n",
+        Case(broker=Kind(resets=True), downs=(2,), cuts=1),
     ),
     # --- in a store
     Twin(
@@ -215,7 +266,7 @@ TWINS = [
     Twin(
         "does not keep PUBREC",
         DURABLE,
-        "                    want[o.key] = number(o.pid)\n",
+        '                    want[o.key] = number(o.pid) + (b"\\1" if o.vague else b"")\n',
         "                    pass\n",
         STORED_UP_B,
     ),
@@ -267,14 +318,14 @@ TWINS = [
         EXPIRY,
         "                if o.packet and not o.sent:\n",
         "                if o.packet:\n",
-        Case(expiring=True, expiry=30, ups=(1, 1), waits=1),
+        Case(expiring=True, expiry=5, ups=(1, 1), waits=1),
     ),
     Twin(
         "sends what has expired",
         EXPIRY,
         "            if self.state:\n                self._expire()\n",
         "",
-        Case(expiring=True, expiry=30, ups=(1,), waits=1),
+        Case(expiring=True, expiry=5, ups=(1,), waits=1),
     ),
     # --- MQTT 5
     Twin(
@@ -300,7 +351,8 @@ TWINS = [
     Twin(
         "takes a failing PUBREC for a good one",
         FIVE_SESSION,
-        "            if kind == min(o.expect % _SUBACK, _PUBREC) and codes > 127:\n",
+        "            if kind < _PUBREL and codes > 127 and "
+        "(kind == _PUBREC or o.expect < _PUBREL):\n",
         "            if None:\n",
         Case(broker=Kind(version=5, refuses=(1,)), ups=(2,)),
     ),

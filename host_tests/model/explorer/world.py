@@ -28,7 +28,7 @@ COMMITTED = 1  # the key in a store under which the application's own state is
 MESSAGES = 0x10000  # from this key on a store holds handshakes and messages
 SENT = 0x20000  # from this one on those that go out
 LONG = 600_000  # ms: no wait is longer
-PATIENCE = 60  # waits at the calm end of a world in which something is not yet well
+PATIENCE = 24  # waits at the calm end of a world in which something is not yet well
 
 # What the calm end of a world does, the first that can be done.
 CALM = ("eof", "up", "down", "connect", "write", "take", "ack 0", "wait")

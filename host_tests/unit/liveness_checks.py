@@ -1,0 +1,439 @@
+"""Checks of "nothing silenced" in the session, on every runtime: what one packet does is set aside,
+told, and everything else gets through. See core_checks.py, whose way this is.
+"""
+
+import core_checks
+import dormouse
+from core_checks import Line, h, raises, same
+from dormouse import ConnectionLost, ProtocolError, Undeliverable
+from dormouse.store import Store
+from dormouse.store.durable import durable
+
+CLOSED = ConnectionLost("closed")
+PONG = "d000"
+
+
+class Told(Line):
+    """A line that keeps what its session tells."""
+
+    def __init__(self, **options):
+        self.told = []
+        super().__init__(on_trouble=self.told.append, **options)
+
+    def again(self, error=CLOSED, present=1, now=0):
+        """The broker ends the connection, and takes the next one."""
+        self.session.lost(error)
+        self.session.connect(now)
+        self.written(now)
+        self.reads("20 02 0%d 00" % present, now)
+        return self
+
+
+# --- a packet that the broker does not bear
+
+
+def check_set_aside():
+    line = Told(timeout=1000).up()
+    s = line.session
+    bad = s.publish("bad", b"", 1)
+    good = s.publish("good", b"", 1)
+    line.writes("32 07 0003'bad' 0001 32 08 0004'good' 0002")
+    # A broker restarts now and then: once it goes again in its place.
+    line.again().writes("3a 07 0003'bad' 0001 3a 08 0004'good' 0002")
+    # Twice: all else goes before it, one of a kind at a time.
+    more = s.publish("more", b"", 1)
+    line.again().writes("3a 08 0004'good' 0002")
+    line.reads("40 02 0002")
+    line.writes("32 08 0004'more' 0003")
+    line.reads("40 02 0003")
+    assert good.done and more.done and not bad.done
+    # Then it goes alone, behind a PINGRESP.
+    line.writes("c000")
+    line.reads(PONG)
+    line.writes("3a 07 0003'bad' 0001")
+    # From now on only on a connection that has lived without it.
+    for _ in range(2):
+        line.again()
+        line.writes("", now=999)
+        assert s.tick(999) == 1
+        line.writes("c000", now=1000)
+        line.reads(PONG, now=1000)
+        line.writes("3a 07 0003'bad' 0001", now=1000)
+        assert not bad.done
+    line.again()
+    assert bad.done and isinstance(bad.error, Undeliverable)
+    same((bad.error.args, line.told, s.troubles), ((CLOSED, "bad"), [bad.error], 1))
+    same((s.outbox, s.suspects), ([], 0))
+
+
+def check_silence_is_no_evidence():
+    line = Told().up()
+    bad = line.session.publish("t", b"", 1)
+    line.written()
+    for _ in range(20):
+        line.again(error=None).writes("3a 05 0001't' 0001")
+    line.reads("40 02 0001")
+    same((bad.error, line.told), (None, []))
+
+
+def check_before_connack_is_no_evidence():
+    line = Told().up()
+    line.session.publish("t", b"", 1)
+    line.written()
+    for _ in range(20):
+        line.session.lost(CLOSED)
+        line.session.connect(0)
+        line.written()
+    line.reads("20 02 01 00")
+    line.writes("3a 05 0001't' 0001")
+
+
+def check_an_innocent_one():
+    # It was under way when the broker closed for another reason: its answer clears it.
+    line = Told().up()
+    s = line.session
+    o = s.publish("t", b"", 2)
+    line.written()
+    line.again().written()
+    line.again().writes("c000")
+    line.reads(PONG)
+    line.writes("3c 05 0001't' 0001")
+    line.reads("50 02 0001")
+    same((s.suspects, o.tries), (0, 0))
+    line.writes("62 02 0001")
+    line.reads("70 02 0001")
+    assert o.done and not o.error
+
+
+def check_pubrel_that_ends_connections():
+    line = Told(timeout=1).up()
+    o = line.session.publish("t", b"", 2)
+    line.written()
+    line.reads("50 02 0001")
+    line.writes("62 02 0001")
+    line.again().writes("62 02 0001")
+    for _ in range(3):
+        line.again().writes("c000", now=9)
+        line.reads(PONG, now=9)
+        line.writes("62 02 0001", now=9)
+    line.again()
+    assert isinstance(o.error, Undeliverable)
+
+
+def check_subscribe_that_ends_connections():
+    line = Told(timeout=1).up()
+    s = line.session
+    o = s.request(0x82, [("no", 1)])
+    line.written()
+    line.again().writes("82 07 0001 0002'no' 01")
+    p = s.publish("t", b"", 1)
+    line.again().writes("32 05 0001't' 0002")  # behind all else
+    line.reads("40 02 0002")
+    assert p.done
+    line.writes("c000")
+    line.reads(PONG)
+    line.writes("82 07 0001 0002'no' 01")
+    # Given up by who asked for it, it goes on no other connection.
+    s.withdraw(o)
+    line.again().writes("")
+    same((s.outbox, s.suspects, line.told), ([], 0, []))
+
+
+def check_cancelled_with_a_clean_session():
+    line = Told(clean=True).up()
+    s = line.session
+    o = s.publish("t", b"", 1)
+    line.written()
+    s.withdraw(o)
+    same(s.outbox, [o])  # it is under way
+    line.again(present=0).writes("")
+    # With a session its handshake goes on, unless it is taken back by hand.
+    line = Told().up()
+    s = line.session
+    o = s.publish("t", b"", 1)
+    line.written()
+    s.withdraw(o)
+    line.again().writes("3a 05 0001't' 0001")
+    s.withdraw(o, sent=True)
+    line.reads("40 02 0001")
+    line.again().writes("")
+    same(len(line.told), 1)  # an answer for nothing: told, and ignored
+
+
+def check_no_acknowledgement():
+    # An answer that never comes, from a broker that answers pings.
+    line = Told(keepalive=60, timeout=1000).up()
+    s = line.session
+    lost = [s.publish("t", b"", 2), s.publish("u", b"", 1)]
+    line.written()
+    assert s.tick(10) == 990
+    s.tick(1000)
+    line.writes("c000", now=1000)
+    line.reads(PONG, now=1001)
+    o = s.publish("v", b"", 1)
+    line.written(now=1500)  # this one is not overdue
+    assert s.tick(1500) == 501
+    e = raises(ConnectionLost, s.tick, 2001)
+    assert "acknowledgement" in str(e)
+    s.lost()
+    same(([p.tries for p in lost], o.tries, s.suspects), ([2, 2], 0, 2))
+    # A window full of such stops nothing else.
+    s.connect(3000)
+    line.written(now=3000)
+    line.reads("20 02 01 00", now=3000)
+    line.writes("3a 05 0001'v' 0003", now=3000)
+    line.reads("40 02 0003", now=3000)
+    s.publish("w", b"")
+    line.writes("30 03 0001'w' c000", now=3001)  # and then the first of those, alone
+
+
+def check_dead_link_is_noticed_by_what_it_owes():
+    line = Told(keepalive=0, timeout=1000).up()
+    s = line.session
+    same(s.tick(0) > 1 << 20, True)
+    s.publish("t", b"", 1)
+    line.written(now=5)
+    same(s.tick(5), 1000)
+    s.tick(1005)
+    line.writes("c000", now=1005)
+    raises(ConnectionLost, s.tick, 2005)
+
+
+# --- what comes in
+
+
+def check_too_long():
+    for cut in (1, 3, 7, 1000):
+        line = Told(max_packet=40, inbox_bytes=200).up()
+        data = h("30 ac02 0003'big'") + b"x" * 295
+        data += h("32 ae02 0003'big' 0007") + b"x" * 295
+        data += h("34 ae02 0003'big' 0008") + b"x" * 295
+        data += h("32 05 0001't' 0009")
+        for i in range(0, len(data), cut):
+            line.session.receive(memoryview(data[i : i + cut]), 0)
+        line.writes("40 02 0007 50 02 0008")
+        same([m.topic for m in line.session.inbox], ["t"])
+        same(
+            [e.args for e in line.told],
+            [(0x30, 300, "big"), (0x32, 302, "big"), (0x34, 302, "big")],
+        )
+        line.reads("62 02 0008")
+        line.writes("70 02 0008")
+        # In the order in which they came: this one waits for the application.
+        line.session.receive(memoryview(h("32 ae02 0003'big' 000a") + b"x" * 295), 0)
+        line.writes("")
+        line.session.inbox.pop(0).ack()
+        line.writes("40 02 0009 40 02 000a")
+
+
+def check_too_long_topic():
+    line = Told(max_packet=40, inbox_bytes=200).up()
+    line.session.receive(memoryview(h("32 cc01 00c8") + b"t" * 200 + h("0007")), 0)
+    line.writes("40 02 0007")
+    same(line.told[0].args, (0x32, 204, "t" * 64))
+
+
+def check_too_long_and_broken():
+    for text in ("32 ac02 0002'bi' 0000", "36 ac02 0003'big' 0001"):
+        line = Told(max_packet=40, inbox_bytes=200).up()
+        raises(ProtocolError, line.session.receive, memoryview(h(text) + b"x" * 300), 0)
+    line = Told(max_packet=40, inbox_bytes=200).up()
+    raises(ProtocolError, line.session.receive, memoryview(h("32 64 00c8") + b"x" * 98), 0)
+    # An answer is never that long.
+    line = Told(max_packet=40, inbox_bytes=200).up()
+    raises(ProtocolError, line.session.receive, memoryview(h("90 64")), 0)
+
+
+def check_too_long_is_kept():
+    line = Told(max_packet=40, inbox_bytes=200, oversize="keep").up()
+    e = raises(ProtocolError, line.session.receive, memoryview(h("30 ac02")), 0)
+    same(e.args, (0x30, 300))
+    raises(ValueError, Line, oversize="no")
+
+
+def check_no_memory():
+    # Three times the message comes again; then it is read past.
+    line = Told().up()
+    s = line.session
+    data = memoryview(h("32 8802 0001't' 0001") + b"x" * 259)
+
+    def none(n):
+        s.size = n
+        raise MemoryError
+
+    buffer, s.buffer = s.buffer, none
+    for _ in range(3):
+        raises(MemoryError, s.receive, data[:50], 0)
+        line.up(present=1)
+    s.receive(data, 0)
+    line.writes("40 02 0001")
+    same(line.told[0].args, (0x32, 264, "t"))
+    s.buffer = buffer
+    line.up(present=1)
+    s.receive(data[:50], 0)
+    s.receive(data[50:], 0)
+    same(len(s.inbox), 1)
+
+
+# --- the truth about the session
+
+
+def owed(line):
+    """A CONNECT whose CONNACK never came."""
+    line.session.lost()
+    line.session.connect(0)
+    line.written()
+    line.session.lost()
+
+
+def check_owed_connack():
+    # It may have found the session forgotten, and made the one that is present now.
+    line = Told().up()
+    s = line.session
+    s.request(0x82, [("a", 1)])
+    line.written()
+    line.reads("90 03 0001 01")
+    o = s.publish("t", b"", 2)
+    line.written()
+    line.reads("50 02 0002")
+    line.written()
+    owed(line)
+    line.up(present=1).writes("82 06 0003 0001'a' 01 62 02 0002")
+    line.reads("90 03 0003 01 70 02 0002")
+    assert isinstance(o.error, dormouse.SessionLost)  # PUBCOMP comes for what it does not know, too
+    line.up(present=1).writes("")  # it was told, so this is the truth
+
+
+def check_connect_that_never_left():
+    line = Told().up()
+    s = line.session
+    s.request(0x82, [("a", 1)])
+    line.written()
+    line.reads("90 03 0001 01")
+    s.lost()
+    s.connect(0)  # cut before a byte was taken to be written
+    line.up(present=1).writes("")
+
+
+class Medium(Store):
+    survives = 2
+
+
+def check_owed_connack_in_a_store():
+    def session(store):
+        line = Line()
+        line.session = durable()(line.kick, "c", store, clean=False)
+        return line
+
+    store = Medium()
+    line = session(store)
+    line.up()
+    line.session.request(0x82, [("a", 1)])
+    line.written()
+    line.reads("90 03 0001 01")
+    line.written()
+    line = session(store)
+    line.session.connect(0)
+    line.written()  # the power fails before CONNACK
+    line = session(store)
+    line.up(present=1).writes("82 06 0001 0001'a' 01")
+    # The note is there until that is answered.
+    line = session(store)
+    line.up(present=1).writes("82 06 0001 0001'a' 01")
+    line.reads("90 03 0001 01")
+    line.writes("")
+    session(store).up(present=1).writes("")
+
+
+def check_repeated_without_dup():
+    # aedes and others: at QoS 2 the identifier tells, where the broker cannot have forgotten.
+    line = Told().up()
+    line.reads("34 05 0001't' 0001 34 05 0001'u' 0002")
+    line.session.inbox.pop(0).ack()
+    line.writes("50 02 0001")
+    line.up(present=1)
+    line.reads("34 05 0001't' 0001 34 05 0001'u' 0002")
+    same([m.topic for m in line.session.inbox], ["u"])
+    line.writes("50 02 0001")
+
+
+def check_ended_and_repeated():
+    # mosquitto 2.0, after two cuts: a PUBLISH that was ended by PUBCOMP comes again, with DUP.
+    line = Told().up()
+    s = line.session
+    line.reads("34 06 0001't' 0001 'x'")
+    s.inbox.pop(0).ack()
+    line.writes("50 02 0001")
+    line.reads("62 02 0001")
+    line.writes("70 02 0001")
+    line.up(present=1)
+    line.reads("3c 06 0001't' 0001 'x'")
+    line.writes("50 02 0001")
+    same(s.inbox, [])
+    line.reads("62 02 0001")
+    line.writes("70 02 0001")
+    # Another message is another one; and so is the same, once a PINGRESP has shown that the broker
+    # had PUBCOMP.
+    line.up(present=1)
+    line.reads("3c 06 0001't' 0001 'y'")
+    same(len(s.inbox), 1)
+    s.inbox.pop(0).ack()
+    line.written()
+    line.reads("62 02 0001")
+    s.ping(0)
+    line.writes("70 02 0001 c000")
+    line.reads(PONG)
+    line.reads("3c 06 0001't' 0001 'y'")
+    same(len(s.inbox), 1)
+
+
+def check_order_at_qos_1():
+    # "on" was acknowledged and its PUBACK lost, "off" waits: both are repeated, and the application
+    # has to end at "off".
+    for taken in (False, True):
+        line = Told().up()
+        s = line.session
+        line.reads("32 06 0001't' 0001 '1' 32 06 0001't' 0002 '0'")
+        s.inbox.pop(0).ack()
+        if taken:
+            s.inbox.pop(0)
+        line.up(present=1)
+        line.reads("3a 06 0001't' 0001 '1' 3a 06 0001't' 0002 '0'")
+        same([m.payload for m in s.inbox], [b"1", b"0"])
+        for m in s.inbox:
+            m.ack()
+        line.writes("40 02 0001 40 02 0002")
+
+
+def check_answers_in_the_order_of_this_connection():
+    for first, answer in ((0x32, 0x40), (0x34, 0x50)):
+        line = Told().up()
+        s = line.session
+        line.reads("%x 05 0001't' 0001 %x 05 0001't' 0002" % (first, first))
+        one, two = s.inbox
+        two.ack()
+        line.up(present=1)
+        line.reads("%x 05 0001't' 0001 %x 05 0001't' 0002" % (first | 8, first | 8))
+        line.writes("")
+        one.ack()
+        line.writes("%x 02 0001 %x 02 0002" % (answer, answer))
+
+
+def check_eight_filters_at_most():
+    line = Line().up()
+    s = line.session
+    for i in range(10):
+        s.filters["%d" % i] = 1
+    line.up(present=0)
+    sizes = []
+    data = line.written()
+    while data:
+        sizes.append((data[0], (data[1] - 2) // 4))
+        data = data[2 + data[1] :]
+    same(sizes, [(0x82, 8), (0x82, 2)])
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+if __name__ == "__main__":
+    core_checks.run(globals(), CHECKS)
