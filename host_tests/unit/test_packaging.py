@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools import parts
+from tools.setup import get
 from tools.testing import runtimes
 from tools.testing.needs import needed
 
@@ -145,6 +146,9 @@ def test_footprint_table_is_true() -> None:
     """docs/footprint.md shows this code: .mpy to the byte, heap within 2 %."""
     from tools.desk import size
 
+    version, _ = needed(lambda: get.probe_micropython(runtimes.MICROPYTHON32.argv))
+    if version != (1, 25):  # heap, and what mpy-cross makes, are those of one build
+        pytest.skip(f"the page is of MicroPython 1.25, and this is {version[0]}.{version[1]}")
     now = needed(size.measure)
     assert now.core <= size.TARGETS["mpy"]
 
