@@ -5,11 +5,14 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 from tools.board import owner
 from tools.board.owner import FileOwner, Owner
 from tools.board.update import WHOLE, Bundle, Offer
+
+_ONE = threading.Lock()
 
 
 @functools.cache
@@ -20,9 +23,14 @@ def key() -> Path:
     return path
 
 
-@functools.cache
 def signer() -> Owner:
-    """Return who signs with it."""
+    """Return who signs with it; to threads that come together the same one."""
+    with _ONE:
+        return _signer()
+
+
+@functools.cache
+def _signer() -> Owner:
     return FileOwner(key())
 
 
