@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from harness import owner
 from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
@@ -223,6 +224,24 @@ def test_update_key_is_made(board: SerialBoard, tool, tmp_path: Path) -> None:
     assert len(key) == 64 and on_board(board)["update_key"] == key
     assert path.stat().st_mode & 0o777 == 0o600
     assert key not in done.stdout + done.stderr and str(path) in done.stdout
+
+
+def test_the_owners_key(board: SerialBoard, tool, tmp_path: Path) -> None:
+    """The public half of it, and the node's own; the private one stays here."""
+    owner.put_key(tmp_path)
+    with AmqttBroker() as broker:
+        more = {"DORMOUSE_UPDATE_KEY": "owner", "DORMOUSE_UPDATE_TOPIC": "fleet/update"}
+        environment = settings(broker, XDG_CONFIG_HOME=str(tmp_path), **more)
+        done = run(tool, board, environment)
+        assert done.returncode == 0, done.stderr
+        config = on_board(board)
+        signer = owner.signer()
+        assert config["update_key"] == signer.key and config["update_topic"] == "fleet/update"
+        assert config["node_key"] == signer.node_key(config["topic"])
+        assert config["node_key"] not in done.stdout + done.stderr
+        environment["XDG_CONFIG_HOME"] = str(tmp_path / "empty")
+        done = run(tool, board, environment)
+    assert done.returncode == 1 and "make ota-key" in done.stderr
 
 
 def test_another_chip_than_named(board: SerialBoard, tool) -> None:
