@@ -6,17 +6,16 @@ before what was asked had come; 4 an alert (watch); 130 interrupted.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 from .shared import board_tools
-from .shared.failure import Failure
-from .shared.output import ReaderGone
+from .shared.failure import Failure, ReaderGone
 
-# Loaded when named: each needs libraries of its own.
+# Loaded when named, for each needs libraries of its own; and little is loaded before, for Ctrl-C is
+# clean only once ``main`` runs.
 COMMANDS = {
     "pub": "publish a message, a file, lines of stdin",
     "sub": "subscribe, and print what comes",
@@ -63,6 +62,8 @@ def run(name: str, rest: Sequence[str]) -> int:
     if name in COMMANDS:
         module = importlib.import_module("." + name, __package__)
         return int(module.main(rest))
+    import difflib
+
     near = difflib.get_close_matches(name, [*COMMANDS, *board_tools.TOOLS], 1)
     advice = f"did you mean {near[0]}?" if near else "dormouse --help lists all"
     print(f"dormouse: there is no command {name!r}: {advice}", file=sys.stderr)

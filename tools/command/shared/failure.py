@@ -17,6 +17,10 @@ class Failure(Exception):
         self.status = status
 
 
+class ReaderGone(Exception):
+    """Who read stdout has enough (`dormouse sub ... | head`)."""
+
+
 def no_pictures() -> Failure:
     """Return what is told where matplotlib is not installed."""
     return Failure("a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"')

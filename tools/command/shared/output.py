@@ -11,12 +11,10 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
+from .failure import ReaderGone
+
 # What would move the cursor or change the terminal: all but newline and tab.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
-
-
-class ReaderGone(Exception):
-    """Who read stdout has enough (`dormouse sub ... | head`)."""
 
 
 def at_terminal() -> bool:
