@@ -99,10 +99,10 @@ wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash
 	@$(tool) $@
 
 chip: bootstrap-board  ## instructions and bytes of each operation, on emulated chips; ARGS=--write
-	@$(VENV_PYTHON) -m tools.desk.chip $(ARGS)
+	@$(tool) $@
 
 bench: bootstrap-board  ## CPU time of a message beside other clients; plots in build/bench; ARGS=--write
-	@$(VENV_PYTHON) -m tools.desk.bench $(ARGS)
+	@$(tool) $@
 
 size: bootstrap  ## what the library costs on the device: flash and RAM
 	@$(tool) $@
@@ -116,7 +116,7 @@ check:  ## under a minute: style and types of what changed, the core on three ru
 
 docs:  ## the documents as a site, its reference from types and docstrings; ARGS=--serve
 	@$(PYTHON) tools/setup/bootstrap.py --docs
-	@$(VENV_PYTHON) -m tools.docs $(ARGS)
+	@$(tool) $@
 
 lint:  ## style, types, .pyi files; names that MicroPython's modules have not
 	@$(PYTHON) tools/setup/bootstrap.py --lint
