@@ -113,13 +113,14 @@ class Node:
             await asyncio.sleep(5)
 
     async def reach(self) -> None:
-        """Return when the broker is reached. Raises what ended the client."""
-        patience = 10  # s
+        """Return when the broker is reached; say why not. Raises what ended the client."""
+        patience = 5  # s
         while True:
             await self.join()
             try:
                 return await asyncio.wait_for(self.client.wait_connected(), patience)
             except asyncio.TimeoutError:
+                self.log("no broker:", repr(self.client.error))
                 # The radio may say "connected" though nothing goes through: join anew, with another
                 # address; each time later, for it may be the broker.
                 patience = min(patience * 2, 600)
