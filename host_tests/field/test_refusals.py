@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -156,11 +157,12 @@ def test_program_that_blocks(stay: Callable[..., Device], peer: ScriptedPeer, ve
     """Longer than the timeout, with the answer in the socket."""
     broker = Broker(peer, version)
     options = {"version": version, "timeout": 0.4, "keepalive": 1}
-    device = stay(peer.port, options, count=2, block=1)
+    device = stay(peer.port, options, count=4, block=0.9)
     conn = broker.accept()
-    for n in range(2):
+    for n in range(4):
         raw = conn.next_packet()
         while raw == wire.pingreq():
+            sleep(0.1)  # longer than what it leaves asyncio, so that it blocks by then
             conn.send(wire.pingresp())
             raw = conn.next_packet()
         packet: Any = wire5.decode(raw, "up")[0] if version == 5 else wire.decode(raw)[0]

@@ -46,10 +46,14 @@ async def main():
     await c.connect()
     task = asyncio.create_task(tell(c))
     for n in range(config.get("count", 0)):
-        await c.publish("n", str(n), 1)
-        print("sent", n)
-        time.sleep(config.get("block", 0))
-        await asyncio.sleep(0.02)
+        if "block" in config:
+            c.publish_nowait("n", str(n), 1)
+            await asyncio.sleep(0.03)
+            time.sleep(config["block"])
+        else:
+            await c.publish("n", str(n), 1)
+            print("sent", n)
+            await asyncio.sleep(0.02)
     if not config.get("count"):
         async for message in c.messages:
             print("got", str(message.payload, "utf-8"))
