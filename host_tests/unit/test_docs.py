@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,28 @@ def test_pages_in_order_are_there() -> None:
         assert name == "index.md" or (ROOT / "docs" / name).exists(), name
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("material"), reason="make docs brings mkdocs")
+needs_mkdocs = pytest.mark.skipif(
+    not importlib.util.find_spec("material"), reason="make docs brings mkdocs"
+)
+
+
+@needs_mkdocs
+def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page = "# Page\n\n[a](nowhere.md), [b](other.md#nowhere), [c](../README.md)\n"
+    (tmp_path / "docs" / "page.md").write_text(page)
+    (tmp_path / "docs" / "other.md").write_text("# Other\n")
+    here = str(docs.CONFIG.parent)
+    config = CONFIG[: CONFIG.index("\nnav:")].replace("../../docs", "docs")
+    config = config.replace("[hooks.py]", f"[{here}/hooks.py]").replace("../../build/site", "site")
+    config = config.replace("../../build/reference", str(ROOT / "build" / "reference"))
+    (tmp_path / "mkdocs.yml").write_text(config)
+    wrong = docs.build(tmp_path / "mkdocs.yml")
+    assert "nowhere.md" in wrong and "#nowhere" in wrong
+    assert "page.md' contains a link 'index.md'" not in wrong
+
+
+@needs_mkdocs
 def test_site(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is built without a warning."""
     monkeypatch.setattr("sys.argv", ["docs"])

@@ -34,15 +34,44 @@ def main() -> int:
     if importlib.util.find_spec("material") is None:
         print("docs: mkdocs-material is not there; do: make docs", file=sys.stderr)
         return 1
-    command = ["serve"] if options.serve else ["build", "--strict", "--quiet"]
-    argv = [sys.executable, "-m", "mkdocs", *command, "--config-file", str(CONFIG)]
-    # Its makers' advertisement for what comes after mkdocs 1.
-    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(argv, cwd=ROOT, env=env)
-    if done.returncode == 0 and not options.serve:
-        pages = len(list(SITE.rglob("index.html")))
-        print(f"{pages} pages: open {SITE.relative_to(ROOT)}/index.html")
-    return min(done.returncode, 1)
+    if options.serve:
+        return subprocess.call(command("serve"), cwd=ROOT, env=environment())
+    wrong = build()
+    if wrong:
+        print(wrong, file=sys.stderr)
+        return 1
+    pages = len(list(SITE.rglob("index.html")))
+    print(f"{pages} pages: open {SITE.relative_to(ROOT)}/index.html")
+    return 0
+
+
+def command(*words: str, config: Path = CONFIG) -> list[str]:
+    """Return how to start mkdocs."""
+    return [sys.executable, "-m", "mkdocs", *words, "--config-file", str(config)]
+
+
+def environment() -> dict[str, str]:
+    """Return the variables for it."""
+    # The first is their makers' advertisement for what comes after mkdocs 1.
+    return {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
+
+
+def build(config: Path = CONFIG) -> str:
+    """Build the site; return what is wrong, or ""."""
+    done = subprocess.run(
+        command(
+            "build", "--strict", config=config
+        ),  # not --quiet: what it does not say it does not count
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stdout.splitlines() if not line.startswith("INFO ")]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
