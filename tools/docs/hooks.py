@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from tools import parts
-from tools.docs.merged import INTERNAL, write
+from tools.docs.merged import documented, write
 from tools.paths import ROOT
 
 # What stands in the dormouse folder itself, in the order in which one meets it.
@@ -31,7 +31,7 @@ def reference(part: str) -> str:
     package = f"dormouse.{part}" if part else "dormouse"
     text = ast.get_docstring(ast.parse(parts.source(f"{part}/__init__".lstrip("/")).read_text()))
     lines = [f"# {package}", "", text or "", ""]
-    names = [n for n in parts.modules()[part] if n not in INTERNAL]
+    names = [n for n in parts.modules()[part] if n in documented()]
     if not part:
         names = sorted(names, key=lambda n: ORDER.index(n) if n in ORDER else len(ORDER))
     for name in names:
