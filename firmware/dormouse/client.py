@@ -301,6 +301,7 @@ class Client:
                 self.stream.open_stream(*self.address), self.timeout
             )
             rx = memoryview(bytearray(128))
+            room = None  # where the rest of a long packet goes, at once
             s.login = self.username, self.password
             s.connect(ticks_ms())
             for part in (None, stream):
@@ -308,11 +309,12 @@ class Client:
             while True:
                 if s.behind():
                     await self._room()
-                n = await self.stream.read(stream, rx)
+                to = room or rx
+                n = await self.stream.read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
                 try:
-                    s.receive(rx[:n], ticks_ms())
+                    room = s.receive(to[:n], ticks_ms())
                 finally:
                     # CONNACK came, whatever came behind it. (Once: ``disconnect`` sets _first.)
                     if s.resumed is not None and not self.connected:

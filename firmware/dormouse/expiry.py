@@ -59,6 +59,7 @@ def expiring(base=Session):
             o = super().publish(topic, payload, qos, retain, **properties)
             # Behind the packet, so that it is wherever the packet is.
             o.packet.extend(deadline)
+            self.bulk += len(deadline)
             return o
 
         def take(self, now):

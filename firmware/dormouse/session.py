@@ -127,7 +127,7 @@ class Message:
     sent = _NEVER
     since = None
     done = once = vague = False
-    tries = size = 0
+    tries = size = pid = expect = 0
     error: Exception | None
     error = codes = None
 
@@ -197,6 +197,7 @@ class Session:
     again = ()  # the SUBSCRIBEs that repeat ``filters``
     late = ()  # packets whose acknowledgement is missed for good
     denied = None  # topic filters that a repeat was refused: asked for at each connection
+    bulk = used = 0  # bytes of packets in the outbox, and how many: of none whose PUBREC came
     suspects = 0  # packets in the outbox that are set aside
     tried = 0  # how often one of them was tried in vain
     troubles = 0
@@ -246,6 +247,7 @@ class Session:
         self.timeout = self.patience = self.rest = timeout
         self.pid = pid
         self.outbox = []  # going out: first those whose PUBREC came, in that order, then the rest
+        self.pids = {}  # the same by packet identifier, but for QoS 0
         self.inbox = []  # arrived, not yet taken by the application
         self.held = []  # arrived at QoS 1 and 2: not yet acknowledged, in the order they came
         self.released = []  # identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due
@@ -266,22 +268,15 @@ class Session:
         count, limit, _, _ = self.limits
         if len(packet) > limit:
             raise ValueError("outbox_bytes", limit)
-        while True:
-            n = len(packet)
-            used = 0
-            oldest = None
+        while self.bulk + len(packet) > limit or self.used >= count:
             for o in self.outbox:
-                if o.packet:  # one whose PUBREC came takes no room
-                    n += len(o.packet)
-                    used += 1
-                if not o.expect and not oldest:
-                    oldest = o
-            if n <= limit and used < count:
-                return self._queue(packet, pid, qos and _PUBLISH + qos)
-            if not oldest:
+                if not o.expect:
+                    break
+            else:
                 raise OutboxFull
-            self._finish(oldest)
-            oldest.error = OutboxFull()
+            self._finish(o)
+            o.error = OutboxFull()
+        return self._queue(packet, pid, qos and _PUBLISH + qos)
 
     def request(self, first: int, filters) -> Message:
         """Put SUBSCRIBE (0x82) for pairs of topic filter and QoS, or UNSUBSCRIBE (0xA2) for topic
@@ -387,12 +382,14 @@ class Session:
             if alone or first.tries < _ASIDE:
                 self._blame(first, error)
 
-    def receive(self, data: memoryview, now: int) -> None:
-        """Take in bytes. The connection is to be closed if it raises: ProtocolError, Refused,
-        ConnectionLost, MemoryError."""
+    def receive(self, data: memoryview, now: int):
+        """Take in bytes. Returns where the rest of a packet goes, a memoryview, or None: who reads
+        straight into it, and gives back what of it was filled, saves copies and calls. The
+        connection is to be closed if it raises: ProtocolError, Refused, ConnectionLost,
+        MemoryError."""
         self.heard = now
         try:
-            self.reader.send(data)
+            room = self.reader.send(data)
         except MemoryError:
             # Not for ever: when it was the same length some times in a row, it is read past.
             self.lacking = self.lacking + 1 if self.size == self.tight else 1
@@ -400,6 +397,7 @@ class Session:
             raise
         if len(self.control) > _FLOOD:
             raise ConnectionLost("flood")
+        return room
 
     def behind(self) -> bool:
         """Return whether the application is behind: then read no more, so that TCP holds back the
@@ -546,11 +544,13 @@ class Session:
     def _sent(self, o, now):
         # Return whether an answer is due.
         o.sent = _NOW
-        o.at = now
-        o.since = None
         if not o.expect:
             self._finish(o)
-        return o.expect > 0
+            return False
+        o.at = now
+        if o.since is not None:
+            o.since = None
+        return True
 
     def _missed(self, now):
         # The ms until an acknowledgement is overdue: then a PINGREQ goes. If that was answered, and
@@ -622,25 +622,31 @@ class Session:
         while True:
             pid = self.pid % 65535 + 1
             self.pid += 1
-            if not self._find(pid):
+            if pid not in self.pids:
                 return pid
 
     def _find(self, pid):
-        for o in self.outbox:
-            if o.pid == pid:
-                return o
+        return self.pids.get(pid)
 
     def _queue(self, packet, pid, expect):
         o = Message()
         o.packet = packet
-        o.pid = pid
-        o.expect = expect
+        if expect:  # an attribute more is a larger table for each message
+            o.pid = pid
+            o.expect = expect
+            self.pids[pid] = o
         self.outbox.append(o)
+        self.bulk += len(packet)
+        self.used += 1
         self.on_output()
         return o
 
     def _drop(self, o):
         self.outbox.remove(o)
+        self.pids.pop(o.pid, None)
+        if o.packet:
+            self.bulk -= len(o.packet)
+            self.used -= 1
         self.suspects -= o.tries >= _ASIDE
 
     def _finish(self, o):
@@ -798,6 +804,7 @@ class Session:
                 for p in self.outbox:
                     i += p.expect == _PUBCOMP
                 self.outbox.insert(i, o)
+                self.pids[pid] = o
             o.sent = _BEFORE
             self.on_output()
         elif kind == o.expect or (o.expect < _PUBREL and kind in (_PUBACK, _PUBCOMP)):

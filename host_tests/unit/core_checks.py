@@ -552,6 +552,55 @@ def check_forgotten_handshakes():
     line.writes("70 02 0008")
 
 
+def check_room():
+    # The rest of a packet is read straight to where it goes, whatever comes of it at once.
+    line = Line().up()
+    s = line.session
+    whole = bytes(packet.publish("a", b"0123456789" * 20, 0, False, 0))
+    for first in (1, 2, 3, 5, 100):
+        for step in (1, 7, 1000):
+            room = s.receive(memoryview(whole[:first]), 0)
+            at = first
+            while at < len(whole):
+                data = memoryview(whole)[at : at + min(step, len(room) if room else 3)]
+                if room:
+                    assert len(room) == len(whole) - at
+                    room[: len(data)] = data
+                    data = room[: len(data)]
+                at += len(data)
+                room = s.receive(data, 0)
+            assert room is None
+            same(s.inbox.pop(0).payload, b"0123456789" * 20)
+
+
+def check_room_in_the_outbox():
+    # What is counted is what is there, whatever way it left.
+    line = Line(outbox=4, outbox_bytes=300).up()
+    s = line.session
+
+    def counted():
+        packets = [o.packet for o in s.outbox if o.packet]
+        same((s.bulk, s.used), (sum([len(p) for p in packets]), len(packets)))
+        same(sorted(s.pids), sorted([o.pid for o in s.outbox if o.expect]))
+
+    first, second = s.publish("a", b"1", 1), s.publish("a", b"2", 2)
+    s.publish("a", b"3")
+    counted()
+    s.publish("a", b"4")
+    s.publish("a", b"5")  # the oldest at QoS 0 makes room
+    counted()
+    line.written()
+    counted()
+    line.reads("50 02 0002")
+    counted()
+    line.reads("40 02 0001")
+    counted()
+    s.lost()
+    s.withdraw(first)
+    counted()
+    assert first.done and not second.done
+
+
 def check_flood():
     # Answers are not heaped up for a peer that does not take them.
     line = Line().up()

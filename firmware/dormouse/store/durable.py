@@ -81,6 +81,7 @@ def durable(base=Session):
                 raise ValueError("a store needs clean=False, full= refuse or oldest", clean, full)
             self.store = store
             self.full = full
+            self.same = False  # whether the medium has all, and nothing happened since
             self.burst = False  # whether to send before CONNACK, where the broker has a session
             self.doubt = False  # a burst had no answer: so far there is no other
             self.fencing = False  # whether to send a fence at each connection
@@ -144,6 +145,10 @@ def durable(base=Session):
                         o.packet = convert(o.packet, five, hasattr(self, "left"))
                     o.expect = _PUBLISH + (o.packet[0] >> 1 & 3)
                 self.outbox.append(o)
+                self.pids[o.pid] = o
+                if o.packet:
+                    self.bulk += len(o.packet)
+                    self.used += 1
             if not last:
                 self.last = self.pid
 
@@ -206,6 +211,7 @@ def durable(base=Session):
                     changes[key] = want[key]
             if changes:
                 self.store.save(changes)
+            self.same = True
 
         def commit(self, data) -> None:
             """Set what the next record holds for the application; for ``Message.ack``."""
@@ -213,6 +219,7 @@ def durable(base=Session):
 
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
+            self.same = False
             super().flush()
             if self.committed != self.store.data.get(_COMMITTED):
                 self.save()
@@ -225,12 +232,15 @@ def durable(base=Session):
                 try:
                     o = super().publish(topic, payload, qos, retain, **options)
                     if qos:
+                        one = {o.key: o.packet}
                         if self.state:
                             self.last = _number(o.key) - _MESSAGE  # about to be sent: one record
+                            one[_LAST] = self.last.to_bytes(4, "big")
                         try:
-                            self.save()
+                            # All else is on the medium, so it need not be walked through.
+                            self.store.save(one) if self.same else self.save()
                         except Exception:
-                            self.outbox.remove(o)
+                            self._drop(o)
                             raise
                     break
                 except (OutboxFull, StoreFull):
@@ -257,7 +267,15 @@ def durable(base=Session):
         def _put_back(self, box):
             # None had to go in vain; but for what has ended meanwhile.
             self.outbox = [o for o in box if not o.done]
-            self.suspects = sum([o.tries >= _ASIDE for o in self.outbox])
+            self.suspects = self.bulk = self.used = 0
+            self.pids = {}
+            for o in self.outbox:
+                if o.expect:
+                    self.pids[o.pid] = o
+                self.suspects += o.tries >= _ASIDE
+                if o.packet:
+                    self.bulk += len(o.packet)
+                    self.used += 1
 
         def withdraw(self, o, sent=False) -> None:
             """As the base's; it is gone from the medium too."""
@@ -273,6 +291,7 @@ def durable(base=Session):
 
         def connect(self, now: int) -> None:
             """As Session's; with ``burst``, what waits is sent at once."""
+            self.same = False
             super().connect(now)
             self.ready = None
             self.proven = False
@@ -293,6 +312,7 @@ def durable(base=Session):
 
         def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
+            self.same = False
             super().lost(error)
             if self.early == _DOWN and not self.proven:
                 self.doubt = True
@@ -312,7 +332,10 @@ def durable(base=Session):
                         data = memoryview(bytes(data or b"") + self.control)
                         self.control = b""
                         self.sent = now
-            self.save()
+            if data:
+                self.same = False
+            if not self.same:
+                self.save()
             return data
 
         def _try(self, now):
@@ -331,7 +354,17 @@ def durable(base=Session):
             if self.fence == CLEAN:
                 self.fence = _NONE
 
+        def receive(self, data: memoryview, now: int):
+            """As Session's."""
+            self.same = False
+            return super().receive(data, now)
+
+        def _drop(self, o):
+            self.same = False
+            super()._drop(o)
+
         def _queue(self, packet, pid, expect):
+            self.same = self.same and expect < _SUBACK
             o = super()._queue(packet, pid, expect)
             o.key = self.first + self.pid
             return o
