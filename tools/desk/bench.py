@@ -208,6 +208,8 @@ def cpu(client: Client, case: str, count: int) -> float | None:
         process.returncode = code = os.waitstatus_to_exitcode(status)
         if code == 3:
             return None
+        if code == -9:
+            raise RuntimeError(f"{client.name}, {CASES[case][0]}: not done within {RUN_TIMEOUT} s")
         if code:
             output.seek(0)
             words = output.read().decode(errors="replace").strip().splitlines()[-3:]

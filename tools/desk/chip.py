@@ -6,6 +6,7 @@ Counted by real MicroPython on emulated chips, without noise: the same figures o
     make chip                    both chips, MQTT 3.1.1 and 5
     make chip ARGS=rv32          one chip
     make chip ARGS=--write       set the budget, which `make test` checks to the instruction
+    make chip ARGS=--growth      what grows with what waits: a table, and plots in build/chip/
     make chip ARGS=--umqtt=PATH  beside umqtt.simple: its simple.py, where mip cannot get it
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ..paths import ROOT
+from ..paths import BUILD, ROOT
 from ..setup import emulated, get
 
 PROGRAMS = ROOT / "host_tests" / "bench"
@@ -29,6 +30,8 @@ FIVE = "MQTT 5: "
 CLOCKS = (125, 160, 240)  # MHz: RP2040; ESP32-C3, ESP32-C6; ESP32, ESP32-S3
 WIDTH = 130  # columns, of a file
 MIP_TIMEOUT = 30  # seconds
+
+OUT = BUILD / "chip"
 
 Counts = dict[str, list[int]]
 
@@ -117,18 +120,72 @@ def table(chip: str, found: Counts, other: Counts) -> Table:
     return made
 
 
+def growth(chip: str) -> dict[str, list[tuple[int, int]]]:
+    """Return for each way to grow: how much of it, and the instructions of a message beside that.
+
+    Raises NotAvailable, RuntimeError.
+    """
+    found: dict[str, list[tuple[int, int]]] = {}
+    for line in emulated.counted(chip, PROGRAMS / "chip_growth.py").splitlines():
+        name, n, count = line.split("|")
+        found.setdefault(name, []).append((int(n), int(count)))
+    return found
+
+
+def plot_growth(chip: str, found: dict[str, list[tuple[int, int]]]) -> list[Path]:
+    """Write a picture of what grows, as PNG and SVG; return the files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for name, points in found.items():
+        axes.plot([n for n, _ in points], [count for _, count in points], "o-", label=name)
+    axes.set(xscale="log", xlabel="n", ylabel="instructions")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"A message beside n others, {emulated.CHIPS[chip].title}")
+    axes.legend(fontsize=8)
+    OUT.mkdir(parents=True, exist_ok=True)
+    files = [OUT / f"growth-{chip}.{kind}" for kind in ("png", "svg")]
+    for path in files:
+        figure.savefig(path)
+    plt.close(figure)
+    return files
+
+
+def show_growth(chip: str, console: Console) -> None:
+    """Measure, print and plot what grows on a chip."""
+    found = growth(chip)
+    made = Table(title=f"instructions of a message beside n others, {emulated.CHIPS[chip].title}")
+    for column in ("what", "n: instructions"):
+        made.add_column(column)
+    for name, points in found.items():
+        made.add_row(name, ", ".join(f"{n}: {count:,}" for n, count in points))
+    console.print(made)
+    console.print("plots:", *plot_growth(chip, found), highlight=False)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make chip", description=__doc__.split("\n\n")[0])
     parser.add_argument("chips", nargs="*", metavar="CHIP", help=", ".join(emulated.CHIPS))
     parser.add_argument("--write", action="store_true", help="set the budget to what is counted")
+    parser.add_argument("--growth", action="store_true", help="what grows with what waits")
     parser.add_argument("--umqtt", metavar="PATH", default=os.environ.get("UMQTT_SIMPLE"))
     args = parser.parse_args()
     if unknown := set(args.chips) - set(emulated.CHIPS):
         parser.error(f"no such chip: {', '.join(sorted(unknown))}")
-    budget = json.loads(BUDGET.read_text()) if BUDGET.exists() else {}
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
+    if args.growth:
+        try:
+            for chip in args.chips or emulated.CHIPS:
+                show_growth(chip, console)
+        except get.NotAvailable as error:
+            raise SystemExit(f"cannot be measured here: {error}") from None
+        return
+    budget = json.loads(BUDGET.read_text()) if BUDGET.exists() else {}
     why = ""
     for chip in args.chips or emulated.CHIPS:
         try:
