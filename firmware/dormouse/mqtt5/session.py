@@ -311,12 +311,12 @@ class Session5(expiring(Session)):
         # CONNACK may bring a keep-alive that is shorter than the wait for it.
         return min(left, _SOON) if self.state == _CONNECTING else left
 
-    def receive(self, data: memoryview, now: int) -> None:
+    def receive(self, data: memoryview, now: int):
         """As Session's, but for a fault of the server: it is told why first. ``take`` raises it."""
         if self.fault:
-            return
+            return None
         try:
-            super().receive(data, now)
+            return super().receive(data, now)
         except (ProtocolError, ConnectionLost) as e:
             code = 0x97  # no room for its messages
             if isinstance(e, ProtocolError):
