@@ -3,13 +3,10 @@
 What an exploration found once is kept in found/ as the way to it, and is played again here.
 """
 
-from collections.abc import Container, Iterable
 from functools import cache
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
-from dormouse.session import Session
 from explorer.cases import QUICK, Case
 from explorer.library import Library
 from explorer.record import record
@@ -17,31 +14,6 @@ from explorer.search import Found, Search, explore
 from explorer.story import FOUND, Play, load
 
 from tools.testing.runtimes import Runtime
-
-# What is being mended, with much else at once: the test tells when it is.
-MENDED = hasattr(Session, "behind")
-OPEN_WAYS = (
-    ()
-    if MENDED
-    else {
-        *["acks-behind-disconnect", "deaf", "deaf-5", "deaf-store", "delivered-and-lost"],
-        *["ends-at-the-older", "full-inbox", "full-inbox-5", "goes-on-closing", "no-dup-twice"],
-        *["no-dup-twice-5", "puback-for-qos-2", "puback-order", "pubrec-order-restart"],
-        *["released-twice", "repeated-and-cut-again", "too-long", "too-long-5", "withdrawn-goes"],
-    }
-)
-OPEN_CASES = (
-    ()
-    if MENDED
-    else {
-        *["down, 1 1", "store, down 2 2", "store, withdrawn", "store, forgets"],
-        *["repeats without DUP", "repeats what is released", "PUBACK for QoS 2"],
-        *["closes at a message", "closes at a message, MQTT 5", "closes at a message, store"],
-        *["never answers a message", "too long", "too long, MQTT 5"],
-        *["the application is slow", "the application is slow, MQTT 5"],
-        *[name for name in QUICK if name.startswith("forgets")],
-    }
-)
 
 
 @cache
@@ -60,20 +32,14 @@ def story(case: Case, found: Found) -> str:
     return "\n\n".join(out)
 
 
-def params(names: Iterable[str], open_ones: Container[str]) -> list[ParameterSet]:
-    """Return test parameters; what is being mended must fail yet."""
-    mark = pytest.mark.xfail(strict=True, reason="being mended")
-    return [pytest.param(n, id=n, marks=[mark] if n in open_ones else []) for n in names]
-
-
-@pytest.mark.parametrize("name", params(QUICK, OPEN_CASES))
+@pytest.mark.parametrize("name", QUICK)
 def test_every_order_of_events(name: str) -> None:
     found = explore(QUICK[name], library())
     assert found.whole
     assert not found.wrong, story(QUICK[name], found)
 
 
-@pytest.mark.parametrize("name", params(sorted(p.stem for p in FOUND.glob("*.json")), OPEN_WAYS))
+@pytest.mark.parametrize("name", sorted(p.stem for p in FOUND.glob("*.json")))
 def test_what_was_found_once(name: str) -> None:
     case, way, _ = load(FOUND / f"{name}.json")
     play = Play(case, library())

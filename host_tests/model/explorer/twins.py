@@ -184,7 +184,7 @@ TWINS = [
         "never answers a repeated PUBLISH",
         SESSION,
         "                        m.fresh = True\n",
-        "                            m.fresh = False\n",
+        "                        m.fresh = False\n",
         DOWN,
     ),
     Twin(
