@@ -34,9 +34,9 @@ class Reader:
         self.inner = self.make(limit, handle, *more)
         next(self.inner)
 
-    def send(self, data: memoryview) -> None:
+    def send(self, data: memoryview) -> Any:
         self.rest = _behind(self.rest + bytes(data))
-        self.inner.send(data)
+        return self.inner.send(data)
 
     def copied(self, session: Any) -> "Reader":
         """Return a reader at the same place, for a copy of the session."""
