@@ -11,7 +11,7 @@ import sys
 _cpython = sys.implementation.name != "micropython"
 
 
-def __getattr__(name, package="dormouse", modules="packet session client"):
+def __getattr__(name, package="dormouse", modules="packet session client trouble"):
     # The packages in this one call it too, with their own: the first of these modules that has the
     # name is its home.
     for module in modules.split():

@@ -15,4 +15,4 @@ from .session import OutboxFull as OutboxFull
 from .session import Refused as Refused
 from .session import Session as Session
 from .session import SessionLost as SessionLost
-from .session import Undeliverable as Undeliverable
+from .trouble import Undeliverable as Undeliverable

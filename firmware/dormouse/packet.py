@@ -4,10 +4,6 @@ Section numbers are those of the OASIS standard, MQTT Version 3.1.1. Wrong argum
 ValueError or TypeError with the offending value, before a byte is made.
 """
 
-from micropython import const
-
-_SHOWN = const(64)  # bytes of the topic of a message that is read past
-
 
 class MQTTError(Exception):
     """Every error that dormouse raises of its own, but for ValueError and TypeError."""
@@ -202,23 +198,14 @@ def read_publish(first: int, body) -> tuple:
     return name, bytes(body[at:]), qos, read_pid(first, body[end:at]) if qos else 0
 
 
-def topic_of(packet) -> str:
-    """Return the topic of a whole PUBLISH."""
-    i = 1
-    while packet[i] > 127:
-        i += 1
-    return str(packet[i + 3 : i + 3 + (packet[i + 1] << 8 | packet[i + 2])], "utf-8")
-
-
 def reader(limit: int, handle, fault=ProtocolError, owner=None):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
     the call only. It yields where the rest of a packet goes, a memoryview, or None: who reads
     straight into it, and sends back what of it was filled, saves a buffer and calls. A packet takes
-    ``limit`` bytes at most: one that is longer ends it, but for a PUBLISH that
-    ``owner.too_long(first, length)`` lets pass: that is read past, in constant memory, and told to
-    ``owner.skipped(first, topic, identifier, length)``. ``owner.buffer(n)`` gives room for what
+    ``limit`` bytes at most; what is longer is for ``owner.too_long``, which returns a generator
+    that reads it, and returns where the next packet begins. ``owner.buffer(n)`` gives room for what
     comes in several chunks. What it raises ends it: what ``fault`` makes of the packet's first
     byte, and of its length if that is too much, and what the others raise. With a ``fault`` of its
     own, MQTT 5's, a length must not have a byte too many either.
@@ -248,32 +235,7 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
         if n + shift // 7 >= limit:
             if not owner:
                 raise fault(first, n)
-            owner.too_long(first, n)
-            k = name = pid = 0
-            topic = bytearray()
-            while k < n:
-                if i == size:
-                    data = yield
-                    size = len(data)
-                    i = 0
-                if k < name + 4:  # the topic's length, the topic, the identifier
-                    c = data[i]
-                    if k < 2:
-                        name = name << 8 | c
-                    elif k < name + 2:
-                        if len(topic) < _SHOWN:
-                            topic.append(c)
-                    elif first & 6:
-                        pid = pid << 8 | c
-                    k += 1
-                    i += 1
-                else:
-                    c = min(size - i, n - k)
-                    k += c
-                    i += c
-            if k < name + 2 + (first & 6 and 2):
-                raise fault(first)
-            owner.skipped(first, topic, pid, n)
+            data, i, size = yield from owner.too_long(first, n, data, i)
             first = n = shift = 0
             continue
         body = data[i : i + n]

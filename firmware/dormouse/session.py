@@ -26,7 +26,6 @@ from .packet import (
     read_publish,
     reader,
     request,
-    topic_of,
 )
 
 # Packet types (section 2.2.1).
@@ -62,7 +61,6 @@ _RELEASED = const(
 _FILTERS = const(8)  # in a SUBSCRIBE that is repeated: AWS IoT takes no more
 _ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the broker
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
-_TRIES = const(4)  # the last of them
 _SHORT = const(3)  # times that there was no memory for a message until it is read past
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
@@ -96,14 +94,6 @@ class SessionLost(MQTTError):
     """
 
 
-class Undeliverable(MQTTError):
-    """A packet was given up: the broker ended each connection on which it came, and did not those
-    without it; or it never answered it, and answered the PINGREQ behind it.
-
-    Its arguments: what the broker did last, an error; then the topic, or the topic filters.
-    """
-
-
 class Message:
     """An application message. (SUBSCRIBE and UNSUBSCRIBE wait for their answers in one too.)
 
@@ -116,7 +106,7 @@ class Message:
     # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
     #      expect: the packet type that answers it, 0 at QoS 0.
     #      codes: those of a SUBACK.
-    #      at: when it was sent on this connection; since: when a PINGREQ behind it was answered.
+    #      at: when it was sent on this connection.
     #      tries: how many connections ended at it.
     #      once: nobody waits for it any more, so it is not sent again.
     #      vague: its PUBREC may be of a session that the broker has forgotten since.
@@ -125,7 +115,6 @@ class Message:
     qos: int
     retain: bool
     sent = _NEVER
-    since = None
     done = once = vague = False
     tries = size = pid = expect = 0
     error: Exception | None
@@ -165,7 +154,7 @@ class Session:
     there is memory for, is read past, acknowledged and told; with "keep" it ends the connection,
     and comes again at each. ``timeout``: ms until CONNACK or PINGRESP; for a connection to
     live until a packet is tried again at which others ended; for an acknowledgement until a
-    PINGREQ goes behind it, and from its answer until it is missed for good. ``pid``: how many
+    PINGREQ goes behind it, and as long again until it is missed for good. ``pid``: how many
     packet identifiers were used; random for a client that lost its memory, so as not to use one
     that the broker still waits on.
 
@@ -367,20 +356,10 @@ class Session:
         # The broker will repeat what was not acknowledged; only then may an answer go out.
         for m in self.held:
             m.fresh = False
-        for o in self.late:
-            if o in self.outbox:
-                o.tries = o.tries or 1  # that is evidence enough
-                self._blame(o, ConnectionLost("no acknowledgement"))
-        self.late = ()
-        if error and first and not first.once and was > _CONNECTING:
-            # A packet that was the first unanswered one when the broker ended a connection
-            #   1. for the first time: it goes again in its place, for brokers do restart;
-            #   2. again: it is set aside, all else goes before it;
-            #   3. and then alone, behind a PINGRESP, on a connection that lived without it: a try
-            #      less. With others under way beside it, it says nothing.
-            # With packets set aside the others go one of a kind at a time, so the first is the one.
-            if alone or first.tries < _ASIDE:
-                self._blame(first, error)
+        if self.late or (error and first and was > _CONNECTING):
+            from .trouble import lost  # loaded now: it is much, and seldom needed
+
+            lost(self, first, alone, error if was > _CONNECTING else None)
 
     def receive(self, data: memoryview, now: int):
         """Take in bytes. Returns where the rest of a packet goes, a memoryview, or None: who reads
@@ -434,13 +413,22 @@ class Session:
         left = _FOREVER
         if keepalive:
             left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
-        if not self.paused:
-            left = min(left, self._missed(now))
+        n = _FOREVER
+        for o in self.outbox if not self.paused else ():
+            if o.sent == _NOW:
+                n = min(n, self.patience - (now - o.at & _TICKS))
+        if n <= 0:
+            from .trouble import missed
+
+            n = missed(self, now)
+        left = min(left, n)
         if left <= 0:
             self.ping(now)
             left = min(self.timeout, keepalive or self.timeout)
         if self.suspects:
-            n = self._rests(now)
+            from .trouble import rests
+
+            n = rests(self, now)
             if n > 0:
                 return min(left, n)
             self.on_output()
@@ -533,7 +521,7 @@ class Session:
     #              PUBCOMP                        done
     #   SUBACK, UNSUBACK      the same            done
     #   any        an answer that fits none       nothing; it is told
-    #   any        closes, or no answer           see ``lost``, ``_missed``, ``_try``
+    #   any        closes, or no answer           see ``trouble``
     #
     # A new connection, session present: all that was sent goes again, PUBLISH with DUP. Without
     # it: what expects PUBCOMP ends with SessionLost, all else goes anew (``_resume``).
@@ -548,70 +536,19 @@ class Session:
             self._finish(o)
             return False
         o.at = now
-        if o.since is not None:
-            o.since = None
         return True
 
-    def _missed(self, now):
-        # The ms until an acknowledgement is overdue: then a PINGREQ goes. If that was answered, and
-        # it has not come as long after, the broker does not bear the packet, or lost its answer.
-        left = _FOREVER
-        self.late = late = []
-        for o in self.outbox:
-            if o.sent == _NOW:
-                asked = o.since is not None
-                n = self.patience - (now - (o.since if asked else o.at) & _TICKS)
-                if n <= 0 and asked:
-                    late.append(o)
-                left = min(left, n)
-        if late:
-            raise ConnectionLost("no acknowledgement", late[0].expect << 4)
-        return left
-
-    def _rests(self, now):
-        # The ms until what was set aside is tried again: a connection has to live without it.
-        for o in self.outbox:
-            if o.tries >= _ASIDE:
-                return self.rest - (now - self.began & _TICKS) if o.tries > _ASIDE else 0
-
     def _try(self, now):
-        # All else is through: a PINGREQ, and when that is answered the first packet that was set
-        # aside, alone.
-        if self._rests(now) > 0:
-            return None
-        if self.ponged is None:
-            if self.asked is not None:
-                return None
-            self.ping(now)
-            data = self.control
-            self.control = b""
-            return data
-        for o in self.outbox:
-            if o.tries >= _ASIDE:
-                self._sent(o, now)
-                return self._wire(o)
+        # All else is through.
+        from .trouble import attempt
 
-    def _blame(self, o, error):
-        o.tries += 1
-        self.suspects += o.tries == _ASIDE
-        self.tried += o.tries > _ASIDE
-        if o.tries > _TRIES:
-            what = getattr(o, "filters", None) or (topic_of(o.packet) if o.packet else o.pid)
-            self._finish(o)
-            o.error = Undeliverable(error, what)
-            if o in self.again:
-                self._deny(o.filters)
-            self._tell(o.error)
+        return attempt(self, now)
 
     def _tell(self, error):
         self.troubles += 1
         self.trouble = error
         if self.on_trouble:
             self.on_trouble(error)
-
-    def _deny(self, pairs):
-        self.denied = self.denied or {}
-        self.denied.update(pairs)
 
     def _answer(self, first, pid):
         self.control += bytes((first, 2, pid >> 8, pid & 0xFF))
@@ -669,13 +606,7 @@ class Session:
         elif kind == _PINGRESP and not body:
             self.asked = None
             self.ponged = self.heard
-            for o in self.outbox:
-                if (
-                    o.sent == _NOW
-                    and o.since is None
-                    and 0 < self.pinged - o.at & _TICKS < _FOREVER
-                ):
-                    o.since = self.heard
+            self.answered = self.pinged
             self.ended = self.ended[self.sure :]
             self.sure = 0
         elif kind in (_PUBACK, _PUBREC, _PUBCOMP, _SUBACK, _UNSUBACK, _PUBREL):
@@ -845,7 +776,9 @@ class Session:
                 self.filters.pop(name, None)
                 o.error = refused
                 if o in self.again:
-                    self._deny(((name, options),))
+                    from .trouble import deny
+
+                    deny(self, ((name, options),))
 
     # The handshakes, in: ``held`` is what the broker waits for, in the order of this connection's
     # PUBLISHes, which is that of the answers [MQTT-4.6.0-2, 4.6.0-3]; ``released`` what it was
@@ -867,25 +800,12 @@ class Session:
         m.topic, m.payload, m.qos, m.pid = read_publish(first, body)
         self._arrived(m, first)
 
-    def too_long(self, first: int, n: int) -> None:
-        """For the reader: a packet of this length is too long. Raises ProtocolError if it is not to
-        be read past."""
-        if first >> 4 != _PUBLISH or self.oversize == "keep" or self.state == _CONNECTING:
-            raise ProtocolError(first, n)
+    def too_long(self, first: int, n: int, data, i: int):
+        """For the reader: a packet of ``n`` bytes is too long. Returns what reads past it. Raises
+        ProtocolError."""
+        from .trouble import skip
 
-    def skipped(self, first: int, topic, pid: int, n: int) -> None:
-        """For the reader: a PUBLISH of this length was read past; ``topic``: its begin, bytes."""
-        m = Message()
-        m.qos = first >> 1 & 3
-        if m.qos == 3 or (m.qos and not pid):
-            raise ProtocolError(first)
-        m.topic = "".join([chr(c) if 31 < c < 127 else "?" for c in topic])
-        m.payload = b""
-        m.pid = pid
-        m.done = True
-        self.lacking = 0
-        self._tell(ProtocolError(first, n, m.topic))
-        self._arrived(m, first)
+        return skip(self, Message(), first, n, data, i)
 
     def buffer(self, n: int) -> memoryview:
         """For the reader: room for a packet of this length. Raises MemoryError."""

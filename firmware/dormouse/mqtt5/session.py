@@ -567,10 +567,6 @@ class Session5(expiring(Session)):
             if alias not in self.names:
                 raise ProtocolError5(first, 0x82)
             topic = self.names[alias]
-        if qos:
-            self.unanswered += 1
-            if self.unanswered > self.properties["receive_maximum"]:
-                raise ProtocolError5(first, 0x93)
         m = Message5()
         m.topic = topic
         m.payload = payload
@@ -580,10 +576,12 @@ class Session5(expiring(Session)):
         m.properties = properties
         self._arrived(m, first)
 
-    def skipped(self, first, topic, pid, n):
-        """As Session's."""
-        self.unanswered += first & 6 > 0
-        super().skipped(first, topic, pid, n)
+    def _arrived(self, m, first):
+        if m.qos:
+            self.unanswered += 1
+            if self.unanswered > self.properties["receive_maximum"]:
+                raise ProtocolError5(first, 0x93)
+        super()._arrived(m, first)
 
     def _answer(self, first, pid):
         # As the server counts (section 4.9): also what it repeated of an earlier connection.

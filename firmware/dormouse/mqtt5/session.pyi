@@ -22,6 +22,9 @@ class Disconnected(ConnectionLost):
     again: bool
     def __init__(self, code: int, properties: dict[str, Any]) -> None: ...
 
+class Message5(Message):
+    kept: dict[str, Any] | None
+
 class Session5(_ExpiringSession):
     expiry: int
     server: dict[str, Any]

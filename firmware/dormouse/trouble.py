@@ -1,0 +1,156 @@
+"""What a session does about a packet that the broker does not bear, or that this chip cannot hold.
+
+Loaded when there is such a packet for the first time: who has none pays nothing for it.
+"""
+
+from micropython import const
+
+from .packet import ConnectionLost, MQTTError, ProtocolError
+
+_PUBLISH = const(3)
+_CONNECTING = const(1)  # Session.state
+_NOW = const(2)  # Message.sent
+_TICKS = const(0x3FFFFFFF)
+_FOREVER = const(0x1FFFFFFF)
+_SHOWN = const(64)  # bytes of the topic of a message that is read past
+_ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
+_TRIES = const(4)  # the last of them
+
+
+class Undeliverable(MQTTError):
+    """A packet was given up: the broker ended each connection on which it came, and did not those
+    without it; or it never answered it, and answered the PINGREQ behind it.
+
+    Its arguments: what the broker did last, an error; then the topic, or the topic filters.
+    """
+
+
+def lost(s, first, alone: bool, error) -> None:
+    """A connection has ended. ``first``: the first packet that it left unanswered, or None;
+    ``alone``: whether it was the only one; ``error``: why, if the broker ended it."""
+    for o in s.late:
+        if o in s.outbox:
+            o.tries = o.tries or 1  # that is evidence enough
+            _blame(s, o, ConnectionLost("no acknowledgement"))
+    s.late = ()
+    # A packet that was the first unanswered one when the broker ended a connection
+    #   1. for the first time: it goes again in its place, for brokers do restart;
+    #   2. again: it is set aside, all else goes before it;
+    #   3. and then alone, behind a PINGRESP, on a connection that lived without it: a try less.
+    #      With others under way beside it, it says nothing.
+    # With packets set aside the others go one of a kind at a time, so the first is the one.
+    if error and first and not first.once and (alone or first.tries < _ASIDE):
+        _blame(s, first, error)
+
+
+def _blame(s, o, error):
+    o.tries += 1
+    s.suspects += o.tries == _ASIDE
+    s.tried += o.tries > _ASIDE
+    if o.tries > _TRIES:
+        what = getattr(o, "filters", None) or (_topic(o.packet) if o.packet else o.pid)
+        s._finish(o)
+        o.error = Undeliverable(error, what)
+        if o in s.again:
+            deny(s, o.filters)
+        s._tell(o.error)
+
+
+def _topic(packet):
+    i = 1
+    while packet[i] > 127:
+        i += 1
+    return str(packet[i + 3 : i + 3 + (packet[i + 1] << 8 | packet[i + 2])], "utf-8")
+
+
+def deny(s, pairs) -> None:
+    """Note topic filters that a repeat was refused: they are asked for at each connection."""
+    s.denied = s.denied or {}
+    s.denied.update(pairs)
+
+
+def missed(s, now: int) -> int:
+    """Return the ms until an overdue acknowledgement is missed for good, 0 if a PINGREQ is to go
+    behind it first. Raises ConnectionLost when one was answered, and twice ``patience`` is over:
+    the broker does not bear the packet, or its answer is lost."""
+    left = _FOREVER
+    s.late = late = []
+    for o in s.outbox:
+        if o.sent == _NOW:
+            n = s.patience - (now - o.at & _TICKS)
+            if s.ponged is not None and 0 < s.answered - o.at & _TICKS < _FOREVER:
+                n += s.patience
+                if n <= 0:
+                    late.append(o)
+            left = min(left, n)
+    if late:
+        raise ConnectionLost("no acknowledgement", late[0].expect << 4)
+    return left
+
+
+def rests(s, now: int) -> int:
+    """Return the ms until what was set aside is tried again: a connection has to live without it.
+    The first try is made at once."""
+    for o in s.outbox:
+        if o.tries >= _ASIDE:
+            return s.rest - (now - s.began & _TICKS) if o.tries > _ASIDE else 0
+    return 0
+
+
+def attempt(s, now: int):
+    """All else is through: return a PINGREQ, and when that was answered the first packet that was
+    set aside, alone; or None."""
+    if rests(s, now) > 0:
+        return None
+    if s.ponged is None:
+        if s.asked is not None:
+            return None
+        s.ping(now)
+        data = s.control
+        s.control = b""
+        return data
+    for o in s.outbox:
+        if o.tries >= _ASIDE:
+            s._sent(o, now)
+            return s._wire(o)
+
+
+def skip(s, m, first: int, n: int, data, i: int):
+    """Read past a PUBLISH of ``n`` bytes that is too long, in constant memory, and acknowledge it:
+    a part of ``packet.reader``, which goes on with what it returns. ``m``: an empty Message."""
+    if first >> 4 != _PUBLISH or s.oversize == "keep" or s.state == _CONNECTING:
+        raise ProtocolError(first, n)
+    size = len(data)
+    k = name = pid = 0
+    topic = ""
+    while k < n:
+        if i == size:
+            data = yield
+            size = len(data)
+            i = 0
+        if k < name + 4:  # the topic's length, the topic, the identifier
+            c = data[i]
+            if k < 2:
+                name = name << 8 | c
+            elif k < name + 2:
+                if len(topic) < _SHOWN:
+                    topic += chr(c) if 31 < c < 127 else "?"
+            elif first & 6:
+                pid = pid << 8 | c
+            k += 1
+            i += 1
+        else:
+            c = min(size - i, n - k)
+            k += c
+            i += c
+    m.qos = first >> 1 & 3
+    if k < name + 2 + (m.qos and 2) or m.qos == 3 or (m.qos and not pid):
+        raise ProtocolError(first)
+    m.topic = topic
+    m.payload = b""
+    m.pid = pid
+    m.done = True
+    s.lacking = 0
+    s._tell(ProtocolError(first, n, topic))
+    s._arrived(m, first)
+    return data, i, size
