@@ -24,8 +24,8 @@ def test_nothing_is_lost(kinds: tuple[str, ...], capsys: pytest.CaptureFixture[s
     "texts, wrong",
     [
         (["1 2 1 0 0 x", "1 2 1 0 0 x"], "came again"),
-        (["1 2 1 0 0 x", "1 2 3 0 0 x"], "came behind"),
-        (["1 1 1 0 0 x", "1 1 3 0 0 x"], "came behind"),
+        (["1 2 1 0 0 x", "1 2 3 0 0 x", "1 2 2 0 0 x", "1 2 2 0 0 x"], "came again"),
+        (["1 2 1 0 0 x", "1 2 3 0 0 x", "1 2 2 0 0 x"], ""),
         (["1 1 1 0 0 x", "1 1 1 0 0 x", "1 0 1 0 0 x", "1 0 5 0 0 x"], ""),
     ],
 )
@@ -34,4 +34,5 @@ def test_what_is_wrong_is_noticed(texts: list[str], wrong: str) -> None:
     for text in texts:
         count.take(text)
     assert bool(count.wrong) == bool(wrong)
+    assert not count.missing.get((1, 2))
     assert wrong in "".join(count.wrong)
