@@ -3,11 +3,12 @@ told, and everything else gets through. See core_checks.py, whose way this is.
 """
 
 import core_checks
-import dormouse
 from core_checks import Line, h, raises, same
-from dormouse import ConnectionLost, ProtocolError, Undeliverable
+from dormouse.packet import ConnectionLost, ProtocolError
+from dormouse.session import SessionLost
 from dormouse.store import Store
 from dormouse.store.durable import durable
+from dormouse.trouble import Undeliverable
 
 CLOSED = ConnectionLost("closed")
 PONG = "d000"
@@ -300,7 +301,7 @@ def check_owed_connack():
     owed(line)
     line.up(present=1).writes("82 06 0003 0001'a' 01 62 02 0002")
     line.reads("90 03 0003 01 70 02 0002")
-    assert isinstance(o.error, dormouse.SessionLost)  # PUBCOMP comes for what it does not know, too
+    assert isinstance(o.error, SessionLost)  # PUBCOMP comes for what it does not know, too
     line.up(present=1).writes("")  # it was told, so this is the truth
 
 
