@@ -32,6 +32,7 @@ SESSION = "session.py"
 FIVE_SESSION = "mqtt5/session.py"
 DURABLE = "store/durable.py"
 EXPIRY = "expiry.py"
+TROUBLE = "trouble.py"
 
 UP = Case(ups=(2, 1), cuts=1)
 UP_B = Case(broker=AT_PUBREL, ups=(2, 2), cuts=1)
@@ -118,8 +119,8 @@ TWINS = [
     Twin(
         "sends the newest first",
         SESSION,
-        "        self.outbox.append(o)\n        self.on_output()\n",
-        "        self.outbox.insert(0, o)\n        self.on_output()\n",
+        "        self.outbox.append(o)\n        self.bulk",
+        "        self.outbox.insert(0, o)\n        self.bulk",
         Case(ups=(1, 1)),
     ),
     Twin(
@@ -212,15 +213,15 @@ TWINS = [
     Twin(
         "takes silence for evidence",
         SESSION,
-        "        if error and first and not first.once",
-        "        error = error or ConnectionLost()\n        if first and not first.once",
+        "        if self.late or (error and first",
+        "        error = error or ConnectionLost()\n        if self.late or (error and first",
         Case(ups=(1,), cuts=6),
     ),
     Twin(
         "never gives up what is not borne",
-        SESSION,
-        "        if o.tries > _TRIES:\n",
-        "        if None:\n",
+        TROUBLE,
+        "    if o.tries > _TRIES:\n",
+        "    if None:\n",
         Case(broker=Kind(closes=(1,)), ups=(1,), calm_waits=True),
     ),
     Twin(
@@ -250,17 +251,16 @@ TWINS = [
     Twin(
         "puts a message on the medium when it is sent",
         DURABLE,
-        "                        try:\n                            self.save()\n"
-        "                        except Exception:\n",
-        "                        try:\n                            pass\n"
-        "                        except Exception:\n",
+        "self.store.save(one) if self.same else self.save()",
+        "None",
         STORED_UP,
     ),
     Twin(
         "saves behind the bytes",
         DURABLE,
-        "            self.save()\n            return data\n",
-        "            if not data:\n                self.save()\n            return data\n",
+        "            if not self.same:\n                self.save()\n            return",
+        "            if not self.same and not data:\n                self.save()\n"
+        "            return",
         STORED_DOWN,
     ),
     Twin(
