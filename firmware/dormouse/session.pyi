@@ -22,6 +22,8 @@ class Message:
     retain: bool
     sent: int
     done: bool
+    pid: int
+    expect: int
     tries: int
     size: int
     once: bool
@@ -37,6 +39,8 @@ class Session:
     dropped: int
     again: list[Message] | tuple[()]
     denied: dict[str, int] | None
+    bulk: int
+    used: int
     suspects: int
     tried: int
     troubles: int
