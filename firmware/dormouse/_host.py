@@ -123,7 +123,7 @@ def set_psk(context: ssl.SSLContext, identity: str, key: bytes) -> None:
 def _list_names() -> None:
     # Let dir(), editors and ``import *`` see what packages load lazily: their .pyi names it.
     folder = Path(__file__).parent
-    for stub in (folder / "__init__.pyi", *folder.glob("*/__init__.pyi")):
+    for stub in [folder / "__init__.pyi"] + list(folder.glob("*/__init__.pyi")):
         package = importlib.import_module(".".join(stub.parent.relative_to(folder.parent).parts))
         given = {
             alias.asname
@@ -136,7 +136,7 @@ def _list_names() -> None:
         names = sorted(given | {name for name in own if name[0] != "_"})
         package.__all__ = names  # type: ignore[attr-defined]
         package.__dir__ = lambda package=package: sorted(  # type: ignore[method-assign, misc]
-            {*vars(package), *package.__all__}
+            set(vars(package)) | set(package.__all__)
         )
 
 
