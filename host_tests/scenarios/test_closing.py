@@ -43,9 +43,9 @@ def test_closed_after_disconnect(start, peer: ScriptedPeer) -> None:
     ("fault", "code"),
     [
         (b"\x36\x06\x00\x01t\x00\x01\x00", 0x81),  # QoS 3
-        (wire5.puback(999), 0x82),  # nothing was sent with this identifier
+        (b"\x40\x02\x00\x00", 0x82),  # identifier 0
         (wire5.publish("", properties={"topic_alias": 1}), 0x94),
-        (wire5.publish("t", bytes(5000)), 0x95),
+        (b"\x40\x88\x27" + bytes(5000), 0x95),  # (a message that long is read past)
     ],
     ids=["malformed", "forbidden", "alias", "large"],
 )
