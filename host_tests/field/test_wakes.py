@@ -63,7 +63,8 @@ def test_expiry_when_the_clock_is_set(
                 assert last(node) == WELL
                 observer.wait("up", str(n))
                 state = json.loads(observer.wait_count("state", n)[-1])
-                assert 60 <= state["until"] - node.time <= 70
+                # (ESP32 wakes at one point of each period, so it may be less.)
+                assert (60 if kind == "rp2" else 0) <= state["until"] - node.time <= 70
     assert observer.payloads("up") == ["1", "2"]
 
 

@@ -77,7 +77,8 @@ def test_closed_after_a_refusal(start, peer: ScriptedPeer) -> None:
 
 @pytest.mark.mqtt5("MQTT-3.14.4-1", "MQTT-4.13.2-1")
 def test_closed_after_the_server_said_disconnect(start, peer: ScriptedPeer) -> None:
-    device = start("publish", peer.port, {"version": 5}, messages=MESSAGE)
+    options = {"version": 5, "strict": True}  # a refusal ends it
+    device = start("publish", peer.port, options, messages=MESSAGE)
     conn = connected(peer)
     expect_publish(conn)
     conn.send(wire5.disconnect(0x8B))  # it shuts down: this passes

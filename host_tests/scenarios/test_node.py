@@ -54,7 +54,7 @@ class Field:
         """Start the tool behind `make ota` with a main.py."""
         started = start_ota(self.broker, self.topic, self.folder, main, *args, key=KEY)
         tool = self.stack.enter_context(started)
-        tool.wait_line("waiting for the node", 20)
+        tool.wait_line("waiting for the next wake", 20)
         return tool
 
     def meter(self) -> list[int]:
