@@ -282,7 +282,7 @@ def check_reports_take_the_place_of_nothing():
     ota.tell("one", client)
     ota.tell("two", client)  # the newest
     same([o.packet[-3:] for o in client.session.outbox[3:]], [bytearray(b"two")])
-    client.session.outbox.pop()
+    client.session.withdraw(client.session.outbox[-1])
     client.publish_nowait("reading", b"1", 1)
     assert ota.tell("three", client)
     same(len(client.session.outbox), 4)

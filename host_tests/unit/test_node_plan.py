@@ -257,7 +257,7 @@ def test_wakes_that_pass_do_not_try(bottle: Bottle) -> None:
     node = bottle.node()
     bottle.wake(node)
     assert node.error is None and bottle.broker.boots == boots + 1
-    assert bottle.content.get(3, bytes(3)) == bytes(3), "all is forgotten when one went well"
+    assert bottle.content.get(3, bytes(3))[:3] == bytes(3), "all is forgotten when one went well"
 
 
 def test_urgent_wake_tries_all_the_same(bottle: Bottle) -> None:
@@ -413,7 +413,8 @@ def test_a_refusal_is_no_reason_to_try_again(bottle: Bottle) -> None:
 
 def test_the_end_of_qos_2_can_wait(bottle: Bottle) -> None:
     """PUBCOMP does not come: the wake is over all the same, and PUBREL goes out in the next one."""
-    bottle.broker.keeps_pubcomp = True
+    bottle.wake(bottle.node())  # from now on the broker has a session: where it has none, PUBREL
+    bottle.broker.keeps_pubcomp = True  # would mean nothing to it in the next wake
     node = bottle.node()
     node.publish("t", "x", 2)
     bottle.wake(node)

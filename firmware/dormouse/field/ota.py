@@ -278,8 +278,7 @@ class Ota:
             return False
         session = client.session
         box = session.outbox
-        if self._slot in box and not self._slot.sent:
-            box.remove(self._slot)
+        session.withdraw(self._slot)
         count, free, _, _ = session.limits
         for o in box:
             count -= 1
