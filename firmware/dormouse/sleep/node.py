@@ -57,7 +57,9 @@ def sleep_budget(session, now: int, planned: int) -> int:
     ConnectionLost if the broker is silent.
     """
     left = session.tick(now)
-    if session.asked is None and left < planned:
+    # (Not for a plan that no ping reaches anyway: RP2's light sleep ends often, and asks again.)
+    late = session.keepalive if planned < session.keepalive else session.keepalive >> 1
+    if session.asked is None and left < min(planned, late):
         session.ping(now)
     if session.asked is not None:
         left = session.keepalive  # from the answer on, which does not come into the sleep
