@@ -39,7 +39,7 @@ class SerialBoard:
     def __init__(
         self, folder: Path, runtime: Runtime = MICROPYTHON64, config: dict[str, Any] | None = None
     ):
-        """config: as in boards/unix/_board.py; 512 KB of flash unless it says otherwise."""
+        """config: as in boards/unix/_board.py; a Pico W's 848 KB of flash unless it says more."""
         self.folder = folder
         self.runtime = runtime
         self.output = bytearray()  # all that came from the board
@@ -48,7 +48,7 @@ class SerialBoard:
         self.starts = 0
         self._closed = False
         folder.mkdir(exist_ok=True, parents=True)
-        (folder / "board.json").write_text(json.dumps({"flash": 524288, **(config or {})}))
+        (folder / "board.json").write_text(json.dumps({"flash": 868352, **(config or {})}))
         self._changed = threading.Condition()
         self._stop, self._stopped = os.pipe()
         self._master, self._slave = pty.openpty()

@@ -172,7 +172,7 @@ def test_no_secret_on_a_dry_run(tool) -> None:
         ("DORMOUSE_TLS", "on", "no, yes (certificates) or psk"),
         ("DORMOUSE_TRANSPORT", "udp", "tcp, or ws"),
         ("DORMOUSE_LED", "2 dimmed", "2 inverted"),
-        ("DORMOUSE_UPDATE_KEY", "short", "a secret for one node, 32 characters"),
+        ("DORMOUSE_UPDATE_KEY", "short", "32 characters or more"),
     ],
 )
 def test_what_is_wrong_is_said(variable: str, value: str, why: str) -> None:
@@ -346,7 +346,7 @@ def test_a_person_is_asked_again(board: SerialBoard) -> None:
             ("client identifier [n7]", ""),
             ("[60]", ""),
             ("status LED (-: none) [2]", "-"),
-            ("updates over MQTT (new: make one; none) [unchanged]", ""),
+            ("new: make one; none) [unchanged]", ""),
         ):
             said += read_until(terminal, question)
             os.write(terminal, answer.encode() + b"\n")

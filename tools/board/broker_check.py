@@ -30,7 +30,7 @@ def make_context(tls: Settings, folder: Path, verify: bool = True) -> ssl.SSLCon
     """Return a context from the files in `folder`, as they are on the board, which is no better at
     TLS than the board is. Raises ValueError."""
     files = {part: str(folder / tls[part]) for part in FILES if part in tls}
-    context: ssl.SSLContext = _dormouse("tls").context(
+    context: ssl.SSLContext = _dormouse("net.tls").context(
         **files, psk=tls.get("psk"), verify=verify or "psk" in tls
     )
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -42,7 +42,7 @@ def make_context(tls: Settings, folder: Path, verify: bool = True) -> ssl.SSLCon
 async def _connect(config: Settings, context: ssl.SSLContext | None) -> None:
     options = {}
     if config.get("transport") == "ws":
-        options["stream"] = _dormouse("ws").WebSocket(config["path"])
+        options["stream"] = _dormouse("net.ws").WebSocket(config["path"])
     # Not under the node's own identifier: the broker would end the node's connection, and with a
     # clean session forget what waits for it.
     async with _dormouse("").Client(
