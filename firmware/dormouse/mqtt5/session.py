@@ -56,7 +56,6 @@ _ANOTHER = b"\x9c\x9d"  # use another server, server moved
 # implementation specific, not authorized, topic name invalid, receive maximum, packet too large,
 # quota, payload format, retain, QoS, subscriptions of a kind. All others are the connection's.
 _BLAMES = b"\x80\x81\x82\x83\x87\x8f\x90\x93\x95\x97\x99\x9a\x9b\x9e\xa1\xa2"
-_NOT_FOUND = const(0x92)
 
 
 def _words(code, properties):
@@ -454,8 +453,6 @@ class Session5(expiring(Session)):
                 self._unsuback(o, codes)
             elif kind == _SUBACK:
                 body = b"\0\0" + bytes(codes)
-            elif codes != _NOT_FOUND:
-                o.vague = False  # here PUBCOMP says whether the server knows it
         elif not o and kind == _PUBREC and codes > 127:
             return  # of what this client forgot at a restart: there is nothing to release
         self._reply(first, pid, body)
