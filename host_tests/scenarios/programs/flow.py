@@ -8,13 +8,17 @@ acknowledged. Says each number.
 import asyncio
 
 from device import client, config, run, say, text
+from dormouse import SessionLost
 
 topic = config["topic"]
 
 
 async def send(c, qos):
     for n in range(config["count"]):
-        await c.publish("%s/%d" % (topic, qos), "%d" % n, qos)
+        try:
+            await c.publish("%s/%d" % (topic, qos), "%d" % n, qos)
+        except SessionLost:  # a CONNACK was cut: the client cannot know, and says so
+            say("doubt", qos, n)
         say("sent", qos, n)
         await asyncio.sleep(config.get("gap", 0))
 
