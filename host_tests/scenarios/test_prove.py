@@ -72,23 +72,23 @@ LATE = [(Fault("up", boot, at, "power"),) for at in range(84, 124) for boot in (
 TWINS = {
     "sends before it saves": (
         (
-            "durable.py",
-            "            self.save()\n            return data\n",
+            "store/durable.py",
+            "            if not self.same:\n                self.save()\n            return data\n",
             "            return data\n",
         ),
         WIRE,
     ),
     "forgets that PUBREC came": (
-        ("durable.py", "want[o.key] = number(o.pid)", "continue"),
+        ("store/durable.py", "want[o.key] = number(o.pid)", "continue  #"),
         LATE,
     ),
     "forgets what it has seen": (
-        ("durable.py", 'want[_SEEN + pid] = b""', "pass"),
+        ("store/durable.py", 'want[_SEEN + pid] = b""', "pass"),
         WIRE + FLASH,
     ),
     "commits in a record of its own": (
         (
-            "durable.py",
+            "store/durable.py",
             "self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
             "self.committed = bytes(data)\n            self.store.save({1: self.committed})\n",
         ),
@@ -97,15 +97,15 @@ TWINS = {
     "answers no PUBREL twice": (
         (
             "session.py",
-            "                self.released.remove(pid)\n            self._answer(0x70, pid)\n",
-            "                self.released.remove(pid)\n                self._answer(0x70, pid)\n",
+            "            if pid in self.released:\n",
+            "            if pid not in self.released:\n                return\n            else:\n",
         ),
         LATE,
     ),
-    "does not flush what it saves": (("journal.py", "        f.flush()\n", ""), WIRE),
+    "does not flush what it saves": (("store/journal.py", "        f.flush()\n", ""), WIRE),
     "removes the old file before the new one is whole": (
         (
-            "journal.py",
+            "store/journal.py",
             '            with open(path + ".new", "wb") as f:\n',
             "            if self._end:\n"
             "                os.remove(path)\n"
