@@ -86,11 +86,8 @@ def faults(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
     """Return all faults that can be made: the place (line, column), and operators there, each with
     its number among those of its kind. Raises NoMutants without cosmic-ray."""
     try:
-        from cosmic_ray import plugins  # type: ignore[import-untyped, unused-ignore]
-        from cosmic_ray.ast import (  # type: ignore[import-untyped, unused-ignore]
-            Visitor,
-            get_ast,
-        )
+        from cosmic_ray import plugins
+        from cosmic_ray.ast import Visitor, get_ast
     except ImportError as error:
         needed = " ".join(f"'{line}'" for line in requirements("mutants"))
         raise NoMutants(
@@ -129,7 +126,7 @@ def told(source: str) -> set[int]:
 def mutants(source: str, count: int, seed: int) -> Iterator[Mutant]:
     """Yield so many faults, at places drawn at random; the same ones for the same seed."""
     from cosmic_ray import plugins
-    from cosmic_ray.mutating import (  # type: ignore[import-untyped, unused-ignore]
+    from cosmic_ray.mutating import (
         mutate_code,
     )
 
