@@ -45,7 +45,10 @@ def parsed(output: str) -> Counts:
 
 def measure(chip: str) -> Counts:
     """Return what the library's operations take on a chip. Raises NotAvailable, RuntimeError."""
-    return parsed(emulated.counted(chip, PROGRAMS / "chip_program.py"))
+    found: Counts = {}
+    for program in ("chip_update.py", "chip_program.py"):
+        found |= parsed(emulated.counted(chip, PROGRAMS / program))
+    return found
 
 
 def umqtt(folder: Path, given: str | None) -> Path:
@@ -107,9 +110,9 @@ def table(chip: str, found: Counts, other: Counts) -> Table:
         made.add_column(column, justify="right", no_wrap=True)
     five = False
     for name, (count, allocated, held) in found.items():
-        if name.startswith(FIVE) and not five:
+        if name.startswith(FIVE) != five:
             made.add_section()
-            five = True
+            five = not five
         times = [f"{count / clock / 1000:.2f}" for clock in CLOCKS]
         beside = f"{other[name][0]:,}" if name in other else ""
         made.add_row(name, f"{count:,}", f"{allocated:,}", f"{held:,}", beside, *times)
