@@ -122,6 +122,11 @@ lint:  ## style, types, .pyi files; names that MicroPython's modules have not
 	@$(PYTHON) tools/setup/bootstrap.py --lint
 	@$(tool) $@
 
+.PHONY: lock
+lock:  ## the versions and hashes that pip and npm may bring; ARGS=--upgrade
+	@$(PYTHON) tools/setup/bootstrap.py --lock
+	@$(tool) $@
+
 clean:  ## remove what was built and tested (.venv and .cache, which cost a download, stay)
 	rm -rf build .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -87,6 +87,7 @@ TARGETS = {
     "size": Target(".desk.size"),
     "conformance": Target(".setup.conformance"),
     "lint": Target(".setup.lint"),
+    "lock": Target(".setup.lock"),
     "check": Target(".setup.check"),
 }
 

@@ -1,4 +1,4 @@
-"""Signatures of TEXT by keys of 2048 and 3072 bits that were made for this, and are nowhere else."""
+"""Signatures of TEXT by keys of 2048 and 3072 bits, made for this and thrown away."""
 
 TEXT = "dormouse-update 5"
 SIGNED = {

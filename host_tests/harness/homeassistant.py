@@ -5,7 +5,7 @@
 
 Home Assistant is large, and wants a newer Python than this project: its package is fetched without
 what it depends on, into .cache/, and of it the abbreviations and the options of each platform are
-read (not run).
+read (not run). Which one, and its hash, is in requirements/homeassistant.txt.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 from tools.testing.runtimes import ROOT, NotAvailable
 
 CACHE = ROOT / ".cache" / "homeassistant"
+LOCK = ROOT / "requirements" / "homeassistant.txt"
 PYTHON = "3.14.2"  # that it shall be for: the newest is for this or an older one
 TIME = 100  # s; it has 43 MB
 PART = "homeassistant/components/mqtt/"
@@ -38,14 +39,17 @@ def source() -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run beside each other
-        if not (CACHE / "done").exists():
+        done = CACHE / "done"
+        if not done.exists() or done.read_text() != LOCK.read_text():
             _fetch()
+            done.write_text(LOCK.read_text())
     return CACHE
 
 
 def _fetch() -> None:
     argv = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(CACHE)]
-    argv += ["--python-version", PYTHON, "--only-binary=:all:", "homeassistant>=2024.11"]
+    argv += ["--python-version", PYTHON, "--only-binary=:all:"]
+    argv += ["--require-hashes", "-r", str(LOCK)]
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=TIME)
     except subprocess.TimeoutExpired as error:
@@ -59,7 +63,6 @@ def _fetch() -> None:
                 wheel.extract(name, CACHE)
     for path in wheels:
         path.unlink()
-    (CACHE / "done").write_text(wheels[-1].name)
 
 
 def constants(path: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ..paths import BUILD, FIRMWARE, ROOT
-from ..setup import get
+from ..setup import bootstrap, get
 from ..testing.brokers import MosquittoBroker
 
 PEERS = ROOT / "host_tests" / "bench" / "peers"
@@ -134,7 +134,8 @@ def aiomqttc(folder: Path) -> Client:
         get.run(
             [
                 *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
-                *("--target", str(folder), "aiomqttc"),
+                *("--target", str(folder)),
+                *("--require-hashes", "-r", str(bootstrap.locked("aiomqttc"))),
             ],
             timeout=PIP_TIMEOUT,
         )

@@ -7,8 +7,13 @@
     python3 tools/setup/bootstrap.py --docs       # and for `make docs`
 
 The requirements are the dependency groups of pyproject.toml. pip is used as this machine has it
-configured. Where Python comes without ensurepip (Debian's python3 without python3-venv), pip is
-got from the distribution's package.
+configured, and takes what is locked: the versions in requirements/ (`make lock`), each file by its
+SHA-256. Where those cannot be had (an index with other versions, a system that needs a build), what
+pyproject.toml allows is taken, unchecked, and that is said; with DORMOUSE_LOCKED=1 in the
+environment it is an error instead. A file with another SHA-256 always is one.
+
+Where Python comes without ensurepip (Debian's python3 without python3-venv), pip is got from the
+distribution's package.
 
 Exit status: 0 all there; 1 something cannot be had, with the reason; 130 interrupted.
 """
@@ -39,6 +44,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
 VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
+LOCKED = ROOT / "requirements"
+WRONG_HASH = "DO NOT MATCH THE HASHES"  # so pip says it
 STUB_PORTS = ("esp32", "rp2", "pico", "unix")
 
 
@@ -68,6 +75,11 @@ def requirements(group: str) -> list[str]:
     return groups[group]
 
 
+def locked(group: str) -> Path:
+    """Return the file with what is locked of a group; it may not be there."""
+    return LOCKED / f"{group}.txt"
+
+
 def run(argv: list[str], what: str, quiet: bool = False) -> None:
     """Run a program, its output going to the terminal; if `quiet`, only when it fails.
 
@@ -89,6 +101,12 @@ def run(argv: list[str], what: str, quiet: bool = False) -> None:
 
 
 # --- Stamps: what was finished, and from what -----------------------------------------------------
+
+
+def wanted_of(group: str) -> list[str]:
+    """Return all that says what is to be installed of a group. Raises CannotSetUp."""
+    lock = locked(group)
+    return [*requirements(group), lock.read_text() if lock.exists() else ""]
 
 
 def fingerprint(wanted: list[str]) -> str:
@@ -162,24 +180,58 @@ def make_venv() -> None:
     write_stamp(stamp, [])
 
 
-def pip_install(wanted: list[str], *options: str) -> None:
-    """Install requirements with the environment's pip. Raises CannotSetUp."""
+def pip_install(*options: str) -> str:
+    """Let the environment's pip install something; return "", or what it complained of."""
     quiet = [
         "--disable-pip-version-check",
         "--no-warn-script-location",
         "--root-user-action=ignore",
     ]
-    run([str(VENV_PYTHON), "-m", "pip", "install", *quiet, *options, *wanted], "pip install")
+    argv = [str(VENV_PYTHON), "-m", "pip", "install", *quiet, *options]
+    try:
+        done = subprocess.run(
+            argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, stderr=subprocess.PIPE, text=True
+        )
+    except OSError as error:
+        raise CannotSetUp(f"cannot run {argv[0]}: {error.strerror or error}") from error
+    if done.stderr:
+        say(done.stderr.rstrip())
+    return done.stderr + f"pip: exit status {done.returncode}" if done.returncode else ""
+
+
+def install(group: str, *options: str) -> None:
+    """Install a group as it is locked, or else as pyproject.toml has it. Raises CannotSetUp."""
+    lock = locked(group)
+    name = lock.relative_to(ROOT)
+    if lock.exists():
+        # What comes as source only (esptool) is built with what the group "build" has brought, not
+        # with whatever is the newest of that on the day.
+        wrong = pip_install("--require-hashes", "--no-build-isolation", "-r", str(lock), *options)
+        if not wrong:
+            return
+        if WRONG_HASH in wrong:
+            raise CannotSetUp(
+                f"what pip was given is not what is locked in {name}: see above\n"
+                "What to do: find out who serves it; if it is meant: make lock"
+            )
+        if os.environ.get("DORMOUSE_LOCKED"):
+            raise CannotSetUp(f"what is locked in {name} cannot be had: see above")
+        say(
+            f"what is locked in {name} cannot be had here (see above):\n"
+            "taking what pyproject.toml allows; no hash is compared"
+        )
+    if pip_install(*requirements(group), *options):
+        raise CannotSetUp("pip install failed; the reason is above")
 
 
 def install_group(group: str) -> None:
     """Install a dependency group into .venv, if that was not done already. Raises CannotSetUp."""
-    wanted = requirements(group)
+    wanted = wanted_of(group)
     stamp = VENV / f".installed-{group}"
     if is_fresh(stamp, wanted):
         return
     say(f"installing what '{group}' needs into .venv ...")
-    pip_install(wanted)
+    install(group)
     write_stamp(stamp, wanted)
 
 
@@ -188,7 +240,7 @@ def install_stubs(port: str) -> None:
 
     Not into .venv: there they would hide CPython's own modules from tools. Raises CannotSetUp.
     """
-    wanted = requirements(f"stubs-{port}")
+    wanted = wanted_of(f"stubs-{port}")
     final = CACHE / "stubs" / port
     if is_fresh(final / ".installed", wanted):
         return
@@ -196,7 +248,7 @@ def install_stubs(port: str) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f"{port}.", dir=final.parent))
     try:
-        pip_install(wanted, "--target", str(beside), "--no-deps", "--quiet")
+        install(f"stubs-{port}", "--target", str(beside), "--no-deps", "--quiet")
         write_stamp(beside / ".installed", wanted)
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
@@ -205,13 +257,19 @@ def install_stubs(port: str) -> None:
 
 
 def set_up(
-    lint: bool, board: bool, fuzz: bool = False, docs: bool = False, mutants: bool = False
+    lint: bool,
+    board: bool,
+    fuzz: bool = False,
+    docs: bool = False,
+    mutants: bool = False,
+    lock: bool = False,
 ) -> None:
     """Make everything that is asked for, one process at a time. Raises CannotSetUp."""
     CACHE.mkdir(exist_ok=True)
-    with open(CACHE / "bootstrap.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(CACHE / "bootstrap.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         make_venv()
+        install_group("build")
         install_group("test")
         if board:
             install_group("board")
@@ -224,6 +282,8 @@ def set_up(
                 say(f"bootstrap: {error}")
         if mutants:
             install_group("mutants")
+        if lock:
+            install_group("lock")
         if lint:
             install_group("lint")
             for port in STUB_PORTS:
@@ -242,10 +302,11 @@ def main() -> int:
     parser.add_argument("--fuzz", action="store_true", help="also what guides `make fuzz`")
     parser.add_argument("--docs", action="store_true", help="also what `make docs` needs")
     parser.add_argument("--mutants", action="store_true", help="also what `make mutants` needs")
+    parser.add_argument("--lock", action="store_true", help="also what `make lock` needs")
     options = parser.parse_args()
     start = time.monotonic()
     try:
-        set_up(options.lint, options.board, options.fuzz, options.docs, options.mutants)
+        set_up(**vars(options))
     except CannotSetUp as error:
         say(f"bootstrap: {error}")
         return 1

@@ -18,6 +18,7 @@ import argparse
 import contextlib
 import fcntl
 import functools
+import hashlib
 import json
 import os
 import platform
@@ -40,7 +41,9 @@ MICROPYTHON_OLDEST = (1, 22)
 DEBIAN_SUITE = "trixie"  # Debian 13: MicroPython 1.25, for amd64, i386, arm64 and armhf
 NODE_OLDEST = 18
 NODE_PACKAGE = "@micropython/micropython-webassembly-pyscript"
-NODE_RANGE = "^1.27"
+# Of npm; the versions and the hash of each file are in npm/NAME.json (`make lock`).
+NPM = {"node": f"{NODE_PACKAGE}@^1.27", "aedes-0.51": "aedes@0.51", "aedes-1": "aedes@1"}
+NPM_LOCKED = Path(__file__).with_name("npm")
 
 APT_TIMEOUT = 300  # seconds, for one apt call: an index is 10 MB
 NPM_TIMEOUT = 300  # seconds
@@ -588,9 +591,12 @@ def node() -> str:
     return path
 
 
-def npm_install(package: str, wanted: str, folder: str) -> Path:
-    """Return the folder of an npm package, installed into a folder of `.cache/` if need be."""
-    final = CACHE / folder
+def npm_install(name: str) -> Path:
+    """Return the folder of a package of NPM, installed into `.cache/` if need be: the files that
+    are locked, and without running anything of them."""
+    package, _, _ = NPM[name].rpartition("@")
+    lock = (NPM_LOCKED / f"{name}.json").read_bytes()
+    final = CACHE / f"{name}-{hashlib.sha256(lock).hexdigest()[:8]}"
     installed = final / "node_modules" / package
     if installed.exists():
         return installed
@@ -600,15 +606,16 @@ def npm_install(package: str, wanted: str, folder: str) -> Path:
     say(f"installing {package} by npm ...")
     beside = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=CACHE))
     try:
-        (beside / "package.json").write_text(
-            json.dumps({"private": True})
-        )  # or npm would look in parent folders
+        (beside / "package-lock.json").write_bytes(lock)
+        root = json.loads(lock)["packages"][""]
+        (beside / "package.json").write_text(json.dumps({"private": True, **root}))
         run(
             [
-                *(npm, "install", "--prefix", str(beside), "--no-audit", "--no-fund"),
-                *("--fetch-retries=1", f"{package}@{wanted}"),  # npm's default: over a minute
+                *(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"),
+                "--fetch-retries=1",  # npm's default: over a minute
             ],
             timeout=NPM_TIMEOUT,
+            cwd=beside,
         )
         shutil.rmtree(final, ignore_errors=True)
         beside.rename(final)
@@ -619,13 +626,13 @@ def npm_install(package: str, wanted: str, folder: str) -> Path:
 
 def install_node_package() -> Path:
     """Return the folder of MicroPython for Node, installed into `.cache/` if need be."""
-    return npm_install(NODE_PACKAGE, NODE_RANGE, "node")
+    return npm_install("node")
 
 
 def aedes(version: str) -> Path:
     """Return the folder of the broker aedes, installed by npm. Raises NotAvailable."""
     node()
-    return once(f"aedes-{version}", lambda: npm_install("aedes", version, f"aedes-{version}"))
+    return once(f"aedes-{version}", lambda: npm_install(f"aedes-{version}"))
 
 
 # What RabbitMQ of Debian needs of Erlang; libraries are the machine's own.
