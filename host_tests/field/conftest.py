@@ -9,13 +9,46 @@ from typing import Any
 
 import pytest
 
+from tools.testing import wire, wire5
 from tools.testing.address import HOST
 from tools.testing.board import Board
+from tools.testing.peer import Connection, ScriptedPeer
 from tools.testing.runtimes import Device, Runtime
 
 PROGRAMS = Path(__file__).parent / "programs"
 
 VERSIONS = pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5"])
+
+
+class Broker:
+    """Plays a broker of either version on a scripted peer's connections."""
+
+    def __init__(self, peer: ScriptedPeer, version: int) -> None:
+        self.peer = peer
+        self.five = version == 5
+        self.wire: Any = wire5 if self.five else wire
+
+    def accept(self, code: int = 0, present: bool = False, **fields: Any) -> Connection:
+        """Answer to the next CONNECT; ``code``: that of 3.1.1."""
+        conn = self.peer.accept(10)
+        packet = conn.next_packet()
+        self.hello = self.decode(packet)
+        if self.five:
+            code = (0, 0x84, 0x85, 0x88, 0x86, 0x87)[code]
+            conn.send(wire5.connack(session_present=present, reason_code=code, **fields))
+        else:
+            conn.send(wire.connack(present, code))
+        return conn
+
+    def decode(self, raw: bytes) -> Any:
+        """Return a packet of the device, decoded."""
+        return wire5.decode(raw, "up")[0] if self.five else wire.decode(raw)[0]
+
+    def take(self, conn: Connection, payload: str) -> None:
+        """Take a PUBLISH at QoS 1, which has this payload."""
+        packet = self.decode(conn.next_packet())
+        assert (packet.type, packet.payload) == (wire.PUBLISH, payload.encode())
+        conn.send(self.wire.puback(packet.packet_id))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from time import sleep
 from typing import Any
 
 import pytest
-from field.conftest import VERSIONS
+from field.conftest import VERSIONS, Broker
 
 from tools.testing import wire, wire5
 from tools.testing.address import HOST
@@ -17,34 +17,6 @@ from tools.testing.certs import certificates
 from tools.testing.loop import call, loop, run
 from tools.testing.peer import Connection, ScriptedPeer
 from tools.testing.runtimes import Device
-
-
-class Broker:
-    """Plays a broker of either version on a scripted peer's connections."""
-
-    def __init__(self, peer: ScriptedPeer, version: int) -> None:
-        self.peer = peer
-        self.five = version == 5
-        self.wire: Any = wire5 if self.five else wire
-
-    def accept(self, code: int = 0, present: bool = False, **fields: Any) -> Connection:
-        """Answer to the next CONNECT; ``code``: that of 3.1.1."""
-        conn = self.peer.accept(10)
-        packet = conn.next_packet()
-        self.hello = wire5.decode(packet, "up")[0] if self.five else wire.decode(packet)[0]
-        if self.five:
-            code = (0, 0x84, 0x85, 0x88, 0x86, 0x87)[code]
-            conn.send(wire5.connack(session_present=present, reason_code=code, **fields))
-        else:
-            conn.send(wire.connack(present, code))
-        return conn
-
-    def take(self, conn: Connection, payload: str) -> None:
-        """Take a PUBLISH at QoS 1, which has this payload."""
-        raw = conn.next_packet()
-        packet: Any = wire5.decode(raw, "up")[0] if self.five else wire.decode(raw)[0]
-        assert (packet.type, packet.payload) == (wire.PUBLISH, payload.encode())
-        conn.send(self.wire.puback(packet.packet_id))
 
 
 @VERSIONS

@@ -4,11 +4,12 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from play import acknowledge, connected, grant
 
-from tools.testing import wire
+from tools.testing import wire, wire5
 from tools.testing.address import HOST
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.chaos import ChaosProxy
@@ -281,6 +282,29 @@ def test_disconnect_at_its_time_limit(start, peer: ScriptedPeer) -> None:
     conn.half_open()
     device.wait_line("stuck", 20)
     device.wait_line("over False 0", 10)
+    device.wait_line("end", 5)
+
+
+@pytest.mark.desk("fills 200 KB of outbox: more than a chip has to spare")
+@pytest.mark.parametrize("version", [4, 5])
+def test_peer_that_reads_nothing(version: int, start, peer: ScriptedPeer) -> None:
+    """Its window is 0: nothing can be written, no ping either."""
+    options = {"timeout": 0.5, "keepalive": 1, "version": version}
+    device = start("again", peer.port, options, case="never_read")
+    conn = peer.accept()
+    conn.next_packet()
+    chosen: Any = wire if version == 4 else wire5
+    conn.send(chosen.connack())
+    conn.half_open()
+    device.wait_line("stuck", 20)
+    device.wait_line("gone ConnectionLost", 10)
+    conn = peer.accept()
+    conn.next_packet()
+    conn.send(chosen.connack(True))
+    raw = conn.next_packet()
+    while raw[0] & 6 == 0:  # what waited at QoS 0, perhaps
+        raw = conn.next_packet()
+    conn.send(chosen.puback(int.from_bytes(raw[raw.index(b"end") + 3 :][:2], "big")))
     device.wait_line("end", 5)
 
 

@@ -2,7 +2,8 @@
 
 Its argument is a JSON file: ``client``, the Client's arguments; ``count``, how many numbers;
 ``tls``, a file of the authority; ``password``: "function" or "replaced"; ``block``: s that it does
-not let asyncio run after each number.
+not let asyncio run after each number; ``subscribe``: a topic filter, to which it listens instead;
+``wifi``: join one first, and try to connect until it works.
 """
 
 import asyncio
@@ -43,7 +44,19 @@ async def main():
     if config.get("password") == "function":
         options["password"] = password
     c = Client(**options)
+    if config.get("wifi"):
+        from dormouse.net import Wifi
+
+        await Wifi("home", "right").join()
+        c.start()
+        while not c.connected:
+            if c.error:
+                print("failed", type(c.error).__name__)
+            await asyncio.sleep(0.05)
     await c.connect()
+    if "subscribe" in config:
+        await c.subscribe(config["subscribe"], qos=1)
+        print("subscribed")
     task = asyncio.create_task(tell(c))
     for n in range(config.get("count", 0)):
         if "block" in config:

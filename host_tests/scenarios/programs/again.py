@@ -113,6 +113,18 @@ async def unable_to_write():
     say("over", c.connected, c.session.state)
 
 
+async def never_read():
+    """A peer that reads nothing: no ping gets through, so the keep-alive ends it, and all else goes
+    on at the next connection."""
+    c = client(outbox_bytes=200000)
+    await c.connect()
+    await fill(c)
+    await c.wait_connected(False)
+    say("gone", type(c.error).__name__)
+    await c.publish("end", b"", 1)
+    await c.disconnect()
+
+
 async def all_at_once():
     """Several disconnect, at the time limit; none is told of a cancel that was not its own."""
     c = client(outbox_bytes=200000)
