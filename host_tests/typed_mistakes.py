@@ -11,6 +11,7 @@ from dormouse.field.guard import feed, run
 from dormouse.field.led import LED
 from dormouse.field.log import Log
 from dormouse.field.ota import Ota
+from dormouse.large import Source
 from dormouse.mqtt5.request import Requester, respond
 from dormouse.net.clock import Clock
 from dormouse.net.serial import Serial
@@ -49,6 +50,8 @@ async def client_mistakes(client: Client, message: Message) -> None:
     Client("h", store="journal")  # type: ignore[arg-type]
     Client("h", will=b"offline")  # type: ignore[arg-type]
     Client("h", backoff=5)  # type: ignore[arg-type]
+    Client("h", large=1)  # type: ignore[arg-type]
+    Source(5)  # type: ignore[arg-type]
     Will(b"topic")  # type: ignore[arg-type]
     await client.publish(b"topic")  # type: ignore[arg-type]
     await client.publish("t", 21.5)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """A program as users write it, with every public module: `make lint` holds it to mypy --strict."""
 
 import asyncio
+import io
 
 from dormouse import (
     Client,
@@ -24,6 +25,8 @@ from dormouse.field.guard import Guard, Watchdog, end, feed, good, run, watch
 from dormouse.field.led import LED
 from dormouse.field.log import Log
 from dormouse.field.ota import Ota, verify
+from dormouse.large.sending import sending
+from dormouse.large.source import Source, SourceError
 from dormouse.mqtt5 import packet as packet5
 from dormouse.mqtt5.request import Requester, respond
 from dormouse.mqtt5.session import Codes, Disconnected, Failed
@@ -152,7 +155,7 @@ def parts(client: Client) -> None:
     Node(client, 60, wifi=make_wifi({}, client.session.store, Wire()))
     for store in (NVSStore("name", size=2000), RTCStore(1024), FRAM()):
         store.save({16: b""})
-    session: Session = durable(expiring())(print, "id", True)
+    session: Session = sending(durable(expiring()))(print, "id", True)
     session.publish("t")
     codes = Codes([0, 1])
     print(codes.properties, stream.open_stream("host", 1883))
@@ -259,3 +262,14 @@ async def from_mqtt_as() -> None:
             print(topic.decode(), payload, retained)
     await client.publish(b"t", "x", retain=True, qos=1)
     await client.disconnect()
+
+
+async def large() -> None:
+    client = Client("broker.local", client_id="camera", large=True)
+    try:
+        await client.publish("image", Source("image.jpg"), qos=1)
+        with open("image.jpg", "rb") as file:
+            await client.publish("image", file)
+        await client.publish("image", Source(io.BytesIO, 5))
+    except SourceError as e:
+        print(e.args[0])

@@ -42,6 +42,7 @@ class Client:
     outbox_bytes, max_packet, inbox_bytes. ``client_id`` defaults to the chip's unique id where
     there is one. With a ``store`` (see ``store.Store``; needs clean=False) the session survives a
     reset, and ``full`` says what a publish without room does (see ``durable.DurableSession``).
+    ``large``: messages larger than RAM (see ``large``): True, or only "out".
     ``stream``: the way to the broker, if not TCP or TLS: an object with ``open_stream``, ``read``
     and ``write`` as the module ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.
 
@@ -80,7 +81,7 @@ class Client:
         try:
             if "/" in host or host.count(":") == 1:
                 raise ValueError(host)
-            if "store" in options or "version" in options:
+            if "store" in options or "version" in options or "large" in options:
                 from .kinds import choose
 
                 kind, options = choose(self, **options)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mappi
 from types import TracebackType
 from typing import Any, Protocol
 
+from .large.source import Source, _Readable
 from .mqtt5.session import Session5, _Pairs
 from .packet import MQTTError, _Payload, _Will
 from .session import Message, _Login
@@ -51,6 +52,7 @@ class Client:
         version: int = 4,  # 5: MQTT 5.0
         store: Store | None = None,
         expiring: bool = False,  # publish takes message_expiry, in 3.1.1 too
+        large: bool | str = False,  # messages larger than RAM: True, or only "out"
         clean: bool = True,
         keepalive: int = 60,
         will: _Will | None = None,
@@ -94,7 +96,7 @@ class Client:
     async def publish(
         self,
         topic: str,
-        payload: _Payload = b"",
+        payload: _Payload | Source | _Readable = b"",  # with large=True: Source, and streams
         qos: int = 0,
         retain: bool = False,
         *,
@@ -109,7 +111,7 @@ class Client:
     def publish_nowait(
         self,
         topic: str,
-        payload: _Payload = b"",
+        payload: _Payload | Source | _Readable = b"",  # with large=True: Source, and streams
         qos: int = 0,
         retain: bool = False,
         *,

@@ -3,7 +3,7 @@
 from .session import Session
 
 
-def choose(owner, version=4, store=None, expiring=False, **options):
+def choose(owner, version=4, store=None, expiring=False, large=False, **options):
     """Return a kind of session and the options that are left for it. Raises ValueError."""
     kind = Session
     if version == 5:
@@ -21,4 +21,10 @@ def choose(owner, version=4, store=None, expiring=False, **options):
 
         kind = durable(kind)
         options["store"] = store
+    if large:
+        if large not in (True, "out"):
+            raise ValueError("large", large)
+        from .large.sending import sending
+
+        kind = sending(kind)
     return kind, options

@@ -6,6 +6,7 @@ from types import ModuleType
 
 import core_checks
 import durable_checks
+import large_checks
 import liveness_checks
 import pytest
 import session5_checks
@@ -13,7 +14,7 @@ import session5_checks
 from tools.testing import runtimes
 from tools.testing.needs import needed
 
-MODULES = (core_checks, durable_checks, liveness_checks, session5_checks)
+MODULES = (core_checks, durable_checks, large_checks, liveness_checks, session5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
 
 

