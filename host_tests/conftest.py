@@ -4,6 +4,7 @@ What cannot be had on this machine is skipped with the reason; in CI (CI=true) i
 """
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -26,6 +27,27 @@ def pytest_configure() -> None:
     """Let programs under test see Ctrl-C: `make test &` in a script starts all that ignore it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def functions() -> dict[tuple[str, str], object]:
+    """Return what can be called in each module of the library that this process has loaded."""
+    return {
+        (module.__name__, name): value
+        for module in list(sys.modules.values())
+        if getattr(module, "__name__", "").startswith("dormouse.")
+        for name, value in vars(module).items()
+        if callable(value)
+    }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def library_is_left_alone() -> Iterator[None]:
+    """What a test puts into the library, it takes out again: other tests of this process use it."""
+    before = functions()
+    yield
+    after = functions()
+    changed = [".".join(at) for at, f in before.items() if at in after and after[at] is not f]
+    assert not changed, f"left in the library: {', '.join(changed)}"
 
 
 @pytest.fixture(params=list(runtimes.RUNTIMES.values()), ids=lambda r: r.name)

@@ -8,6 +8,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import dormouse.net.ws as ws
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,13 @@ HEAP = {"micropython32": "144k", "micropython64": "224k"}
 def seeds(name: str) -> list[bytes]:
     """Return what to begin with at one target."""
     return [data for target, data in targets.seeds() if target == name]
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what targets put into the module, which other tests of this process use too."""
+    for name in ("below", "_put", "urandom"):
+        monkeypatch.setattr(ws, name, getattr(ws, name))
 
 
 @pytest.fixture(scope="module")

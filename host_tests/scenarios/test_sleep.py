@@ -609,19 +609,34 @@ def test_acknowledged_and_left(board: Callable[..., Board], broker: MosquittoBro
     assert got == ["0", "1", "2"]
 
 
-def test_more_than_the_store_holds(board: Callable[..., Board], broker: MosquittoBroker) -> None:
-    """Published while connected: what has no room is refused, and the rest arrives."""
+@pytest.mark.parametrize("full", ["oldest", "refuse"])
+def test_more_than_the_store_holds(
+    board: Callable[..., Board], broker: MosquittoBroker, full: str
+) -> None:
+    """Published while connected: the newest stay, and go out in order; or, as its owner said, the
+    first stay, and what has no room goes at QoS 0."""
+    client = {"full": full} if full == "refuse" else {}
     with Observer(broker, ("t", 1)) as observer:
-        node = board(broker.port, (), node={"subscribe": COMMANDS}, store="rtc", what="publish")
+        options = {"node": {"subscribe": COMMANDS}, "client": client}
+        node = board(broker.port, (), store="rtc", what="publish", **options)
         node.run()
         observer.publish("c/x", "go", 1)
         end = node.run()[0]
-        assert "published 3" in end.lines and "full 8" in end.lines
-        published = sum(line.startswith("published") for line in end.lines)
+        refused = [line.split()[1] for line in end.lines if line.startswith("full")]
+        dropped = [line.split()[1] for line in end.lines if line.startswith("dropped")]
         node.run()
         observer.publish("t", "end", 1)
         observer.wait("t", "end")
-    assert len(observer.payloads("t")) == published + 1
+    got = [(m.payload.decode()[0], m.qos) for m in observer.messages][:-1]
+    names = list("012345678")
+    if full == "refuse":
+        assert not dropped and 3 <= len(refused) < 7 and refused == names[-len(refused) :]
+        assert sorted(got) == [(n, int(n not in refused)) for n in names]
+        assert "wake OutboxFull()" in end.lines
+    else:
+        assert "wake None" in end.lines
+        assert not refused and 3 <= len(dropped) < 7 and dropped == names[: len(dropped)]
+        assert got == [(n, 1) for n in names[len(dropped) :]]
 
 
 def test_readings_leave_while_commands_wait(

@@ -161,6 +161,14 @@ def test_interrupted(started: Started, used: SerialBoard, tmp_path: Path) -> Non
     assert files(used) == before
 
 
+FILL = """
+import os
+s = os.statvfs(os.getcwd())
+with open('big', 'wb') as f:
+    for _ in range(s[0] * s[3] - 230 * 1024 >> 12): f.write(bytes(4096))
+"""
+
+
 def test_errors_say_what_to_do(
     used: SerialBoard, tool, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -190,7 +198,7 @@ def test_errors_say_what_to_do(
     assert "names no Wi-Fi" in fails()
     used.mpremote("fs", "rm", ":config.json")
     assert "no config.json" in fails()
-    used.mpremote("exec", "with open('big', 'wb') as f:\n for i in range(300):f.write(bytes(1000))")
+    used.mpremote("exec", FILL)
     assert "KB of flash left, and 240 KB are needed" in fails()
 
 

@@ -99,9 +99,16 @@ async def special(node):
         await loop(node)
     elif config["what"] == "publish":
         async for _message in node.wake():
+            out = []
             for n in range(9):
                 o = node.publish("t", "%d" % n + "x" * 400, 1)
+                out.append(o)
                 print("full" if o.error else "published", n)
+                o.refused = bool(o.error)
+            for n in range(9):
+                if out[n].error and not out[n].refused:
+                    print("dropped", n)
+        print("wake", repr(node.error))
 
 
 async def main():
