@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from field.conftest import VERSIONS
-from harness.sntp import TimeServer
 
 from tools.testing.address import HOST
 from tools.testing.board import Board
@@ -15,6 +14,7 @@ from tools.testing.brokers import MosquittoBroker
 from tools.testing.certs import certificates
 from tools.testing.observer import Observer
 from tools.testing.runtimes import CPYTHON, MICROPYTHON32, ROOT, Runtime
+from tools.testing.sntp import TimeServer
 
 SOON = [["up", "N", 1, {"message_expiry": 600}]]
 WELL = "left 0 error None"

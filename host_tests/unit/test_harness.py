@@ -736,7 +736,7 @@ def test_mosquitto_picks_another_port_when_one_is_taken(monkeypatch: pytest.Monk
         free.bind(("127.0.0.1", 0))
         ports = [taken.getsockname()[1], free.getsockname()[1]]
         free.close()
-        monkeypatch.setattr("harness.brokers.free_port", lambda: ports.pop(0))
+        monkeypatch.setattr("tools.testing.brokers.free_port", lambda: ports.pop(0))
         with make_mosquitto() as broker:
             assert not ports and broker.running
             hello(broker).expect(wire.connack())

@@ -96,7 +96,12 @@ async def wakes():
         await c.disconnect()
         await task
     except Exception as e:
-        tell("disconnected", e)
+        tell("not connected", e)
+    c = client(version=5, session_expiry=3600)
+    n = node(c, wifi=wifi, subscribe=(("c/#", 1),))
+    async for _ in n.wake():
+        await n.client.disconnect()
+    tell("disconnected", n.error)
 
 
 def plans():
@@ -114,8 +119,8 @@ def plans():
 
 
 def arguments():
-    raises("no config", load, "nothing.json")
-    raises("no host", load)
+    print("said", "no config", load("nothing.json")["trouble"])
+    print("said", "no host", load()["trouble"])
     raises("id", Client, "h", client_id="", clean=False)
     raises("clean", Client, "h", client_id="n", store=Store())
     raises("full", Client, "h", client_id="n", clean=False, store=Store(), full="newest")
