@@ -8,7 +8,7 @@ VENV_PYTHON := .venv/bin/python
 # What a tool is given goes through the environment, as it stands there, and is put together by
 # tools/make.py: so no value is read by a shell, nor by make. Never paste one into a recipe.
 VARIABLES := ARGS ASLEEP_UA AWAKE_MA AWAKE_MS BATTERY BOARD DRIVE DRY_RUN EXPLORE FILES FIRMWARE \
-	HOST KEY MAIN MODULE N NO_TEST PERIOD PORT PROGRAM SECONDS TOPIC WAIT
+	HOST KEY MAIN MODULE N NO_TEST PERIOD PORT PROGRAM SECONDS TESTS TOPIC WAIT
 unexport $(VARIABLES)
 $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name) := $$(value $(name))))
 $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name)_FROM := $$(origin $(name))))
@@ -74,7 +74,12 @@ mutants:  ## small faults in a device module, and which tests notice: MODULE=sle
 	@$(PYTHON) tools/setup/bootstrap.py --mutants
 	@$(tool) $@
 
-prove: explore  ## explore; then whole lives with a cut at every byte; ARGS="--stride 20"
+.PHONY: test-long
+test-long: bootstrap-board  ## what make test leaves out for its time; TESTS goes to pytest
+	@$(VENV_PYTHON) -m tools.setup.get --keep-going all
+	@$(tool) $@
+
+prove: explore test-long  ## both; then whole lives with a cut at every byte; ARGS="--stride 20"
 	@$(tool) $@
 
 explore: bootstrap  ## every order of events up to bounds, millions of states; EXPLORE="-k REGEX"

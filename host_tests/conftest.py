@@ -23,6 +23,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-byte", action="store_true", help="cut an update at every byte")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to `make prove` (`-m prove`) what differs in the runtime only, where the other
+    MicroPython shows it in `make test`: device programs on the 64-bit one.
+
+    The library's own checks (unit/) run on both, and so does a test marked `both`.
+    """
+    for item in items:
+        chosen = getattr(item, "callspec", None) and item.callspec.params.get("runtime")
+        if (
+            chosen is runtimes.MICROPYTHON64
+            and item.path.parent.name in ("scenarios", "field")
+            and not item.get_closest_marker("both")
+            and not runtimes.MICROPYTHON32.reason
+        ):
+            item.add_marker(pytest.mark.prove)
+
+
 def pytest_configure() -> None:
     """Let programs under test see Ctrl-C: `make test &` in a script starts all that ignore it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -78,6 +78,7 @@ TARGETS = {
     "fuzz": Target(".desk.fuzz", said=("SECONDS",)),
     "mutants": Target(".desk.mutants", options=("N",), last="MODULE"),
     "test": Target("pytest", ("host_tests", "-n", "4")),
+    "test-long": Target("pytest", ("host_tests", "-m", "prove", "-n", "4"), words="TESTS"),
     "soak": Target(".desk.soak"),
     "interop": Target("pytest", ("host_tests/interop/matrix.py", "-rs", "-s")),
     "chip": Target(".desk.chip"),
