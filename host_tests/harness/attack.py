@@ -34,8 +34,7 @@ from . import owner
 TOPIC = "green/7"
 UPDATE = f"{TOPIC}/update"
 MOST = 60  # boots of a round
-# Of what the attacker sends. More than the node's max_packet, 4,096, ends a connection.
-LONGEST = 4000
+LONGEST = 20000  # of what the attacker sends; the node's max_packet is 4,096
 ORDERS = ("restart", "stay 9", "erase main.py", "log")
 MAIN = (FIRMWARE / "main.py").read_text()
 
@@ -86,6 +85,7 @@ class Attacker:
         name = self.chance.choice([n for n in dir(self) if n.startswith("do_")])
         self.done[name[3:]] += 1
         topic, payload = getattr(self, name)()
+        self.done["longer than a node takes"] += len(payload) > 4096
         self.wire.put(topic, payload[:LONGEST], self.chance.random() < 0.6)
 
     def do_replay(self) -> tuple[str, bytes]:
@@ -114,7 +114,7 @@ class Attacker:
 
     def do_lengthen(self) -> tuple[str, bytes]:
         topic, payload = self.recorded()
-        return topic, payload + self.chance.randbytes(self.chance.randint(1, 2000))
+        return topic, payload + self.chance.randbytes(self.chance.choice([1, 99, 2000, LONGEST]))
 
     def do_forge(self) -> tuple[str, bytes]:
         """An update of his own, by a key of his own; its chunks, or one of them."""
@@ -144,6 +144,7 @@ class Attacker:
                 b"{}",
                 b"[" * 3000,
                 b"9" * 3900,
+                bytes(LONGEST),
                 b"\xff" * 2048,
                 b"\n",
                 b" " * 2000,
@@ -154,7 +155,7 @@ class Attacker:
 
     def do_command(self) -> tuple[str, bytes]:
         name = self.chance.choice(["set/light", "do/x", "set/x"])
-        return f"{TOPIC}/{name}", self.chance.randbytes(self.chance.randint(0, 3000))
+        return f"{TOPIC}/{name}", self.chance.randbytes(self.chance.choice([0, 9, 3000, LONGEST]))
 
 
 class Siege:

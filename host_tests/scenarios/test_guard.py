@@ -309,6 +309,7 @@ def test_orders_that_are_signed(
         listed = first(observer, "g/safe/files")
         assert "config.json" in listed and "junk/log.txt" not in listed
         node.put("junk/log.txt", "again")
+        node.put("update.order", "")  # of two copies
         observer.publish("g/safe/do", done, 1)
         run(node)
         assert node.read("junk/log.txt") == b"again" and "config.json" in node.files()
@@ -357,6 +358,39 @@ def test_stay(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -
         assert "part.mpy" in listed and "data.csv" not in listed and "config.json" in listed
         observer.publish("g/safe/do", "restart", 1)
         assert node.wait_end(10).sleep_ms <= 1000
+
+
+@ONE
+@pytest.mark.parametrize("signed", [True, False])
+def test_safe_mode_that_somebody_floods(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str, signed: bool
+) -> None:
+    """Messages longer than it takes, retained and queued, and nonsense, at all that it reads; files
+    of an update that are garbage: it reports, and does what it is ordered behind them."""
+    signer = owner.signer()
+    key = {"update_key": signer.key} if signed else {}
+    node = board(chip, broker.port, do={"*": "raise"}, **SAFE, **key)
+    for name in ("update.part", "update.id", "update.id2", "update.bad", "update.order"):
+        node.put(name, b"\xff{[" * 700)
+    run(node, 2)
+    node.put("update.json", b"\xff{[" * 700)
+    with Observer(broker, ("g/#", 1)) as observer:
+        for length in (4096, 20_000, 200_000):
+            for topic in ("g/safe/do", "g/update"):
+                observer.publish(topic, "9" * length, 1, True)
+        run(node)
+        for length in (5000, 60_000):
+            observer.publish("g/safe/do", bytes(length), 1)
+        for junk in ("stay", "stay x", "stay -1", "erase", "erase /", "files x", "\n", "\0"):
+            observer.publish("g/safe/do", junk, 1)
+        if signed:
+            order(observer, signer, 1, "log")
+        else:
+            observer.publish("g/safe/do", "log", 1)
+        ends = run(node, 4)
+        assert all(end.sleep_ms > 290_000 for end in ends)
+        assert "crash 2" in first(observer, "g/log")
+        assert json.loads(observer.payloads("g/safe")[-1])["crashes"] == 2
 
 
 @ONE

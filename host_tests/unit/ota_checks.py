@@ -9,6 +9,7 @@ from core_checks import run, same
 from dormouse import Client
 from dormouse.field.ota import Ota, hmac, on_trial, refuse_weak, verify
 from dormouse.session import Message
+from dormouse.store import Store
 
 # A key of these checks only, made for them.
 N = (
@@ -288,6 +289,17 @@ def check_reports_take_the_place_of_nothing():
     same(len(client.session.outbox), 4)
     for o in client.session.outbox:
         assert b"reading" in o.packet
+    store = Store()
+    store.survives = 1
+    options = {"store": store, "clean": False, "full": "oldest", "outbox_bytes": 1000}
+    client = Client("h", client_id="c", **options)
+    while client.session.bulk < 800:
+        client.publish_nowait("reading", bytes(50), 1)
+    count = len(client.session.outbox)
+    for report in ("x" * 90, "x" * 180, "x" * 2000):  # the last one goes by no means
+        ota.tell(report, client)
+        kept = [o for o in client.session.outbox if b"reading" in o.packet]
+        assert len(kept) == count and len(client.session.outbox) <= count + 1
 
 
 def check_wrong_chunks():
@@ -607,6 +619,47 @@ def check_files_that_cannot_be_read():
             ota.confirm(client)
             state(u.offer(ota), "have", 6)
             state(u.rest(ota), "trial", 6)
+
+
+def mangled(data, n):
+    """Return data that was cut, or has other bytes somewhere, or is something else: n tells."""
+    seed = sha256(b"%d %d" % (n, len(data))).digest()
+    at = int.from_bytes(seed[:4], "big") % len(data)
+    if n % 3 == 0:
+        return data[:at]
+    if n % 3 == 1:
+        return data[:at] + seed[4 : 5 + n % 20] + data[at + 1 :]
+    return data[: at // 2] + data[at:]
+
+
+def check_files_that_were_good_once():
+    """Cut or overwritten anywhere: nothing is raised, and the next update is taken."""
+    u = Update(5)
+    ota = node()
+    u.offer(ota)
+    u.chunk(ota, 0)
+    good = {"update.part": get("update.part"), "update.id": get("update.id")}
+    u.rest(ota, 1)
+    good["update.json"] = get("update.json") + b"A12"
+    v = Update(99)
+    client = Client("h", client_id="c")
+    for name in sorted(good):
+        for n in range(24):
+            data = mangled(good[name], n)
+            node()
+            for other in good:
+                if other < name:  # as they are beside each other
+                    put(other, good[other])
+            put(name, data)
+            if name == "update.id":
+                put("update.id2", data)
+            for _ in range(2):
+                ota = Ota(SECRET, TOPIC)
+                ota.fetch(client)
+                ota.confirm(client)
+            assert not there("update.json") and not ota.trial, (name, data)
+            state(v.offer(ota), "have", 99)
+            state(v.rest(ota), "trial", 99)
 
 
 def check_flash_that_gives_errors():

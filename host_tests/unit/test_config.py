@@ -109,3 +109,15 @@ def test_values_that_cannot_be() -> None:
     check(wrong, trouble)
     assert wrong == {"host": "h", "topic": "t"}
     assert trouble == ["no such port", "no such period", "no such wifi"]
+
+
+def test_an_update_key_that_protects_nothing() -> None:
+    """The node runs without updates, and says why where it can."""
+    for key in ("4711", "k" * 31, "rsa:", "rsa:" + "f" * 256):
+        settings: dict[str, Any] = {"topic": "t", "update_key": key}
+        assert config.make_ota(settings) is None
+        assert settings["trouble"].startswith("update_key: ")
+    settings = {"topic": "t", "update_key": "k" * 32, "tls": {"ca": "certs/ca.der", "psk": None}}
+    ota = config.make_ota(settings)
+    assert "certs/ca.der" in ota.keep and "trouble" not in settings
+    assert config.make_ota({"topic": "t"}) is None

@@ -35,7 +35,7 @@ _LONGEST = const(3400)  # s that RP2 can sleep, with what Node adds
 _STAY = const(600)  # s, at most
 _STEP = const(2)  # s between two looks at what is left of them
 _FILES = const(2048)  # bytes of a list of files
-_COUNT = "update.order"  # the number of the last order
+_COUNTS = ("update.order", "update.order2")  # the number of the last order
 
 
 class Orders:
@@ -55,11 +55,13 @@ class Orders:
         self.publish = publish
         self.restart = False
         self.stay = 0
-        try:
-            with open(_COUNT) as f:
-                self.count = int(f.read(10))
-        except (OSError, ValueError):
-            self.count = 0
+        self.count = 0
+        for name in _COUNTS:
+            try:
+                with open(name) as f:
+                    self.count = max(self.count, int(f.read(10)))
+            except (OSError, ValueError):
+                pass
 
     def take(self, message) -> None:
         """Do what a message orders; nothing if it may not. Raises nothing."""
@@ -67,15 +69,26 @@ class Orders:
         if message.topic != self.topic + "/safe/do" or (message.retain and not self.ota):
             return
         try:
-            text = str(message.payload, "utf-8")
-            if self.ota:
-                text = self._signed(text)
-            if text:
-                self._do(text)
-        except Exception as e:  # nonsense, or a flash that is full
+            order = self._allowed(str(message.payload, "utf-8"))
+        except Exception:  # nonsense: no line in the log, which anybody could fill with it
+            return
+        try:
+            erase = order[:6] == "erase "
+            if erase:
+                self._do(order)  # first, to make room for what follows
+            if self.ota and order:
+                for name in _COUNTS:  # a cut while one is written leaves the other
+                    with open(name, "w") as f:
+                        f.write(str(self.count))
+            if not erase:
+                self._do(order)
+        except Exception as e:  # no such file, or a flash that is full
             self.guard.log("order:", repr(e))
 
-    def _signed(self, text):
+    def _allowed(self, text):
+        # The order in it, "" if it is not its owner's.
+        if not self.ota:
+            return text
         from .ota import verify
 
         text, signature = text.split("\n")
@@ -83,16 +96,11 @@ class Orders:
         if (
             kind != "dormouse-order"
             or topic != self.topic
-            or not verify(self.ota.key, text, signature)
             or int(n) <= self.count
+            or not verify(self.ota.key, text, signature)
         ):
-            return
+            return ""
         self.count = int(n)
-        if order[:6] == "erase ":
-            self._do(order)  # first, to make room for what follows
-            order = None
-        with open(_COUNT, "w") as f:
-            f.write(n)
         return order
 
     def _do(self, order):
