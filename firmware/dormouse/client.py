@@ -352,7 +352,7 @@ class Client:
             if n != len(s.inbox):
                 n = len(s.inbox)
                 left = _BEHIND
-            if s.busy():
+            if s.flying:
                 left -= _POLL
                 s.shed = left < 0
                 await sleep_ms(_POLL)

@@ -55,10 +55,7 @@ _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
 _BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
 _FLOOD = const(2048)  # bytes of answers unsent: more is not honest
-_RELEASED = const(
-    100
-)  # identifiers that a broker may leave unreleased: as many as any has in flight
-_FILTERS = const(8)  # in a SUBSCRIBE that is repeated: AWS IoT takes no more
+_RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
 _ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the broker
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _SHORT = const(3)  # times that there was no memory for a message until it is read past
@@ -73,14 +70,9 @@ class Refused(MQTTError):
     granted ones are subscribed.
     """
 
-    def __init__(self, code) -> None:
-        words = "filter"
-        if isinstance(code, int):
-            from .reason import text  # loaded now: it is much, and seldom needed
-
-            words = text(b"\0\x84\x85\x88\x86\x87"[code])
-        super().__init__(words, code)
-        self.code = code
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.code = args[-1]
 
 
 class OutboxFull(MQTTError):
@@ -136,8 +128,9 @@ class Message:
         self.session.flush()
 
 
-def _mark(m):
-    return m.pid << 32 | crc32(m.payload, crc32(m.topic.encode()))
+def mark(m) -> int:
+    """Return what tells a message from another one under its identifier."""
+    return crc32(m.payload, crc32(m.topic.encode(), m.pid)) & _TICKS
 
 
 class Session:
@@ -165,6 +158,9 @@ class Session:
 
     Raises ValueError or TypeError for what the standard forbids.
 
+    Two modules hold what is seldom needed, and are loaded when it is: ``resume``, what an earlier
+    connection has left; ``trouble``, what the broker does not bear, or this chip cannot hold.
+
     Hooks, for other kinds of session; all others are this one's own:
         _hello(...)         the bytes of CONNECT
         _reader(limit)      what cuts the stream into packets
@@ -174,8 +170,6 @@ class Session:
         _finish(o)          every packet leaves the outbox by ``_drop``, with an end by ``_finish``
         _packet(first, body)    a whole packet came; ``_arrived`` and ``_reply`` decide on it
         _connack(body)      must call the base's, with two bytes as 3.1.1 has them
-        _resume(present)    on each connection, before anything of the outbox is sent
-        _groups(pairs)      what is repeated, by packets
         _suback(o, codes)   must look at all codes before the first takes effect
     """
 
@@ -185,17 +179,19 @@ class Session:
     dropped = 0  # incoming QoS 0 messages for which there was no room
     again = ()  # the SUBSCRIBEs that repeat ``filters``
     late = ()  # packets whose acknowledgement is missed for good
-    denied = None  # topic filters that a repeat was refused: asked for at each connection
+    denied = ()  # topic filters that a repeat was refused: asked for at each connection
     bulk = used = 0  # bytes of packets in the outbox, and how many: of none whose PUBREC came
+    flying = 0  # of the outbox were sent on this connection, and not answered: its first ones
+    asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox: they do not count in the window
     suspects = 0  # packets in the outbox that are set aside
     tried = 0  # how often one of them was tried in vain
     troubles = 0
     trouble = None
     owed = unsure = False  # a CONNECT has no CONNACK: what it says of the session may be old news
     vague = False  # identifiers of the broker's messages may be of a session that it forgot
-    tight = size = lacking = (
-        0  # for which length memory was short, the last one, how often in a row
-    )
+    past = False  # there was a connection before this one
+    fence = 0  # while it is one of 1 and 2, what is set aside is not tried
+    tight = lacking = size = 0  # for which length memory was short, how often; the last length
 
     def __init__(
         self,
@@ -216,6 +212,13 @@ class Session:
         oversize: str = "skip",
         on_trouble=None,
     ) -> None:
+        # A window of 0 never opens, and a message that never fits would come again for ever.
+        if (
+            min(window, outbox, timeout) < 1
+            or inbox_bytes < max_packet + _OVERHEAD
+            or oversize not in ("skip", "keep")
+        ):
+            raise ValueError("limits", window, outbox, timeout, inbox_bytes, max_packet, oversize)
         self.on_output = on_output
         self.on_trouble = on_trouble
         self.oversize = oversize
@@ -228,19 +231,16 @@ class Session:
         self.keepalive = keepalive * 875
         self.window = window
         self.limits = outbox, outbox_bytes, inbox_bytes, max_packet
-        # A window of 0 never opens, and a message that never fits would come again for ever.
-        if min(window, outbox, timeout) < 1 or inbox_bytes < max_packet + _OVERHEAD:
-            raise ValueError("limits", window, timeout, self.limits)
-        if oversize not in ("skip", "keep"):
-            raise ValueError("oversize", oversize)
         self.timeout = self.patience = self.rest = timeout
         self.pid = pid
-        self.outbox = []  # going out: first those whose PUBREC came, in that order, then the rest
+        # Going out: what was sent on this connection, in that order; what goes before all that
+        # waits, PUBREL and SUBSCRIBE; the rest.
+        self.outbox = []
         self.pids = {}  # the same by packet identifier, but for QoS 0
         self.inbox = []  # arrived, not yet taken by the application
         self.held = []  # arrived at QoS 1 and 2: not yet acknowledged, in the order they came
-        self.released = []  # identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due
-        self.marks = {}  # of each of these what tells the message
+        # Identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due; what tells the message.
+        self.released = {}
         self.ended = []  # the same of the last ones whose PUBCOMP went
         self.sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
         self.filters = {}  # what is subscribed: topic filter, QoS
@@ -303,10 +303,9 @@ class Session:
                 elif not blocked & m.qos:
                     self.held.remove(m)
                     if m.qos == 2:
-                        self.marks[m.pid] = _mark(m)
-                        self.released.append(m.pid)
-                        if len(self.released) > _RELEASED:
-                            self.marks.pop(self.released.pop(0), None)
+                        if len(self.released) >= _RELEASED:
+                            self.released.pop(next(iter(self.released)))
+                        self.released[m.pid] = mark(m)
                     self._answer(0x30 + (m.qos << 4), m.pid)
 
     def disconnect(self) -> None:
@@ -319,47 +318,39 @@ class Session:
 
     def connect(self, now: int) -> None:
         """A byte stream to the broker is open: CONNECT is the first packet [MQTT-3.1.0-1]."""
-        limit = self.limits[3]
-        if self.tight and self.lacking >= _SHORT:
-            limit = self.tight
-        self.reader = self._reader(limit)
+        self.reader = self._reader((self.lacking >= _SHORT and self.tight) or self.limits[3])
         next(self.reader)
         self.control = self._greet()  # acknowledgements and pings to send, in order
         self.began = self.sent = self.heard = self.pinged = now
         self.asked = now  # since when CONNACK or PINGRESP is due, or None
         self.ponged = None  # when the last PINGRESP came
         self.resumed = None  # CONNACK's session present, once it came
-        self.shed = self.paused = (
-            False  # messages were left to the broker; the driver reads no more
-        )
-        if self.owed:
-            self.unsure = True
+        # Whether messages are left to the broker; whether the driver reads no more.
+        self.shed = self.paused = False
+        self.unsure |= self.owed
         self.state = _CONNECTING
         self.on_output()
 
     def lost(self, error=None) -> None:
         """The byte stream is gone. ``error``: why the broker ended it, if it did; the silence of a
         network, or its failure, says nothing of what was under way."""
-        was = self.state
+        if self.state <= _CONNECTING:
+            error = None
         self.state = _DOWN
-        first = None  # of what it left unanswered
-        alone = True
-        for o in list(self.outbox):
-            if o.sent == _NOW:
-                o.sent = _BEFORE
-                if first:
-                    alone = False
-                else:
-                    first = o
-            if o.once and o.sent:
+        self.past = True
+        sent = self.outbox[: self.flying]
+        self.flying = 0
+        for o in sent:
+            o.sent = _BEFORE
+            if o.once:
                 self._drop(o)
         # The broker will repeat what was not acknowledged; only then may an answer go out.
         for m in self.held:
             m.fresh = False
-        if self.late or (error and first and was > _CONNECTING):
+        if self.late or (error and sent):
             from .trouble import lost  # loaded now: it is much, and seldom needed
 
-            lost(self, first, alone, error if was > _CONNECTING else None)
+            lost(self, sent, error)
 
     def receive(self, data: memoryview, now: int):
         """Take in bytes. Returns where the rest of a packet goes, a memoryview, or None: who reads
@@ -390,13 +381,6 @@ class Session:
             n += len(m.topic) + len(m.payload) + _OVERHEAD + m.size
         return n > self.limits[2]
 
-    def busy(self) -> bool:
-        """Return whether the broker owes an answer to something in the outbox."""
-        for o in self.outbox:
-            if o.sent == _NOW:
-                return True
-        return False
-
     def tick(self, now: int) -> int:
         """Return in how many ms to call again at the latest. Raises ConnectionLost."""
         if self.paused:
@@ -413,15 +397,13 @@ class Session:
         left = _FOREVER
         if keepalive:
             left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
-        n = _FOREVER
-        for o in self.outbox if not self.paused else ():
-            if o.sent == _NOW:
-                n = min(n, self.patience - (now - o.at & _TICKS))
-        if n <= 0:
-            from .trouble import missed
+        if self.flying and not self.paused:
+            n = self.patience - (now - self.outbox[0].at & _TICKS)
+            if n <= 0:
+                from .trouble import missed
 
-            n = missed(self, now)
-        left = min(left, n)
+                n = missed(self, now)
+            left = min(left, n)
         if left <= 0:
             self.ping(now)
             left = min(self.timeout, keepalive or self.timeout)
@@ -447,44 +429,21 @@ class Session:
         Several small packets are put together: small writes cost a round trip each. Raises
         ConnectionLost when it is time for a new connection, see ``behind``.
         """
-        if self.state in (_DOWN, _CLOSED):
+        state = self.state
+        if state == _DOWN or state == _CLOSED:
             return None
-        if self.state == _CONNECTING:
+        if state == _CONNECTING:
             self.owed = True
         data = self.control
         self.control = b""
-        careful = self.suspects
-        free = self.window
-        busy = 0  # bits: by what the broker owes
-        for o in list(self.outbox) if self.state > self.early else ():
-            kind = o.expect
-            if o.tries >= _ASIDE:
-                busy |= (o.sent == _NOW) << 1
-                continue
-            if kind and kind < _SUBACK:
-                free -= 1
-            if o.sent == _NOW:
-                busy |= 1 << kind
-                continue
-            # Those in flight come first in the outbox. When no more may go, none overtakes, not
-            # even at QoS 0; but PUBREL and SUBSCRIBE do. With packets set aside one of each kind
-            # goes at a time, so the first that is not answered is the one.
-            if o.packet and (busy >> kind & 1 if careful else free < 0 and kind < _SUBACK):
-                continue
-            packet = self._wire(o)
-            if data and len(data) + len(packet) > _BURST:
-                break
-            data = data + packet if data else packet
-            busy |= self._sent(o, now) << kind
-        if not (busy or data) and self.state == _UP:
-            if self.shed and not self.inbox:
-                e = ConnectionLost("inbox full")
-                e.again = True  # at once: all that was left to the broker is still to come
-                raise e
-            if careful:
-                data = self._try(now)
+        if state > self.early:
+            data = self._fill(data, now)
         if not data:
-            if self.state != _CLOSING:
+            if state != _CLOSING:
+                if self.shed and not (self.inbox or self.flying):
+                    e = ConnectionLost("inbox full")
+                    e.again = True  # at once: all that was left to the broker is still to come
+                    raise e
                 return None
             self.state = _CLOSED
             data = b"\xe0\x00"
@@ -524,25 +483,39 @@ class Session:
     #   any        closes, or no answer           see ``trouble``
     #
     # A new connection, session present: all that was sent goes again, PUBLISH with DUP. Without
-    # it: what expects PUBCOMP ends with SessionLost, all else goes anew (``_resume``).
+    # it: what expects PUBCOMP ends with SessionLost, all else goes anew (``resume``).
+
+    def _fill(self, data, now):
+        # Add to ``data`` what may be sent, to the length of a burst. When no more may go, none
+        # overtakes, not even at QoS 0.
+        if self.suspects:
+            from .trouble import fill
+
+            return fill(self, data, now)
+        while self.flying < len(self.outbox):
+            o = self.outbox[self.flying]
+            if self.flying - self.asking >= self.window and 0 < o.expect < _PUBCOMP:
+                break
+            packet = self._wire(o)
+            if data and len(data) + len(packet) > _BURST:
+                break
+            data = data + packet if data else packet
+            self._sent(o, now)
+        return data
 
     def _wire(self, o):
         return o.packet or bytes((0x62, 2, o.pid >> 8, o.pid & 0xFF))  # PUBREL
 
     def _sent(self, o, now):
-        # Return whether an answer is due.
-        o.sent = _NOW
         if not o.expect:
             self._finish(o)
-            return False
+            return
+        if self.outbox[self.flying] != o:
+            self.outbox.remove(o)
+            self.outbox.insert(self.flying, o)
+        self.flying += 1
+        o.sent = _NOW
         o.at = now
-        return True
-
-    def _try(self, now):
-        # All else is through.
-        from .trouble import attempt
-
-        return attempt(self, now)
 
     def _tell(self, error):
         self.troubles += 1
@@ -562,9 +535,6 @@ class Session:
             if pid not in self.pids:
                 return pid
 
-    def _find(self, pid):
-        return self.pids.get(pid)
-
     def _queue(self, packet, pid, expect):
         o = Message()
         o.packet = packet
@@ -572,19 +542,35 @@ class Session:
             o.pid = pid
             o.expect = expect
             self.pids[pid] = o
-        self.outbox.append(o)
+        if expect < _SUBACK:
+            self.outbox.append(o)
+        else:
+            self._ahead(o)
+            self.asking += 1
         self.bulk += len(packet)
         self.used += 1
         self.on_output()
         return o
 
+    def _ahead(self, o):
+        # Before all that waits, but behind others of its kind.
+        i = self.flying
+        while i < len(self.outbox) and self.outbox[i].expect >= _PUBCOMP:
+            i += 1
+        self.outbox.insert(i, o)
+
     def _drop(self, o):
         self.outbox.remove(o)
+        if o.sent == _NOW:
+            self.flying -= 1
         self.pids.pop(o.pid, None)
+        if o.expect >= _SUBACK:
+            self.asking -= 1
         if o.packet:
             self.bulk -= len(o.packet)
             self.used -= 1
-        self.suspects -= o.tries >= _ASIDE
+        if o.tries >= _ASIDE:
+            self.suspects -= 1
 
     def _finish(self, o):
         self._drop(o)
@@ -598,104 +584,40 @@ class Session:
             raise ProtocolError(first)
         if kind == _PUBLISH:
             self._publish(first, body)
-            return
-        if first & 15 != (2 if kind == _PUBREL else 0):
+        elif first not in b"\x20\x40\x50\x62\x70\x90\xb0\xd0":
             raise ProtocolError(first)
-        if kind == _CONNACK:
+        elif kind == _CONNACK:
             self._connack(bytes(body))
-        elif kind == _PINGRESP and not body:
+        elif kind < _PINGRESP:
+            self._reply(first, read_pid(first, body[:2] if kind == _SUBACK else body), body)
+        elif body:
+            raise ProtocolError(first)
+        else:
             self.asked = None
             self.ponged = self.heard
             self.answered = self.pinged
             self.ended = self.ended[self.sure :]
             self.sure = 0
-        elif kind in (_PUBACK, _PUBREC, _PUBCOMP, _SUBACK, _UNSUBACK, _PUBREL):
-            self._reply(first, read_pid(first, body[:2] if kind == _SUBACK else body), body)
-        else:
-            raise ProtocolError(first)
 
     def _connack(self, body):
         if len(body) != 2 or body[1] > 5:
             raise ProtocolError(0x20)
         if body[1]:
             # Whatever its session present says: amqtt sets it, against [MQTT-3.2.2-4].
-            raise Refused(body[1])
+            from .reason import text  # loaded now: it is much, and seldom needed
+
+            raise Refused(text(b"\0\x84\x85\x88\x86\x87"[body[1]]), body[1])
         if body[0] > (not self.clean):
             raise ProtocolError(0x20)
-        present = body[0]
         self.asked = None
         self.state = _UP
-        self.resumed = present
-        if not present:
-            # Identifiers of the broker's messages mean nothing any more [MQTT-3.1.2-6].
-            self.held = []
-            self.released = []
-            self.ended = []
-        if not (self.held or self.released):
-            self.vague = False
-        unsure = self.unsure
+        self.resumed = body[0]
+        if self.past:
+            from .resume import connected  # loaded now: many a client never needs it
+
+            connected(self, body[0])
         self.owed = self.unsure = False
-        if present and unsure:
-            # A CONNECT before this one reached it perhaps, found the session forgotten, and made
-            # the new one that is present now. So nothing that was agreed in the old one is certain:
-            # subscriptions, and what the identifiers of both sides mean.
-            self.vague = True
-            self.ended = []
-            for o in self.outbox:
-                o.vague |= o.expect == _PUBCOMP
-        self._resume(present)
-        forgot = unsure or not present
-        if forgot or self.denied:
-            self._repeat(self.filters if forgot else {})
-
-    def _resume(self, present):
-        # What was sent on an earlier connection, and not on this one.
-        for o in list(self.outbox):
-            if o.expect == _PUBCOMP:
-                if not present:
-                    o.error = SessionLost()
-                    self._finish(o)
-            elif o.sent == _BEFORE:
-                # With the session, again with DUP and in the original order, which is the
-                # outbox's [MQTT-4.4.0-1, 4.6.0-1, 4.6.0-4]; without it, anew.
-                o.sent = present
-                if o.expect < _SUBACK:
-                    o.packet[0] = o.packet[0] & 0xF7 | present << 3
         self.on_output()
-
-    def _groups(self, pairs):
-        while pairs:
-            yield pairs[:_FILTERS]
-            pairs = pairs[_FILTERS:]
-
-    def _repeat(self, filters):
-        # SUBSCRIBE again, before all else. What of it is under way already goes on.
-        pairs = dict(filters)
-        tries = 0
-        if self.denied:
-            pairs.update(self.denied)
-            tries = _ASIDE  # they may have ended connections: behind all else
-        again = self.again
-        self.again = []
-        for o in again:
-            if o in self.outbox:
-                if o.sent == _NOW:
-                    self.again.append(o)
-                    for name, _ in o.filters:
-                        pairs.pop(name, None)
-                else:
-                    tries = max(tries, o.tries)
-                    self._drop(o)
-        for part in self._groups(list(pairs.items())):
-            try:
-                o = self.request(0x82, part)
-            except Refused as e:
-                self._tell(e)
-                continue
-            o.tries = tries
-            self.suspects += tries >= _ASIDE
-            self.outbox.insert(len(self.again), self.outbox.pop())
-            self.again.append(o)
 
     def _reply(self, first, pid, body):
         kind = first >> 4
@@ -705,65 +627,56 @@ class Session:
                 if m.pid == pid:
                     self.held.remove(m)
                     break
-            if pid in self.released:
-                self.released.remove(pid)
-                mark = self.marks.pop(pid, None)
-                if mark:  # until a PINGREQ behind its PUBCOMP is answered
-                    self.ended.append(mark)
-                    if len(self.ended) > _ENDED:
-                        self.ended.pop(0)
-                        self.sure = max(self.sure - 1, 0)
+            told = self.released.pop(pid, None)
+            if told:  # until a PINGREQ behind its PUBCOMP is answered
+                self.ended.append(told)
+                if len(self.ended) > _ENDED:
+                    self.ended.pop(0)
+                    self.sure = max(self.sure - 1, 0)
             self._answer(0x70, pid)
             return
-        o = self._find(pid)
-        if not o or not o.sent:
-            # A PUBREC or PUBCOMP may belong to what this client forgot at a restart: end it.
-            if kind == _PUBREC:
+        o = self.pids.get(pid)
+        expect = o.expect if o and o.sent else 0
+        if kind == _PUBREC and expect <= _PUBCOMP:
+            if not expect:  # of what this client forgot at a restart: end it
                 self._answer(0x62, pid)
-            elif kind != _PUBCOMP:
-                self._tell(ProtocolError(first))
-            return
-        if kind == _PUBREC and o.expect <= _PUBCOMP:
-            if o.expect != _PUBCOMP:
-                # The broker has the message: from here on only PUBREL is repeated
-                # [MQTT-4.3.3-1]. It moves behind those whose PUBREC came earlier, which is the
-                # order of the PUBRELs.
-                self._drop(o)
-                o.expect = _PUBCOMP
-                o.packet = None
-                o.tries = i = 0
-                for p in self.outbox:
-                    i += p.expect == _PUBCOMP
-                self.outbox.insert(i, o)
-                self.pids[pid] = o
+                return
+            # The broker has the message: from here on only PUBREL is repeated [MQTT-4.3.3-1],
+            # in the order of the PUBRECs.
+            self._drop(o)
+            o.packet = None
+            o.expect = _PUBCOMP
             o.sent = _BEFORE
+            o.tries = 0
+            self.pids[pid] = o
+            self._ahead(o)
             self.on_output()
-        elif kind == o.expect or (o.expect < _PUBREL and kind in (_PUBACK, _PUBCOMP)):
+        elif expect and (kind == expect or (expect < _PUBREL and kind in (_PUBACK, _PUBCOMP))):
             if kind == _SUBACK:
                 self._suback(o, list(body[2:]))
             elif kind == _UNSUBACK:
                 for name in o.filters:
-                    for known in (self.filters, self.denied or ()):
+                    for known in (self.filters, self.denied):
                         if name in known:
                             del known[name]
             if o.vague:
                 o.error = SessionLost()  # PUBCOMP comes also for what it does not know
             self._finish(o)
-            if kind != o.expect:
+            if kind != expect:
                 self._tell(ProtocolError(first))
             if o.error and o in self.again:  # nobody waits for this one
                 self._tell(o.error)
-        else:
+        elif expect or kind != _PUBCOMP:  # that may be for what this client forgot, too
             self._tell(ProtocolError(first))
 
     def _suback(self, o, codes):
+        good = len(codes) == len(o.filters)
         for code in codes:
-            if code not in b"\0\1\2\x80":  # [MQTT-3.9.3-2]
-                codes = ()
-        if len(codes) != len(o.filters):
+            good &= code in b"\0\1\2\x80"  # [MQTT-3.9.3-2]
+        if good:
+            self._granted(o, codes, Refused("filter", codes))
+        else:
             o.error = ProtocolError(0x90)
-            return
-        self._granted(o, codes, Refused(codes))
 
     def _granted(self, o, codes, refused):
         o.codes = codes
@@ -782,18 +695,7 @@ class Session:
 
     # The handshakes, in: ``held`` is what the broker waits for, in the order of this connection's
     # PUBLISHes, which is that of the answers [MQTT-4.6.0-2, 4.6.0-3]; ``released`` what it was
-    # answered PUBREC. A message whose identifier is there already is one of
-    #
-    #   1. released: it was answered, and is again, in its turn; not delivered.
-    #   2. held: it is in the inbox, with the application, or done with. Not delivered again, but
-    #      from now on it may be answered on this connection, in its new turn.
-    #   3. not there, at QoS 1 with DUP: its PUBACK was lost, and it is delivered again. All that
-    #      waits of earlier connections is forgotten then: the broker repeats it behind this one, or
-    #      the application would end at the older of the two.
-    #   4. without DUP [MQTT-3.3.1-1]: a new message under a free identifier. At QoS 2 only where
-    #      the broker may have forgotten the session: else it is one that repeats without DUP.
-    #   5. with DUP, at QoS 2, among the last ones that were ended by PUBCOMP, which may be lost:
-    #      mosquitto 2.0 repeats such a one after two cuts. Answered, and not delivered.
+    # answered PUBREC. What of them is repeated: see ``resume``.
 
     def _publish(self, first, body):
         m = Message()
@@ -807,13 +709,9 @@ class Session:
 
         return skip(self, Message(), first, n, data, i)
 
-    def buffer(self, n: int) -> memoryview:
-        """For the reader: room for a packet of this length. Raises MemoryError."""
-        self.size = n
-        return memoryview(bytearray(n))
-
     def _arrived(self, m, first):
-        m.retain = bool(first & 1)
+        # With ``done`` it was read past.
+        m.retain = first & 1 == 1
         m.session = self
         m.fresh = True
         self.size = 0
@@ -822,30 +720,15 @@ class Session:
             return  # the broker repeats it on the next connection
         new = not m.done
         if m.qos:
-            repeat = first & 8 or (m.qos == 2 and not self.vague)
-            if m.qos == 2 and m.pid in self.released:
-                self.released.remove(m.pid)
-                if repeat:
-                    m.done = True  # 1
-                    new = False
-            elif m.qos == 2 and first & 8 and _mark(m) in self.ended:
-                m.done = True  # 5
-                new = False
+            known = first & 8 or m.pid in self.released
             for old in self.held:
-                if old.pid == m.pid:
-                    self.held.remove(old)
-                    if repeat and old.qos == m.qos:
-                        m = old  # 2
-                        m.fresh = True
-                        new = False
-                    break
+                known |= old.pid == m.pid
+            if known:
+                from .resume import repeated
+
+                new = repeated(self, m, first)
             else:
-                if new and first & 8 and m.qos == 1:
-                    for box in (self.held, self.inbox):  # 3
-                        for old in list(box):
-                            if old.qos == 1 and not old.fresh:
-                                box.remove(old)
-            self.held.append(m)
+                self.held.append(m)
         if new:
             self.inbox.append(m)
         else:

@@ -9,9 +9,11 @@ from .packet import ConnectionLost, MQTTError, ProtocolError
 
 _PUBLISH = const(3)
 _CONNECTING = const(1)  # Session.state
+_UP = const(2)
 _NOW = const(2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)
+_BURST = const(536)  # bytes that go as one piece
 _SHOWN = const(64)  # bytes of the topic of a message that is read past
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _TRIES = const(4)  # the last of them
@@ -25,9 +27,9 @@ class Undeliverable(MQTTError):
     """
 
 
-def lost(s, first, alone: bool, error) -> None:
-    """A connection has ended. ``first``: the first packet that it left unanswered, or None;
-    ``alone``: whether it was the only one; ``error``: why, if the broker ended it."""
+def lost(s, sent: list, error) -> None:
+    """A connection has ended. ``sent``: what it left unanswered; ``error``: why, if the broker
+    ended it."""
     for o in s.late:
         if o in s.outbox:
             o.tries = o.tries or 1  # that is evidence enough
@@ -39,7 +41,8 @@ def lost(s, first, alone: bool, error) -> None:
     #   3. and then alone, behind a PINGRESP, on a connection that lived without it: a try less.
     #      With others under way beside it, it says nothing.
     # With packets set aside the others go one of a kind at a time, so the first is the one.
-    if error and first and not first.once and (alone or first.tries < _ASIDE):
+    first = sent[0] if sent else None
+    if error and first and not first.once and (len(sent) == 1 or first.tries < _ASIDE):
         _blame(s, first, error)
 
 
@@ -65,7 +68,7 @@ def _topic(packet):
 
 def deny(s, pairs) -> None:
     """Note topic filters that a repeat was refused: they are asked for at each connection."""
-    s.denied = s.denied or {}
+    s.denied = dict(s.denied)
     s.denied.update(pairs)
 
 
@@ -75,14 +78,13 @@ def missed(s, now: int) -> int:
     the broker does not bear the packet, or its answer is lost."""
     left = _FOREVER
     s.late = late = []
-    for o in s.outbox:
-        if o.sent == _NOW:
-            n = s.patience - (now - o.at & _TICKS)
-            if s.ponged is not None and 0 < s.answered - o.at & _TICKS < _FOREVER:
-                n += s.patience
-                if n <= 0:
-                    late.append(o)
-            left = min(left, n)
+    for o in s.outbox[: s.flying]:
+        n = s.patience - (now - o.at & _TICKS)
+        if s.ponged is not None and 0 < s.answered - o.at & _TICKS < _FOREVER:
+            n += s.patience
+            if n <= 0:
+                late.append(o)
+        left = min(left, n)
     if late:
         raise ConnectionLost("no acknowledgement", late[0].expect << 4)
     return left
@@ -97,9 +99,32 @@ def rests(s, now: int) -> int:
     return 0
 
 
-def attempt(s, now: int):
-    """All else is through: return a PINGREQ, and when that was answered the first packet that was
-    set aside, alone; or None."""
+def fill(s, data, now: int):
+    """Add to ``data`` what may be sent while packets are set aside: of the others one of each kind
+    at a time, so the first that is not answered is the one. Then one that was set aside, alone."""
+    busy = 0  # bits: by what the broker owes; for what is set aside, 1
+    for o in list(s.outbox):
+        kind = o.expect
+        if o.tries >= _ASIDE:
+            busy |= (o.sent == _NOW) << 1
+            continue
+        if o.sent != _NOW:
+            if o.packet and busy >> kind & 1:
+                continue
+            packet = s._wire(o)
+            if data and len(data) + len(packet) > _BURST:
+                break
+            data = data + packet if data else packet
+            s._sent(o, now)
+        if kind:
+            busy |= 1 << kind
+    if busy or data or s.state != _UP or (s.shed and not s.inbox) or s.fence in (1, 2):
+        return data
+    return _attempt(s, now)
+
+
+def _attempt(s, now):
+    # All else is through: a PINGREQ, and when that was answered the first one, alone.
     if rests(s, now) > 0:
         return None
     if s.ponged is None:
@@ -111,8 +136,9 @@ def attempt(s, now: int):
         return data
     for o in s.outbox:
         if o.tries >= _ASIDE:
+            packet = s._wire(o)
             s._sent(o, now)
-            return s._wire(o)
+            return packet
 
 
 def skip(s, m, first: int, n: int, data, i: int):

@@ -489,7 +489,7 @@ def check_window():
     for i, qos in enumerate((2, 1, 1, 0, 2)):
         s.publish("a", b"%d" % i, qos)
     s.request(0x82, [("b", 1)])
-    line.writes("34 06 0001'a' 0001 '0' 32 06 0001'a' 0002 '1'  82 06 0005 0001'b' 01")
+    line.writes("82 06 0005 0001'b' 01  34 06 0001'a' 0001 '0' 32 06 0001'a' 0002 '1'")
     line.reads("50 02 0001")  # its place is free at PUBCOMP only
     line.writes("62 02 0001")
     kicks = line.kicks
@@ -611,7 +611,7 @@ def check_flood():
         s.receive(memoryview(packet.publish("a", b"", 2, False, pid)), 0)
         s.inbox.pop(0).ack()
         line.written()
-    same(s.released, list(range(4900, 5000)))  # no broker has more in flight
+    same(len(s.released), 100)  # no broker has more in flight
 
 
 def check_withdraw():

@@ -438,7 +438,7 @@ class Session5(expiring(Session)):
         if properties and not self.properties.get("request_problem_information", 1):
             raise ProtocolError5(first, 0x82)  # [MQTT-3.1.2-29]
         self.redirects = 0  # it does something for us
-        o = self._find(pid)
+        o = self.pids.get(pid)
         body = b""
         if o and o.sent and kind != _PUBREL and (kind == o.expect or max(kind, o.expect) < _SUBACK):
             # PUBCOMP has nothing to say where PUBREC had.
@@ -456,14 +456,6 @@ class Session5(expiring(Session)):
         elif not o and kind == _PUBREC and codes > 127:
             return  # of what this client forgot at a restart: there is nothing to release
         self._reply(first, pid, body)
-
-    def _groups(self, pairs):
-        # A packet for each subscription identifier.
-        while pairs:
-            same = [pair for pair in pairs if pair[1] >> 8 == pairs[0][1] >> 8]
-            pairs = [pair for pair in pairs if pair not in same]
-            for part in super()._groups(same):
-                yield part
 
     def _suback(self, o, codes):
         if len(codes) != len(o.filters):

@@ -13,6 +13,7 @@ from time import gmtime, time, time_ns
 from micropython import const
 
 from ..packet import MQTTError
+from ..resume import groups
 from ..session import ConnectionLost, Message, OutboxFull
 from ..store.durable import CLEAN
 from .chip import before, deepsleep, wake_reason
@@ -492,7 +493,7 @@ class Node:
         self.asked = []
         if s.wary > _TRIES and urandom(1)[0] % _SELDOM:
             pairs = []
-        for part in s._groups(pairs):
+        for part in groups(pairs):
             o = s.request(0x82, part)
             o.tries = min(s.wary, _TRIES)
             s.suspects += o.tries >= _ASIDE

@@ -14,6 +14,7 @@ came between it and its PINGRESP, the broker has nothing left to send.
 from micropython import const
 
 from ..packet import number
+from ..resume import resume
 from ..session import Message, OutboxFull, Session
 from . import StoreFull
 
@@ -31,6 +32,7 @@ _CLOSING = const(3)
 
 _NEVER = const(0)  # Message.sent
 _BEFORE = const(1)
+_NOW = const(2)
 
 _ASIDE = const(2)  # Message.tries
 
@@ -85,7 +87,7 @@ def durable(base=Session):
             self.burst = False  # whether to send before CONNACK, where the broker has a session
             self.doubt = False  # a burst had no answer: so far there is no other
             self.fencing = False  # whether to send a fence at each connection
-            self.fence = _NONE
+            self.past = True  # a connection of an earlier life
             self.moved = self.proven = self.ready = None
             self.overtaken = 0
             self.wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
@@ -117,7 +119,7 @@ def durable(base=Session):
             for key in sorted(data, key=_number):  # which is the order of the outbox
                 if key < _RELEASED:
                     if key > _SEEN:
-                        self.released.append(key - _SEEN)
+                        self.released[key - _SEEN] = None  # what tells it is not kept
                     continue
                 o = Message()
                 o.key = key
@@ -132,7 +134,7 @@ def durable(base=Session):
                 else:
                     count = _number(key) - _MESSAGE
                     o.pid = (count - 1) % 65535 + 1
-                    if self._find(o.pid):  # a store in two parts lost power between them
+                    if o.pid in self.pids:  # a store in two parts lost power between them
                         continue
                     if last and count > self.last:
                         o.sent = _NEVER
@@ -166,7 +168,7 @@ def durable(base=Session):
                 if o.expect == _PUBCOMP:
                     if o.key >= _MESSAGE:
                         o.key = _RELEASED + order
-                    order = o.key + 1 & 0x1FFFF
+                    order = max(order, o.key + 1 - _RELEASED) & 0x1FFFF
                     released += 1
                     want[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
                 elif 0 < o.expect < _PUBCOMP:
@@ -268,8 +270,11 @@ def durable(base=Session):
             # None had to go in vain; but for what has ended meanwhile.
             self.outbox = [o for o in box if not o.done]
             self.suspects = self.bulk = self.used = 0
+            self.flying = self.asking = 0
             self.pids = {}
             for o in self.outbox:
+                self.flying += o.sent == _NOW
+                self.asking += o.expect >= _SUBACK
                 if o.expect:
                     self.pids[o.pid] = o
                 self.suspects += o.tries >= _ASIDE
@@ -300,7 +305,7 @@ def durable(base=Session):
             if self.burst and not (
                 self.known is None or self.doubt or self.unsure or self.suspects
             ):
-                # As if CONNACK had come with session present. If it says otherwise, _resume is
+                # As if CONNACK had come with session present. If it says otherwise, resume is
                 # called again, and what has gone in the burst by then
                 #   PUBLISH: was new to the broker, with or without DUP; it is not sent again.
                 #   PUBREL: meant nothing to it; its message ends with SessionLost, as it would have
@@ -308,7 +313,7 @@ def durable(base=Session):
                 # If CONNACK refuses, the broker must not have looked at what followed CONNECT
                 # [MQTT-3.1.4-5]: all of it goes again at the next connection.
                 self.early = _DOWN
-                self._resume(1)
+                resume(self, 1)
 
         def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
@@ -337,10 +342,6 @@ def durable(base=Session):
             if not self.same:
                 self.save()
             return data
-
-        def _try(self, now):
-            if self.fence not in (_DUE, _SENT):  # it is behind the fence, which is a PINGREQ too
-                return super()._try(now)
 
         def _arrived(self, m, first):
             n = len(self.inbox)

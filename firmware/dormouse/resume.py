@@ -1,0 +1,146 @@
+"""What a connection does with what an earlier one has left: handshakes, and subscriptions.
+
+Loaded at the first connection behind another one, or when the broker repeats a message: who has
+none of these pays nothing for it.
+"""
+
+from micropython import const
+
+from .session import Refused, SessionLost, mark
+
+_PUBCOMP = const(7)
+_SUBACK = const(9)
+_BEFORE = const(1)  # Message.sent
+_NOW = const(2)
+_FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
+_ASIDE = const(2)  # Message.tries
+
+
+def connected(s, present: int) -> None:
+    """CONNACK came. ``present``: its session present."""
+    if not present:
+        # Identifiers of the broker's messages mean nothing any more [MQTT-3.1.2-6].
+        s.held = []
+        s.released = {}
+        s.ended = []
+    if not (s.held or s.released):
+        s.vague = False
+    if present and s.unsure:
+        # A CONNECT before this one reached it perhaps, found the session forgotten, and made
+        # the new one that is present now. So nothing that was agreed in the old one is certain:
+        # subscriptions, and what the identifiers of both sides mean.
+        s.vague = True
+        s.ended = []
+        for o in s.outbox:
+            o.vague |= o.expect == _PUBCOMP
+    resume(s, present)
+    forgot = s.unsure or not present
+    if forgot or s.denied:
+        _repeat(s, s.filters if forgot else {})
+
+
+def resume(s, present: int) -> None:
+    """Make ready what was sent on an earlier connection, and not on this one."""
+    for o in list(s.outbox):
+        if o.expect == _PUBCOMP:
+            if not present:
+                o.error = SessionLost()
+                s._finish(o)
+        elif o.sent == _BEFORE:
+            # With the session, again with DUP and in the original order, which is the
+            # outbox's [MQTT-4.4.0-1, 4.6.0-1, 4.6.0-4]; without it, anew.
+            o.sent = present
+            if o.expect < _SUBACK:
+                o.packet[0] = o.packet[0] & 0xF7 | present << 3
+    waits = s.outbox[s.flying :]
+    s.outbox = s.outbox[: s.flying]
+    for ahead in (True, False):
+        for o in waits:
+            if (o.expect >= _PUBCOMP) == ahead:
+                s.outbox.append(o)
+
+
+def groups(pairs):
+    """Yield pairs of topic filter and options, as they go in one SUBSCRIBE each: not too many, and
+    with one subscription identifier."""
+    while pairs:
+        part = []
+        rest = []
+        for pair in pairs:
+            fits = len(part) < _FILTERS and pair[1] >> 8 == pairs[0][1] >> 8
+            (part if fits else rest).append(pair)
+        yield part
+        pairs = rest
+
+
+def _repeat(s, filters):
+    # SUBSCRIBE again. What of it is under way already goes on.
+    pairs = dict(filters)
+    tries = 0
+    if s.denied:
+        pairs.update(s.denied)
+        tries = _ASIDE  # they may have ended connections: behind all else
+    again = s.again
+    s.again = []
+    for o in again:
+        if o in s.outbox:
+            if o.sent == _NOW:
+                s.again.append(o)
+                for name, _ in o.filters:
+                    pairs.pop(name, None)
+            else:
+                tries = max(tries, o.tries)
+                s._drop(o)
+    for part in groups(list(pairs.items())):
+        try:
+            o = s.request(0x82, part)
+        except Refused as e:
+            s._tell(e)
+            continue
+        o.tries = tries
+        s.suspects += tries >= _ASIDE
+        s.again.append(o)
+
+
+# An incoming message whose identifier is in ``held`` or ``released`` already, or that has DUP, is
+#
+#   1. released: it was answered, and is again, in its turn; not delivered.
+#   2. held: it is in the inbox, with the application, or done with. Not delivered again, but
+#      from now on it may be answered on this connection, in its new turn.
+#   3. not there, at QoS 1 with DUP: its PUBACK was lost, and it is delivered again. All that
+#      waits of earlier connections is forgotten then: the broker repeats it behind this one, or
+#      the application would end at the older of the two.
+#   4. without DUP [MQTT-3.3.1-1]: a new message under a free identifier. At QoS 2 only where
+#      the broker may have forgotten the session: else it is one that repeats without DUP.
+#   5. with DUP, at QoS 2, among the last ones that were ended by PUBCOMP, which may be lost:
+#      mosquitto 2.0 repeats such a one after two cuts. Answered, and not delivered.
+
+
+def repeated(s, m, first: int) -> bool:
+    """Put such a message where it belongs. Returns whether it is to be delivered."""
+    new = not m.done
+    repeat = first & 8 or (m.qos == 2 and not s.vague)
+    if m.qos == 2 and m.pid in s.released:
+        del s.released[m.pid]
+        if repeat:
+            m.done = True  # 1
+            new = False
+    elif m.qos == 2 and first & 8 and mark(m) in s.ended:
+        m.done = True  # 5
+        new = False
+    for old in s.held:
+        if old.pid == m.pid:
+            s.held.remove(old)
+            if repeat and old.qos == m.qos:
+                m = old  # 2
+                m.fresh = True
+                new = False
+            break
+    else:
+        if new and first & 8 and m.qos == 1:
+            for box in (s.held, s.inbox):  # 3
+                for old in list(box):
+                    if old.qos == 1 and not old.fresh:
+                        box.remove(old)
+    s.held.append(m)
+    return new
