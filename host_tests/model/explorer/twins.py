@@ -33,6 +33,7 @@ FIVE_SESSION = "mqtt5/session.py"
 DURABLE = "store/durable.py"
 EXPIRY = "expiry.py"
 TROUBLE = "trouble.py"
+RESUME = "resume.py"
 
 UP = Case(ups=(2, 1), cuts=1)
 UP_B = Case(broker=AT_PUBREL, ups=(2, 2), cuts=1)
@@ -48,13 +49,13 @@ TWINS = [
     Twin(
         "repeats nothing after a reconnect",
         SESSION,
-        "                o.sent = _BEFORE\n                if first:\n",
-        "                if first:\n",
+        "            o.sent = _BEFORE\n            if o.once:\n",
+        "            if o.once:\n",
         UP,
     ),
     Twin(
         "repeats without DUP",
-        SESSION,
+        RESUME,
         "o.packet[0] = o.packet[0] & 0xF7 | present << 3",
         "o.packet[0] &= 0xF7",
         UP,
@@ -62,8 +63,8 @@ TWINS = [
     Twin(
         "sends again on a living connection",
         SESSION,
-        "            if o.sent == _NOW:\n                busy |= 1 << kind\n",
-        "            if o.sent == _NOW and kind > 5:\n                busy |= 1 << kind\n",
+        "        o.done = True\n        self.on_output()",
+        "        o.done = True\n        self.flying = 0\n        self.on_output()",
         UP,
     ),
     Twin(
@@ -83,66 +84,65 @@ TWINS = [
     Twin(
         "frees the window at PUBREC",
         SESSION,
-        "            if kind and kind < _SUBACK:\n                free -= 1\n",
-        "            if kind and kind < 7:\n                free -= 1\n",
+        "if self.flying - self.asking >= self.window and",
+        "if len([p for p in self.outbox if p.sent == 2 and p.packet]) >= self.window and",
         Case(ups=(2, 2), window=1),
     ),
     Twin(
         "knows no window",
         SESSION,
-        "        free = self.window\n",
-        "        free = 99\n",
+        "if self.flying - self.asking >= self.window and",
+        "if None and",
         Case(ups=(1, 1), window=1),
     ),
     Twin(
         "answers PUBREC once only",
-        SESSION,
-        "                o.sent = _BEFORE\n                if first:\n",
-        "                o.sent = _BEFORE if o.packet else _NOW\n                if first:\n",
+        RESUME,
+        "            if (o.expect >= _PUBCOMP) == ahead:\n",
+        "            if o.packet and (o.expect >= _PUBCOMP) == ahead:\n",
         UP,
     ),
     Twin(
         "takes PUBREC for the end",
         SESSION,
-        "            if o.expect != _PUBCOMP:\n",
-        "            if o.expect != _PUBCOMP:\n                self._finish(o)\n"
-        "                return\n",
+        "            self._drop(o)\n            o.packet = None\n",
+        "            self._finish(o)\n            return\n",
         UP_B,
     ),
     Twin(
         "releases in another order",
         SESSION,
-        "                self.outbox.insert(i, o)\n",
-        "                self.outbox.insert(0, o)\n",
+        "        self.outbox.insert(i, o)\n",
+        "        self.outbox.insert(self.flying, o)\n",
         UP_B,
     ),
     Twin(
         "sends the newest first",
         SESSION,
-        "        self.outbox.append(o)\n        self.bulk",
-        "        self.outbox.insert(0, o)\n        self.bulk",
+        "            self.outbox.append(o)\n",
+        "            self.outbox.insert(self.flying, o)\n",
         Case(ups=(1, 1)),
     ),
     Twin(
         "says delivered where the session was lost",
-        SESSION,
-        "                    o.error = SessionLost()\n",
-        "                    pass\n",
+        RESUME,
+        "                o.error = SessionLost()\n",
+        "                pass\n",
         Case(broker=AT_PUBREL, ups=(2,), forgets=1),
     ),
     Twin(
         "says lost where the session was not",
-        SESSION,
-        "                if not present:\n                    o.error",
-        "                if o.sent == _BEFORE:\n                    o.error",
+        RESUME,
+        "            if not present:\n                o.error",
+        "            if o.sent == _BEFORE:\n                o.error",
         UP_B,
     ),
     # --- incoming
     Twin(
         "forgets what it released at a reconnect",
         SESSION,
-        "        was = self.state\n        self.state = _DOWN\n",
-        "        was = self.state\n        self.state = _DOWN\n        self.released = []\n",
+        "        self.past = True\n",
+        "        self.past = True\n        self.released = {}\n",
         DOWN,
     ),
     Twin(
@@ -155,9 +155,9 @@ TWINS = [
     Twin(
         "acknowledges before the application is done",
         SESSION,
-        "            self.held.append(m)\n        if new:\n",
-        "            self.held.append(m)\n            m.done = True\n"
-        "            self.flush()\n        if new:\n",
+        "                self.held.append(m)\n        if new:\n",
+        "                self.held.append(m)\n                m.done = True\n"
+        "                self.flush()\n        if new:\n",
         DOWN,
     ),
     Twin(
@@ -177,29 +177,29 @@ TWINS = [
     Twin(
         "keeps an identifier behind its PUBREL",
         SESSION,
-        "                self.released.remove(pid)\n",
-        "                pass\n",
+        "self.released.pop(pid, None)\n",
+        "self.released.get(pid)\n",
         DOWN,
     ),
     Twin(
         "never answers a repeated PUBLISH",
-        SESSION,
-        "                        m.fresh = True\n",
-        "                        m.fresh = False\n",
+        RESUME,
+        "                m.fresh = True\n",
+        "                m.fresh = False\n",
         DOWN,
     ),
     Twin(
         "makes no subscription again",
-        SESSION,
-        "            self._repeat(self.filters if forgot else {})\n",
-        "            pass\n",
+        RESUME,
+        "        _repeat(s, s.filters if forgot else {})\n",
+        "        pass\n",
         Case(forgets=1),
     ),
     # --- what is not borne, and what is not certain
     Twin(
         "trusts session present though a CONNACK was owed",
         SESSION,
-        "        if self.owed:\n            self.unsure = True\n",
+        "        self.unsure |= self.owed\n",
         "",
         Case(cuts=1, forgets=1),
     ),
@@ -213,8 +213,8 @@ TWINS = [
     Twin(
         "takes silence for evidence",
         SESSION,
-        "        if self.late or (error and first",
-        "        error = error or ConnectionLost()\n        if self.late or (error and first",
+        "        if self.late or (error and sent",
+        "        error = error or ConnectionLost()\n        if self.late or (error and sent",
         Case(ups=(1,), cuts=6),
     ),
     Twin(
@@ -235,15 +235,15 @@ TWINS = [
     ),
     Twin(
         "takes a repeat without DUP for another message",
-        SESSION,
-        "            repeat = first & 8 or (m.qos == 2 and not self.vague)\n",
-        "            repeat = first & 8\n",
+        RESUME,
+        "    repeat = first & 8 or (m.qos == 2 and not s.vague)\n",
+        "    repeat = first & 8\n",
         Case(broker=Kind(dup=False), downs=(2,), cuts=1),
     ),
     Twin(
         "remembers nothing that PUBCOMP ended",
-        SESSION,
-        "and _mark(m) in self.ended:\n",
+        RESUME,
+        "and mark(m) in s.ended:\n",
         "and None:\n",
         Case(broker=Kind(resets=True), downs=(2,), cuts=1),
     ),
