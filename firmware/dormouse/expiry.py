@@ -89,7 +89,7 @@ def expiring(base=Session):
                 if o.packet and not o.sent:
                     left = self.left(o)
                     if left is not None and left <= 0:
-                        self._finish(o)
+                        self._drop(o, True)
                         o.error = Expired()
 
     return ExpiringSession

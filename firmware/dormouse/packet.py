@@ -92,14 +92,12 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
     return data
 
 
-def frame(first: int, *parts) -> bytearray:
-    """Return a whole packet: fixed header (section 2.2) and parts, which are copied.
+def frame(first: int, data, payload=b"") -> bytearray:
+    """Return a whole packet: fixed header (section 2.2), data and payload, which are copied.
 
-    Raises TypeError for a part that is no buffer of bytes.
+    Raises TypeError for a payload that is no buffer of bytes.
     """
-    n = 0
-    for part in parts:
-        n += len(part)
+    n = len(data) + len(payload)
     packet = bytearray((first, n & 0x7F))
     end = n + 2
     while n > 127:
@@ -107,10 +105,10 @@ def frame(first: int, *parts) -> bytearray:
         n >>= 7
         packet.append(n & 0x7F)
         end += 1
-    for part in parts:
-        packet += part
-    if len(packet) != end:  # the items of one are wider than a byte
-        raise TypeError(parts[-1])
+    packet += data
+    packet += payload
+    if len(packet) != end:  # its items are wider than a byte
+        raise TypeError(payload)
     return packet
 
 
@@ -142,20 +140,19 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
         data += binary(password)
         if username is None:
             raise ValueError("username")  # [MQTT-3.1.2-22]
-    return frame(0x10, b"\x00\x04MQTT\x04", bytes((flags,)), number(keepalive), data)
+    return frame(0x10, b"\x00\x04MQTT\x04" + bytes((flags,)) + number(keepalive), data)
 
 
 def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     """Return PUBLISH with DUP 0 (section 3.3), without identifier at QoS 0 [MQTT-2.3.1-5]."""
     data = encode_topic(topic, qos)
+    first = 0x31 if retain else 0x30
     if qos:
-        data += number(pid)
-        qos <<= 1
-    if retain:
-        qos |= 1
+        data += bytes((pid >> 8, pid & 0xFF))
+        first |= qos << 1
     if not isinstance(payload, bytes):
         payload = payload.encode() if isinstance(payload, str) else memoryview(payload)
-    return frame(0x30 | qos, data, payload)
+    return frame(first, data, payload)
 
 
 def request(first: int, pid: int, filters) -> bytearray:

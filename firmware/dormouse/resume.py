@@ -22,7 +22,7 @@ def connected(s, present: int) -> None:
         # Identifiers of the broker's messages mean nothing any more [MQTT-3.1.2-6].
         s.held = []
         s.released = {}
-        s.ended = []
+        s.ended = ()
     if not (s.held or s.released):
         s.vague = False
     if present and s.unsure:
@@ -30,7 +30,7 @@ def connected(s, present: int) -> None:
         # the new one that is present now. So nothing that was agreed in the old one is certain:
         # subscriptions, and what the identifiers of both sides mean.
         s.vague = True
-        s.ended = []
+        s.ended = ()
         for o in s.outbox:
             o.vague |= o.expect == _PUBCOMP
     resume(s, present)
@@ -45,7 +45,7 @@ def resume(s, present: int) -> None:
         if o.expect == _PUBCOMP:
             if not present:
                 o.error = SessionLost()
-                s._finish(o)
+                s._drop(o, True)
         elif o.sent == _BEFORE:
             # With the session, again with DUP and in the original order, which is the
             # outbox's [MQTT-4.4.0-1, 4.6.0-1, 4.6.0-4]; without it, anew.

@@ -107,10 +107,10 @@ class Message:
     qos: int
     retain: bool
     sent = _NEVER
-    done = once = vague = False
-    tries = size = pid = expect = 0
+    retain = done = once = vague = False
+    qos = tries = size = pid = expect = 0
     error: Exception | None
-    error = codes = None
+    error = codes = session = None
 
     def ack(self, commit=None) -> None:
         """Tell the broker that this message is done with: it will not come again.
@@ -125,7 +125,8 @@ class Message:
         if commit is not None:
             self.session.commit(commit)
         self.done = True
-        self.session.flush()
+        if self.session:  # none at QoS 0
+            self.session.flush()
 
 
 def mark(m) -> int:
@@ -167,31 +168,28 @@ class Session:
         _wire(o)            the bytes of a packet of the outbox, each time it is sent
         _answer(first, pid) queue an acknowledgement; no other way leads to one
         _queue(...)         every packet comes into the outbox by it, with its identifier
-        _finish(o)          every packet leaves the outbox by ``_drop``, with an end by ``_finish``
+        _drop(o, done)      every packet leaves the outbox by it; with ``done`` its message ended
         _packet(first, body)    a whole packet came; ``_arrived`` and ``_reply`` decide on it
         _connack(body)      must call the base's, with two bytes as 3.1.1 has them
         _suback(o, codes)   must look at all codes before the first takes effect
     """
 
-    # Of the class until they change: that takes less.
-    state = _DOWN
-    early = _CONNECTING  # messages go in states above this one
+    # Of the class until they change. (What is looked up for each message is not: an attribute of
+    # the class takes ten times as long.)
     dropped = 0  # incoming QoS 0 messages for which there was no room
     again = ()  # the SUBSCRIBEs that repeat ``filters``
     late = ()  # packets whose acknowledgement is missed for good
     denied = ()  # topic filters that a repeat was refused: asked for at each connection
-    bulk = used = 0  # bytes of packets in the outbox, and how many: of none whose PUBREC came
-    flying = 0  # of the outbox were sent on this connection, and not answered: its first ones
-    asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox: they do not count in the window
-    suspects = 0  # packets in the outbox that are set aside
-    tried = 0  # how often one of them was tried in vain
+    tried = 0  # how often one that was set aside was tried in vain
     troubles = 0
-    trouble = None
-    owed = unsure = False  # a CONNECT has no CONNACK: what it says of the session may be old news
+    trouble = on_trouble = None
+    unsure = False  # a CONNACK was owed: what the next one says of the session may be old news
     vague = False  # identifiers of the broker's messages may be of a session that it forgot
     past = False  # there was a connection before this one
     fence = 0  # while it is one of 1 and 2, what is set aside is not tried
-    tight = lacking = size = 0  # for which length memory was short, how often; the last length
+    ended = ()  # what tells incoming QoS 2 messages, the last ones whose PUBCOMP went
+    sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
+    tight = lacking = 0  # for which length memory was short, how often
 
     def __init__(
         self,
@@ -220,8 +218,8 @@ class Session:
         ):
             raise ValueError("limits", window, outbox, timeout, inbox_bytes, max_packet, oversize)
         self.on_output = on_output
-        self.on_trouble = on_trouble
-        self.oversize = oversize
+        if on_trouble:
+            self.on_trouble = on_trouble
         self.clean = clean
         self.greeting = client_id, keepalive, will
         self.login = username, password
@@ -230,9 +228,17 @@ class Session:
         # chip's clock and scheduler are late at times [MQTT-3.1.2-23].
         self.keepalive = keepalive * 875
         self.window = window
-        self.limits = outbox, outbox_bytes, inbox_bytes, max_packet
+        self.limits = outbox, outbox_bytes, inbox_bytes, max_packet, oversize
         self.timeout = self.patience = self.rest = timeout
         self.pid = pid
+        self.state = _DOWN
+        self.early = _CONNECTING  # messages go in states above this one
+        self.owed = False  # a CONNECT has no CONNACK
+        self.size = 0  # of the packet that is being read, if it comes in pieces
+        self.bulk = self.used = 0  # bytes of packets in the outbox, and how many: no PUBREL
+        self.flying = 0  # of the outbox were sent on this connection, not answered: the first ones
+        self.asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox: they are not of the window
+        self.suspects = 0  # packets in the outbox that are set aside
         # Going out: what was sent on this connection, in that order; what goes before all that
         # waits, PUBREL and SUBSCRIBE; the rest.
         self.outbox = []
@@ -241,8 +247,6 @@ class Session:
         self.held = []  # arrived at QoS 1 and 2: not yet acknowledged, in the order they came
         # Identifiers of incoming QoS 2 messages: PUBREC sent, PUBREL due; what tells the message.
         self.released = {}
-        self.ended = []  # the same of the last ones whose PUBCOMP went
-        self.sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
         self.filters = {}  # what is subscribed: topic filter, QoS
 
     # --- what the application asks for
@@ -254,16 +258,17 @@ class Session:
         """
         pid = self._new_pid() if qos else 0
         packet = publish(topic, payload, qos, retain, pid)
-        count, limit, _, _ = self.limits
-        if len(packet) > limit:
+        count, limit, _, _, _ = self.limits
+        n = len(packet)
+        if n > limit:
             raise ValueError("outbox_bytes", limit)
-        while self.bulk + len(packet) > limit or self.used >= count:
+        while self.bulk + n > limit or self.used >= count:
             for o in self.outbox:
                 if not o.expect:
                     break
             else:
                 raise OutboxFull
-            self._finish(o)
+            self._drop(o, True)
             o.error = OutboxFull()
         return self._queue(packet, pid, qos and _PUBLISH + qos)
 
@@ -419,7 +424,8 @@ class Session:
     def ping(self, now: int) -> None:
         """Send PINGREQ."""
         self.asked = self.pinged = now
-        self.sure = len(self.ended)
+        if self.ended:
+            self.sure = len(self.ended)
         self.control += b"\xc0\x00"
         self.on_output()
 
@@ -496,9 +502,9 @@ class Session:
             o = self.outbox[self.flying]
             if self.flying - self.asking >= self.window and 0 < o.expect < _PUBCOMP:
                 break
-            packet = self._wire(o)
-            if data and len(data) + len(packet) > _BURST:
+            if data and len(data) + len(o.packet or b"") > _BURST:
                 break
+            packet = self._wire(o)
             data = data + packet if data else packet
             self._sent(o, now)
         return data
@@ -508,7 +514,7 @@ class Session:
 
     def _sent(self, o, now):
         if not o.expect:
-            self._finish(o)
+            self._drop(o, True)
             return
         if self.outbox[self.flying] != o:
             self.outbox.remove(o)
@@ -559,24 +565,23 @@ class Session:
             i += 1
         self.outbox.insert(i, o)
 
-    def _drop(self, o):
+    def _drop(self, o, done=False):
         self.outbox.remove(o)
         if o.sent == _NOW:
             self.flying -= 1
-        self.pids.pop(o.pid, None)
-        if o.expect >= _SUBACK:
-            self.asking -= 1
         if o.packet:
             self.bulk -= len(o.packet)
             self.used -= 1
-        if o.tries >= _ASIDE:
-            self.suspects -= 1
-
-    def _finish(self, o):
-        self._drop(o)
-        o.packet = None
-        o.done = True
-        self.on_output()  # the window may have opened
+        if o.expect:
+            del self.pids[o.pid]
+            if o.expect >= _SUBACK:
+                self.asking -= 1
+            if o.tries >= _ASIDE:
+                self.suspects -= 1
+        if done:
+            o.packet = None
+            o.done = True
+            self.on_output()  # the window may have opened
 
     def _packet(self, first, body):
         kind = first >> 4
@@ -596,8 +601,9 @@ class Session:
             self.asked = None
             self.ponged = self.heard
             self.answered = self.pinged
-            self.ended = self.ended[self.sure :]
-            self.sure = 0
+            if self.ended:
+                self.ended = self.ended[self.sure :]
+                self.sure = 0
 
     def _connack(self, body):
         if len(body) != 2 or body[1] > 5:
@@ -629,10 +635,10 @@ class Session:
                     break
             told = self.released.pop(pid, None)
             if told:  # until a PINGREQ behind its PUBCOMP is answered
-                self.ended.append(told)
-                if len(self.ended) > _ENDED:
-                    self.ended.pop(0)
-                    self.sure = max(self.sure - 1, 0)
+                if len(self.ended) == _ENDED:
+                    self.ended = self.ended[1:]
+                    self.sure -= self.sure > 0
+                self.ended += (told,)
             self._answer(0x70, pid)
             return
         o = self.pids.get(pid)
@@ -661,7 +667,7 @@ class Session:
                             del known[name]
             if o.vague:
                 o.error = SessionLost()  # PUBCOMP comes also for what it does not know
-            self._finish(o)
+            self._drop(o, True)
             if kind != expect:
                 self._tell(ProtocolError(first))
             if o.error and o in self.again:  # nobody waits for this one
@@ -699,8 +705,8 @@ class Session:
 
     def _publish(self, first, body):
         m = Message()
-        m.topic, m.payload, m.qos, m.pid = read_publish(first, body)
-        self._arrived(m, first)
+        m.topic, m.payload, _, pid = read_publish(first, body)
+        self._arrived(m, first, pid)
 
     def too_long(self, first: int, n: int, data, i: int):
         """For the reader: a packet of ``n`` bytes is too long. Returns what reads past it. Raises
@@ -709,20 +715,23 @@ class Session:
 
         return skip(self, Message(), first, n, data, i)
 
-    def _arrived(self, m, first):
-        # With ``done`` it was read past.
-        m.retain = first & 1 == 1
-        m.session = self
-        m.fresh = True
+    def _arrived(self, m, first, pid):
+        # With ``done`` it was read past. An attribute less is a smaller table for each message.
         self.size = 0
         if self.shed:
-            self.dropped += not m.qos
+            self.dropped += not pid
             return  # the broker repeats it on the next connection
+        if first & 1:
+            m.retain = True
         new = not m.done
-        if m.qos:
-            known = first & 8 or m.pid in self.released
+        if pid:
+            m.qos = first >> 1 & 3
+            m.pid = pid
+            m.session = self
+            m.fresh = True
+            known = first & 8 or pid in self.released
             for old in self.held:
-                known |= old.pid == m.pid
+                known |= old.pid == pid
             if known:
                 from .resume import repeated
 

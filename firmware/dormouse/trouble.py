@@ -52,7 +52,7 @@ def _blame(s, o, error):
     s.tried += o.tries > _ASIDE
     if o.tries > _TRIES:
         what = getattr(o, "filters", None) or (_topic(o.packet) if o.packet else o.pid)
-        s._finish(o)
+        s._drop(o, True)
         o.error = Undeliverable(error, what)
         if o in s.again:
             deny(s, o.filters)
@@ -111,9 +111,9 @@ def fill(s, data, now: int):
         if o.sent != _NOW:
             if o.packet and busy >> kind & 1:
                 continue
-            packet = s._wire(o)
-            if data and len(data) + len(packet) > _BURST:
+            if data and len(data) + len(o.packet or b"") > _BURST:
                 break
+            packet = s._wire(o)
             data = data + packet if data else packet
             s._sent(o, now)
         if kind:
@@ -144,7 +144,7 @@ def _attempt(s, now):
 def skip(s, m, first: int, n: int, data, i: int):
     """Read past a PUBLISH of ``n`` bytes that is too long, in constant memory, and acknowledge it:
     a part of ``packet.reader``, which goes on with what it returns. ``m``: an empty Message."""
-    if first >> 4 != _PUBLISH or s.oversize == "keep" or s.state == _CONNECTING:
+    if first >> 4 != _PUBLISH or s.limits[4] == "keep" or s.state == _CONNECTING:
         raise ProtocolError(first, n)
     size = len(data)
     k = name = pid = 0
@@ -169,14 +169,13 @@ def skip(s, m, first: int, n: int, data, i: int):
             c = min(size - i, n - k)
             k += c
             i += c
-    m.qos = first >> 1 & 3
-    if k < name + 2 + (m.qos and 2) or m.qos == 3 or (m.qos and not pid):
+    qos = first >> 1 & 3
+    if k < name + 2 + (qos and 2) or qos == 3 or (qos and not pid):
         raise ProtocolError(first)
     m.topic = topic
     m.payload = b""
-    m.pid = pid
     m.done = True
     s.lacking = 0
     s._tell(ProtocolError(first, n, topic))
-    s._arrived(m, first)
+    s._arrived(m, first, pid)
     return data, i, size

@@ -279,7 +279,7 @@ class Ota:
         session = client.session
         box = session.outbox
         session.withdraw(self._slot)
-        count, free, _, _ = session.limits
+        count, free = session.limits[:2]
         for o in box:
             count -= 1
             free -= len(o.packet or b"")

@@ -219,7 +219,7 @@ def connect(
     if password is not None:
         flags |= 0x40
         data += binary(password)
-    return frame(0x10, b"\x00\x04MQTT\x05", bytes((flags,)), number(keepalive), data)
+    return frame(0x10, b"\x00\x04MQTT\x05" + bytes((flags,)) + number(keepalive), data)
 
 
 def publish(topic: str, payload, qos: int, retain: bool, pid: int, properties: bytes) -> bytearray:
@@ -236,7 +236,7 @@ def publish(topic: str, payload, qos: int, retain: bool, pid: int, properties: b
         data += number(pid)
     if isinstance(payload, str):
         payload = payload.encode()
-    return frame(0x30 | qos << 1 | bool(retain), data, properties, payload)
+    return frame(0x30 | qos << 1 | bool(retain), data + properties, payload)
 
 
 def request(first: int, pid: int, filters, properties=None) -> bytearray:

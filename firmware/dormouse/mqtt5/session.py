@@ -363,7 +363,7 @@ class Session5(expiring(Session)):
             for o in list(self.outbox):
                 o.error = self._unfit(o)
                 if o.error:
-                    self._finish(o)
+                    self._drop(o, True)
 
     def _unfit(self, o):
         # Why the server does not take what was published before it said so, or None.
@@ -403,7 +403,7 @@ class Session5(expiring(Session)):
         if alias > 0:
             values["topic_alias"] = alias
         packet = memoryview(packet)[at:end]
-        return frame(o.packet[0], topic, pid, encode_properties(_PUBLISH, values), packet)
+        return frame(o.packet[0], topic + pid + encode_properties(_PUBLISH, values), packet)
 
     def _packet(self, first, body):
         kind = first >> 4
@@ -446,7 +446,7 @@ class Session5(expiring(Session)):
             o.properties = properties or getattr(o, "properties", None) or {}
             if kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
-                self._finish(o)
+                self._drop(o, True)
                 o.error = Failed(codes, properties)
                 return
             if kind == _UNSUBACK:
@@ -559,18 +559,16 @@ class Session5(expiring(Session)):
         m = Message5()
         m.topic = topic
         m.payload = payload
-        m.qos = qos
-        m.pid = pid
         m.size = len(body) - len(payload)
         m.properties = properties
-        self._arrived(m, first)
+        self._arrived(m, first, pid)
 
-    def _arrived(self, m, first):
-        if m.qos:
+    def _arrived(self, m, first, pid):
+        if pid:
             self.unanswered += 1
             if self.unanswered > self.properties["receive_maximum"]:
                 raise ProtocolError5(first, 0x93)
-        super()._arrived(m, first)
+        super()._arrived(m, first, pid)
 
     def _answer(self, first, pid):
         # As the server counts (section 4.9): also what it repeated of an earlier connection.

@@ -343,9 +343,9 @@ def durable(base=Session):
                 self.save()
             return data
 
-        def _arrived(self, m, first):
+        def _arrived(self, m, first, pid):
             n = len(self.inbox)
-            super()._arrived(m, first)
+            super()._arrived(m, first, pid)
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
             self.overtaken |= first & 8 and len(self.inbox) > n
             self._moves()
@@ -360,9 +360,9 @@ def durable(base=Session):
             self.same = False
             return super().receive(data, now)
 
-        def _drop(self, o):
+        def _drop(self, o, done=False):
             self.same = False
-            super()._drop(o)
+            super()._drop(o, done)
 
         def _queue(self, packet, pid, expect):
             self.same = self.same and expect < _SUBACK

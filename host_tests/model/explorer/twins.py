@@ -63,8 +63,8 @@ TWINS = [
     Twin(
         "sends again on a living connection",
         SESSION,
-        "        o.done = True\n        self.on_output()",
-        "        o.done = True\n        self.flying = 0\n        self.on_output()",
+        "            o.done = True\n            self.on_output()",
+        "            o.done = True\n            self.flying = 0\n            self.on_output()",
         UP,
     ),
     Twin(
@@ -77,8 +77,8 @@ TWINS = [
     Twin(
         "says delivered when it was written",
         SESSION,
-        "        if not o.expect:\n            self._finish(o)\n",
-        "        if o.expect < 5:\n            self._finish(o)\n",
+        "        if not o.expect:\n            self._drop(o, True)\n",
+        "        if o.expect < 5:\n            self._drop(o, True)\n",
         Case(ups=(1,), cuts=1),
     ),
     Twin(
@@ -106,7 +106,7 @@ TWINS = [
         "takes PUBREC for the end",
         SESSION,
         "            self._drop(o)\n            o.packet = None\n",
-        "            self._finish(o)\n            return\n",
+        "            self._drop(o, True)\n            return\n",
         UP_B,
     ),
     Twin(
