@@ -1483,6 +1483,7 @@ def check_store_of_another_version():
     four.publish("b/c", b"x" * 130, 2, True, message_expiry=60)
     four.filters = {"f": 2}
     four.known = b""
+    four.flush()
     four.save()
     data = {key: bytearray(value) for key, value in four.store.data.items()}
     medium = Medium(data)
@@ -1495,6 +1496,7 @@ def check_store_of_another_version():
     same(medium.saved(), [])  # a full store must not keep the node from starting
     five.publish("d", b"2", 1, user_properties=[("k", "v")])
     five.filters = {"f": 2 | 4 | 7 << 8}
+    five.flush()
     five.save()
     data = {key: bytearray(value) for key, value in medium.data.items()}
     four = durable(expiring())(lambda: None, "c", Medium(data), **options)

@@ -84,12 +84,17 @@ def durable(base=Session):
             self.store = store
             self.full = full
             self.same = False  # whether the medium has all, and nothing happened since
+            self.changes = {}  # what of the outbox is not on the medium yet, as for Store.save
+            self.order = 0  # of the next message whose PUBREC comes
+            self.marked = None  # what the medium has of ``last``
+            self.seen = {}  # incoming QoS 2 messages that the medium has as done with
             self.burst = False  # whether to send before CONNACK, where the broker has a session
             self.doubt = False  # a burst had no answer: so far there is no other
             self.fencing = False  # whether to send a fence at each connection
             self.past = True  # a connection of an earlier life
             self.moved = self.proven = self.ready = None
             self.overtaken = 0
+            self.again = ()
             self.wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
             self._load()
 
@@ -131,10 +136,12 @@ def durable(base=Session):
                     o.vague = len(data[key]) > 2
                     o.expect = _PUBCOMP
                     o.packet = None
+                    self.order = key - _RELEASED + 1 & 0x1FFFF
                 else:
                     count = _number(key) - _MESSAGE
                     o.pid = (count - 1) % 65535 + 1
                     if o.pid in self.pids:  # a store in two parts lost power between them
+                        self.changes[key] = None
                         continue
                     if last and count > self.last:
                         o.sent = _NEVER
@@ -153,67 +160,88 @@ def durable(base=Session):
                     self.used += 1
             if not last:
                 self.last = self.pid
+            else:
+                self.marked = self.last
+            self.seen = dict(self.released)
 
         # --- the store
 
         def save(self) -> None:
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
+            changes = dict(self.changes)
+            if self.last != self.marked:
+                changes[_LAST] = self.last.to_bytes(4, "big")
+            seen = self.seen
+            if not self.same:
+                seen = self._state(changes)
+            if changes:
+                self.store.save(changes)
+                self.changes = {}
+                self.marked = self.last
+                self.seen = seen
+            self.same = True
+
+        def _state(self, changes):
+            # Add what has changed beside the outbox; return what is done with.
             data = self.store.data
-            want = {}
-            order = released = 0
-            aside = b""
-            if self.wary:
-                aside = b"\0\0\0\0" + bytes((self.wary,))
-            for o in self.outbox:
-                if o.expect == _PUBCOMP:
-                    if o.key >= _MESSAGE:
-                        o.key = _RELEASED + order
-                    order = max(order, o.key + 1 - _RELEASED) & 0x1FFFF
-                    released += 1
-                    want[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
-                elif 0 < o.expect < _PUBCOMP:
-                    want[o.key] = o.packet
-                    if o.sent:
-                        self.last = max(self.last, _number(o.key) - _MESSAGE)
-                if o.tries >= _ASIDE and o.expect <= _PUBCOMP:
-                    aside += o.key.to_bytes(4, "big") + bytes((o.tries,))
-            for pid in self.released:
-                want[_SEEN + pid] = b""
+            seen = dict(self.released)
             for m in self.held:
                 # Done with, though its turn to be answered may come later: were it not marked with
                 # what the application committed, it would be processed twice.
                 if m.done and m.qos == 2:
-                    want[_SEEN + m.pid] = b""
-            changes = {}
-            for key in data:
-                if key >= _SEEN and key not in want:
-                    changes[key] = None
-            want[_LAST] = self.last.to_bytes(4, "big")
-            want[_COMMITTED] = self.committed
-            want[_SUSPECTS] = aside or None
-            # Where nothing was agreed with the broker, nothing can be lost: no record for it.
-            agreed = self.filters or self.released or self.held or released
-            owed = self.owed or self.unsure
-            for (
-                o
-            ) in self.again:  # the broker has forgotten: what it subscribes again is not there yet
-                owed |= o in self.outbox
-            want[_OWED] = b"" if agreed and owed else None
+                    seen[m.pid] = None
+            for pid in self.seen:
+                if pid not in seen:
+                    changes[_SEEN + pid] = None
+            for pid in seen:
+                if pid not in self.seen:
+                    changes[_SEEN + pid] = b""
             if self.known is not None and self.filters != self.kept:
                 self.kept = dict(self.filters)
                 names = []
                 for name in self.kept:
                     names.append("%d %s" % (self.kept[name], name))
                 self.known = "\0".join(names).encode()
-            want[_FILTERS] = self.known
-            want[_SERVER] = self.memory
-            for key in want:
-                # A packet does not change (but for its DUP), and is long to compare.
-                if key not in data if key >= _MESSAGE else want[key] != data.get(key):
-                    changes[key] = want[key]
-            if changes:
-                self.store.save(changes)
-            self.same = True
+            owed = aside = None
+            if self.owed or self.unsure or self.again:
+                owed = self._owed()
+            if self.suspects or self.wary:
+                aside = self._aside()
+            for key, value in (
+                (_COMMITTED, self.committed),
+                (_FILTERS, self.known),
+                (_SERVER, self.memory),
+                (_OWED, owed),
+                (_SUSPECTS, aside),
+            ):
+                if data.get(key) != value:
+                    changes[key] = value
+            return seen
+
+        def _owed(self):
+            owed = self.owed or self.unsure
+            for o in self.again:  # the broker forgot: what it subscribes again is not there yet
+                owed |= o in self.outbox
+            # Where nothing was agreed with the broker, nothing can be lost: no record for it.
+            agreed = bool(self.filters or self.released or self.held)
+            for o in self.outbox:
+                agreed |= o.expect == _PUBCOMP
+            return b"" if owed and agreed else None
+
+        def _aside(self):
+            aside = b""
+            if self.wary:
+                aside = b"\0\0\0\0" + bytes((self.wary,))
+            for o in self.outbox:
+                if o.tries >= _ASIDE and o.expect <= _PUBCOMP:
+                    aside += o.key.to_bytes(4, "big") + bytes((o.tries,))
+            return aside or None
+
+        def _pubrel(self, o):
+            # What is left to do for this message, once its PUBREC came.
+            self.changes[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
+            if self.changes[o.key] == self.store.data.get(o.key):
+                del self.changes[o.key]
 
         def commit(self, data) -> None:
             """Set what the next record holds for the application; for ``Message.ack``."""
@@ -234,13 +262,10 @@ def durable(base=Session):
                 try:
                     o = super().publish(topic, payload, qos, retain, **options)
                     if qos:
-                        one = {o.key: o.packet}
                         if self.state:
                             self.last = _number(o.key) - _MESSAGE  # about to be sent: one record
-                            one[_LAST] = self.last.to_bytes(4, "big")
                         try:
-                            # All else is on the medium, so it need not be walked through.
-                            self.store.save(one) if self.same else self.save()
+                            self.save()
                         except Exception:
                             self._drop(o)
                             raise
@@ -253,12 +278,12 @@ def durable(base=Session):
                     else:
                         old = None
                     if self.full != "oldest" or not old or not qos:
-                        self._put_back(box)
+                        self._put_back(box, victims)
                         raise OutboxFull  # whatever had no room
                     self._drop(old)
                     victims.append(old)
                 except Exception:
-                    self._put_back(box)
+                    self._put_back(box, victims)
                     raise
             for old in victims:
                 old.packet = None
@@ -266,8 +291,13 @@ def durable(base=Session):
                 old.error = OutboxFull()
             return o
 
-        def _put_back(self, box):
+        def _put_back(self, box, victims):
             # None had to go in vain; but for what has ended meanwhile.
+            for o in victims:
+                if o.key in self.store.data:
+                    del self.changes[o.key]
+                else:
+                    self.changes[o.key] = o.packet
             self.outbox = [o for o in box if not o.done]
             self.suspects = self.bulk = self.used = 0
             self.flying = self.asking = 0
@@ -325,6 +355,7 @@ def durable(base=Session):
 
         def take(self, now: int) -> memoryview | None:
             """As Session's; saves before it returns. Raises OSError or StoreFull."""
+            n = self.flying
             data = self.ready or super().take(now)
             self.ready = None
             if self.fence == _DUE and self.early < self.state < _CLOSING:
@@ -337,9 +368,10 @@ def durable(base=Session):
                         data = memoryview(bytes(data or b"") + self.control)
                         self.control = b""
                         self.sent = now
-            if data:
-                self.same = False
-            if not self.same:
+            for o in self.outbox[n : self.flying]:
+                if o.expect < _PUBCOMP:
+                    self.last = max(self.last, _number(o.key) - _MESSAGE)
+            if self.changes or self.last != self.marked or not self.same:
                 self.save()
             return data
 
@@ -355,22 +387,32 @@ def durable(base=Session):
             if self.fence == CLEAN:
                 self.fence = _NONE
 
-        def receive(self, data: memoryview, now: int):
-            """As Session's."""
-            self.same = False
-            return super().receive(data, now)
-
         def _drop(self, o, done=False):
-            self.same = False
             super()._drop(o, done)
+            if 0 < o.expect <= _PUBCOMP:
+                if o.key in self.store.data:
+                    self.changes[o.key] = None
+                else:
+                    self.changes.pop(o.key, None)
 
         def _queue(self, packet, pid, expect):
-            self.same = self.same and expect < _SUBACK
             o = super()._queue(packet, pid, expect)
-            o.key = self.first + self.pid
+            if expect:
+                o.key = self.first + self.pid
+                if expect < _PUBCOMP:
+                    self.changes[o.key] = packet
             return o
 
+        def _ahead(self, o):
+            super()._ahead(o)
+            if o.expect == _PUBCOMP:
+                if o.key >= _MESSAGE:
+                    o.key = _RELEASED + self.order
+                    self.order = self.order + 1 & 0x1FFFF
+                self._pubrel(o)
+
         def _packet(self, first, body):
+            self.same = False
             super()._packet(first, body)
             kind = first >> 4
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
@@ -380,6 +422,9 @@ def durable(base=Session):
             if kind == _CONNACK:
                 if self.known is None:
                     self.known = b""
+                for o in self.outbox:  # whether it is certain has changed, perhaps
+                    if o.expect == _PUBCOMP:
+                        self._pubrel(o)
                 if self.fence == _SENT:
                     self.asked = self.heard  # PINGRESP is due yet
             elif kind == _PUBREL:

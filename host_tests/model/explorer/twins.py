@@ -206,8 +206,8 @@ TWINS = [
     Twin(
         "notes nowhere that a CONNACK is owed",
         DURABLE,
-        'want[_OWED] = b"" if agreed and owed else None',
-        "want[_OWED] = None",
+        'return b"" if owed and agreed else None',
+        "return None",
         Case(stored=True, burst=True, crashes=1, forgets=1),
     ),
     Twin(
@@ -251,30 +251,29 @@ TWINS = [
     Twin(
         "puts a message on the medium when it is sent",
         DURABLE,
-        "self.store.save(one) if self.same else self.save()",
-        "None",
+        "                            self.save()\n                        except Exception:\n",
+        "                            pass\n                        except Exception:\n",
         STORED_UP,
     ),
     Twin(
         "saves behind the bytes",
         DURABLE,
-        "            if not self.same:\n                self.save()\n            return",
-        "            if not self.same and not data:\n                self.save()\n"
-        "            return",
+        "or not self.same:\n                self.save()\n            return",
+        "or not self.same:\n                data or self.save()\n            return",
         STORED_DOWN,
     ),
     Twin(
         "does not keep PUBREC",
         DURABLE,
-        '                    want[o.key] = number(o.pid) + (b"\\1" if o.vague else b"")\n',
-        "                    pass\n",
+        "                self._pubrel(o)\n\n        def _packet",
+        "                pass\n\n        def _packet",
         STORED_UP_B,
     ),
     Twin(
         "does not keep what it released",
         DURABLE,
-        '                want[_SEEN + pid] = b""\n',
-        "                pass\n",
+        "            seen = dict(self.released)\n            for",
+        "            seen = {}\n            for",
         STORED_DOWN,
     ),
     Twin(
@@ -301,7 +300,7 @@ TWINS = [
     Twin(
         "never clears the medium",
         DURABLE,
-        "                    changes[key] = None\n",
+        "                    self.changes[o.key] = None\n",
         "                    pass\n",
         STORED_UP,
     ),
