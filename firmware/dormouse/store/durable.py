@@ -371,12 +371,15 @@ def durable(base=Session):
             for o in self.outbox[n : self.flying]:
                 if o.expect < _PUBCOMP:
                     self.last = max(self.last, _number(o.key) - _MESSAGE)
+            if self.state == _CONNECTING:
+                self.same = False  # a CONNACK is owed
             if self.changes or self.last != self.marked or not self.same:
                 self.save()
             return data
 
         def _arrived(self, m, first, pid):
             n = len(self.inbox)
+            m.session = self  # at QoS 0 too: what the application commits with it is kept
             super()._arrived(m, first, pid)
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
             self.overtaken |= first & 8 and len(self.inbox) > n
