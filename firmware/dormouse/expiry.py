@@ -44,6 +44,7 @@ def expiring(base=Session):
 
     class ExpiringSession(base):
         def __init__(self, *args, clock=time, **options) -> None:
+            self.aging = True  # something in the outbox expires, perhaps
             super().__init__(*args, **options)
             self.clock = clock
 
@@ -54,12 +55,14 @@ def expiring(base=Session):
             self._expire()
             deadline = b""
             if message_expiry is not None:
+                self.aging = True
                 deadline = int(self.clock() + message_expiry).to_bytes(5, "big")
                 deadline += min(max(int(message_expiry), 0), 0xFFFFFFFF).to_bytes(4, "big")
             o = super().publish(topic, payload, qos, retain, **properties)
-            # Behind the packet, so that it is wherever the packet is.
-            o.packet.extend(deadline)
-            self.bulk += len(deadline)
+            if deadline:
+                # Behind the packet, so that it is wherever the packet is.
+                o.packet.extend(deadline)
+                self.bulk += len(deadline)
             return o
 
         def take(self, now):
@@ -81,15 +84,19 @@ def expiring(base=Session):
 
         def _wire(self, o):
             packet = super()._wire(o)
-            n = length(packet)
+            n = length(packet) if self.aging else len(packet)
             return packet[:n] if n < len(packet) else packet
 
         def _expire(self):
-            for o in list(self.outbox):
-                if o.packet and not o.sent:
+            aging = False
+            for o in list(self.outbox) if self.aging else ():
+                if o.packet:
                     left = self.left(o)
-                    if left is not None and left <= 0:
-                        self._drop(o, True)
-                        o.error = Expired()
+                    if left is not None:
+                        aging = True
+                        if left <= 0 and not o.sent:
+                            self._drop(o, True)
+                            o.error = Expired()
+            self.aging = aging
 
     return ExpiringSession

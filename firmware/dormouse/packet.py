@@ -43,21 +43,10 @@ def string(text: str) -> bytes:
     Raises TypeError for what is no str, ValueError for what is too long or not well formed.
     """
     data = ("" + text).encode()  # TypeError for what is no str
-    lead = 0
-    # What is as long as its text is ASCII. To walk over 20 bytes takes 15,000 instructions.
-    for c in data if len(data) != len(text) else b"":
-        # MicroPython passes overlong forms, surrogates and code points above U+10FFFF
-        # (py/unicode.c, utf8_check), so the second byte is looked at (Unicode, table 3-7).
-        if c > 0x7F and (
-            c in b"\xc0\xc1"
-            or c > 0xF4
-            or (lead == 0xE0 and c < 0xA0)
-            or (lead == 0xED and c > 0x9F)
-            or (lead == 0xF0 and c < 0x90)
-            or (lead == 0xF4 and c > 0x8F)
-        ):
-            raise ValueError(text)
-        lead = c
+    if len(data) != len(text):  # what is as long as its text is ASCII
+        from .text import check
+
+        check(data, text)
     if "\0" in text:
         raise ValueError(text)
     return number(len(data)) + data
@@ -77,12 +66,10 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
     if text != last:
         data = string(text)
         if "#" in text or "+" in text:
-            levels = text.split("/") if wild else [text]
-            if wild and levels[-1] == "#":
-                levels.pop()
-            for level in levels:
-                if "#" in level or ("+" in level and (not wild or level != "+")):
-                    raise ValueError(text)
+            from .text import wildcards
+
+            if not (wild and wildcards(text)):
+                raise ValueError(text)
         elif len(text) < 64:  # a long one is not to be held
             _last = text, data
     if not text or qos not in (0, 1, 2):

@@ -164,7 +164,7 @@ class Session:
 
     Hooks, for other kinds of session; all others are this one's own:
         _hello(...)         the bytes of CONNECT
-        _reader(limit)      what cuts the stream into packets
+        _fault(first, ...)  the error for what is no packet, see packet.reader
         _wire(o)            the bytes of a packet of the outbox, each time it is sent
         _answer(first, pid) queue an acknowledgement; no other way leads to one
         _queue(...)         every packet comes into the outbox by it, with its identifier
@@ -174,6 +174,8 @@ class Session:
         _suback(o, codes)   must look at all codes before the first takes effect
     """
 
+    _hello = staticmethod(connect)
+    _fault = ProtocolError
     # Of the class until they change. (What is looked up for each message is not: an attribute of
     # the class takes ten times as long.)
     dropped = 0  # incoming QoS 0 messages for which there was no room
@@ -323,7 +325,8 @@ class Session:
 
     def connect(self, now: int) -> None:
         """A byte stream to the broker is open: CONNECT is the first packet [MQTT-3.1.0-1]."""
-        self.reader = self._reader((self.lacking >= _SHORT and self.tight) or self.limits[3])
+        limit = (self.lacking >= _SHORT and self.tight) or self.limits[3]
+        self.reader = reader(limit, self._packet, self._fault, self)
         next(self.reader)
         self.control = self._greet()  # acknowledgements and pings to send, in order
         self.began = self.sent = self.heard = self.pinged = now
@@ -353,8 +356,10 @@ class Session:
         for m in self.held:
             m.fresh = False
         if self.late or (error and sent):
-            from .trouble import lost  # loaded now: it is much, and seldom needed
-
+            try:
+                from .trouble import lost  # loaded now: it is much, and seldom needed
+            except MemoryError:
+                return  # evidence will come again
             lost(self, sent, error)
 
     def receive(self, data: memoryview, now: int):
@@ -457,12 +462,6 @@ class Session:
         return memoryview(data)
 
     # --- inside
-
-    def _reader(self, limit):
-        return reader(limit, self._packet, ProtocolError, self)
-
-    def _hello(self, *args):
-        return connect(*args)
 
     def _greet(self, ask=True):
         # CONNECT, made for each connection: user name and password may be functions, or others now.

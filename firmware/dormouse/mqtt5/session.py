@@ -6,7 +6,7 @@ Section numbers are those of the OASIS standard, MQTT Version 5.0.
 from micropython import const
 
 from ..expiry import expiring, length, varint
-from ..packet import ProtocolError, frame, reader
+from ..packet import ProtocolError, frame
 from ..session import ConnectionLost, Message, Refused, Session
 from .packet import (
     ProtocolError5,
@@ -179,9 +179,12 @@ class Session5(expiring(Session)):
         self.home = None  # the owner's own address, while it is at another
         self.moving = False  # the next connection is the first one to where the server said
         self.server = {}
+        self.unfit = False  # something in the outbox is not what the server takes, perhaps
         self.memory = None  # of ``server`` what a burst has to heed, encoded: for a store
         self.most = self.window
         self.fault = None
+
+    _fault = staticmethod(_malformed)
 
     def _hello(self, *args):
         if self.auth:
@@ -291,9 +294,6 @@ class Session5(expiring(Session)):
                 self.burst = False  # the server may take more by now: CONNACK will tell
         super().connect(now)
 
-    def _reader(self, limit):
-        return reader(limit, self._packet, _malformed, self)
-
     def lost(self, error=None) -> None:
         """As Session's. A DISCONNECT whose reason is the connection's is nothing of the packets."""
         code = getattr(error, "code", None)
@@ -359,7 +359,8 @@ class Session5(expiring(Session)):
 
     def _expire(self):
         super()._expire()
-        if self.state > _CONNECTING:
+        if self.unfit and self.state > _CONNECTING:
+            self.unfit = False
             for o in list(self.outbox):
                 o.error = self._unfit(o)
                 if o.error:
@@ -376,7 +377,7 @@ class Session5(expiring(Session)):
 
     def _wire(self, o):
         packet = o.packet
-        if not packet or packet[0] >> 4 != _PUBLISH:
+        if not packet or packet[0] >> 4 != _PUBLISH or not (self.alias_limit or self.aging):
             return super()._wire(o)
         n, at = varint(packet, 1)
         end = at + n
@@ -509,6 +510,7 @@ class Session5(expiring(Session)):
 
     def _heed(self, properties):
         self.server = properties
+        self.unfit = True
         self.window = min(self.most, properties.get("receive_maximum", self.most))
         self.keepalive = properties.get("server_keepalive", self.greeting[1]) * 875
 
@@ -546,7 +548,7 @@ class Session5(expiring(Session)):
         return True
 
     def _publish(self, first, body):
-        topic, payload, qos, pid, properties = read_publish(first, body, False)
+        topic, payload, _, pid, properties = read_publish(first, body, False)
         alias = properties.pop("topic_alias", 0)
         if alias > self.properties.get("topic_alias_maximum", 0):
             raise ProtocolError5(first, 0x94)

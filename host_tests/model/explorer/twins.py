@@ -315,8 +315,8 @@ TWINS = [
     Twin(
         "drops what was sent",
         EXPIRY,
-        "                if o.packet and not o.sent:\n",
-        "                if o.packet:\n",
+        "                        if left <= 0 and not o.sent:\n",
+        "                        if left <= 0:\n",
         Case(expiring=True, expiry=5, ups=(1, 1), waits=1),
     ),
     Twin(
