@@ -10,7 +10,7 @@ _Login: TypeAlias = _T | Callable[[], _T | None] | None  # of user name, passwor
 
 class Refused(MQTTError):
     code: int | list[int]
-    def __init__(self, code: int | list[int]) -> None: ...
+    def __init__(self, *args: Any) -> None: ...
 
 class OutboxFull(MQTTError): ...
 class SessionLost(MQTTError): ...
@@ -30,17 +30,22 @@ class Message:
     vague: bool
     error: Exception | None
     codes: int | list[int] | None
+    session: Session | None  # of one that came; None at QoS 0 without a store
     properties: dict[str, Any]  # with version=5; of a message that went out None until it is done
     def ack(self, commit: _Payload | None = None) -> None: ...
+
+def mark(m: Message) -> int: ...
 
 class Session:
     state: int
     early: int
     dropped: int
     again: list[Message] | tuple[()]
-    denied: dict[str, int] | None
+    denied: dict[str, int] | tuple[()]
     bulk: int
     used: int
+    flying: int
+    asking: int
     suspects: int
     tried: int
     troubles: int
@@ -49,20 +54,23 @@ class Session:
     owed: bool
     unsure: bool
     vague: bool
+    past: bool
+    fence: int
+    ended: tuple[int, ...]
+    sure: int
     shed: bool
     paused: bool
     late: list[Message] | tuple[()]
     tight: int
     size: int
     lacking: int
-    oversize: str
     on_output: Callable[[], object]
     clean: bool
     greeting: tuple[str, int, _Will | None]
     login: tuple[_Login[str], _Login[_Payload]]
     keepalive: int  # ms
     window: int
-    limits: tuple[int, int, int, int]
+    limits: tuple[int, int, int, int, str]
     timeout: int  # ms
     patience: int  # ms
     rest: int  # ms
@@ -70,7 +78,8 @@ class Session:
     outbox: list[Message]
     inbox: list[Message]
     held: list[Message]
-    released: list[int]
+    pids: dict[int, Message]
+    released: dict[int, int | None]
     filters: dict[str, int]
     asked: int | None
     resumed: int | None
@@ -105,12 +114,10 @@ class Session:
     def connect(self, now: int) -> None: ...
     def lost(self, error: Exception | None = None) -> None: ...
     def behind(self) -> bool: ...
-    def busy(self) -> bool: ...
     def ping(self, now: int) -> None: ...
     def too_long(
         self, first: int, n: int, data: memoryview, i: int
     ) -> Generator[None, memoryview, tuple[memoryview, int, int]]: ...
-    def buffer(self, n: int) -> memoryview: ...
     def receive(self, data: memoryview, now: int) -> memoryview | None: ...
     def tick(self, now: int) -> int: ...
     def take(self, now: int) -> memoryview | None: ...
