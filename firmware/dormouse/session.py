@@ -95,11 +95,13 @@ class Message:
 
     # In:  fresh: it came on this connection, so its answer may go on it.
     #      done: the application is done with it.
+    #      size: bytes that it takes beside topic and payload.
     # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
     #      expect: the packet type that answers it, 0 at QoS 0.
     #      codes: those of a SUBACK.
     #      at: when it was sent on this connection.
     #      tries: how many connections ended at it.
+    #      size: bytes that it will have beside those of packet.
     #      once: nobody waits for it any more, so it is not sent again.
     #      vague: its PUBREC may be of a session that the broker has forgotten since.
     topic: str
@@ -501,7 +503,7 @@ class Session:
             o = self.outbox[self.flying]
             if self.flying - self.asking >= self.window and 0 < o.expect < _PUBCOMP:
                 break
-            if data and len(data) + len(o.packet or b"") > _BURST:
+            if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break
             packet = self._wire(o)
             data = data + packet if data else packet

@@ -111,7 +111,7 @@ def fill(s, data, now: int):
         if o.sent != _NOW:
             if o.packet and busy >> kind & 1:
                 continue
-            if data and len(data) + len(o.packet or b"") > _BURST:
+            if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break
             packet = s._wire(o)
             data = data + packet if data else packet

@@ -138,6 +138,7 @@ def sending(base=Session):
             finally:
                 self.way.source = None
             o.source = payload
+            o.size = payload.size
             why = hasattr(self, "server") and self._unfit(o)
             if why:
                 self.withdraw(o)
@@ -219,7 +220,8 @@ def sending(base=Session):
             super()._load()
             for o in self.outbox:
                 if _large(o.packet):
-                    o.expect = _PUBLISH + _parts(o.packet)[4]
+                    o.size, qos = _parts(o.packet)[3:]
+                    o.expect = _PUBLISH + qos
 
         def _queue(self, packet, pid, expect):
             if self.way.source:
@@ -288,7 +290,7 @@ def sending(base=Session):
         def _end(self, o, error=None):
             if o.packet:  # else its handshake has gone on without waiting for the end
                 if o in self.outbox:
-                    self._finish(o)
+                    self._drop(o, True)
                 o.packet = None
                 o.error = error
                 o.done = True
