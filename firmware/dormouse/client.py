@@ -6,8 +6,8 @@ from os import urandom
 
 from micropython import const
 
-from .packet import MQTTError
-from .session import ConnectionLost, Refused, Session
+from .packet import ConnectionLost, MQTTError, Refused
+from .session import Session
 
 if sys.implementation.name == "micropython":
     from asyncio import sleep_ms

@@ -23,6 +23,30 @@ class ConnectionLost(MQTTError):
     """The connection ended: closed by the broker, silent for too long, or by ``disconnect``."""
 
 
+class Refused(MQTTError):
+    """The broker said no.
+
+    ``code`` is the return code of a refusing CONNACK (section 3.2.2.3), or the list of those of a
+    SUBACK in the order of the topic filters: the granted QoS, or 0x80 for a refused one. The
+    granted ones are subscribed.
+    """
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        self.code = args[-1]
+
+
+class OutboxFull(MQTTError):
+    """The outbox has no room, or what waited at QoS 0 had to make room."""
+
+
+class SessionLost(MQTTError):
+    """The broker took a QoS 2 message (PUBREC) and forgot its session before the handshake ended.
+
+    Whether it passed the message on cannot be known; sending it again could double it.
+    """
+
+
 def number(n: int) -> bytes:
     """Return a two byte integer, high byte first (section 1.5.2). Raises ValueError."""
     if not 0 <= n < 65536:

@@ -6,7 +6,7 @@ none of these pays nothing for it.
 
 from micropython import const
 
-from .session import Refused, SessionLost, mark
+from .packet import Refused, SessionLost
 
 _PUBCOMP = const(7)
 _SUBACK = const(9)
@@ -125,7 +125,7 @@ def repeated(s, m, first: int) -> bool:
         if repeat:
             m.done = True  # 1
             new = False
-    elif m.qos == 2 and first & 8 and mark(m) in s.ended:
+    elif m.qos == 2 and first & 8 and s._mark(m) in s.ended:
         m.done = True  # 5
         new = False
     for old in s.held:

@@ -18,8 +18,10 @@ from micropython import const
 
 from .packet import (
     ConnectionLost,
-    MQTTError,
+    OutboxFull,
     ProtocolError,
+    Refused,
+    SessionLost,
     connect,
     publish,
     read_pid,
@@ -60,30 +62,6 @@ _ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _SHORT = const(3)  # times that there was no memory for a message until it is read past
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
-
-
-class Refused(MQTTError):
-    """The broker said no.
-
-    ``code`` is the return code of a refusing CONNACK (section 3.2.2.3), or the list of those of a
-    SUBACK in the order of the topic filters: the granted QoS, or 0x80 for a refused one. The
-    granted ones are subscribed.
-    """
-
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.code = args[-1]
-
-
-class OutboxFull(MQTTError):
-    """The outbox has no room, or what waited at QoS 0 had to make room."""
-
-
-class SessionLost(MQTTError):
-    """The broker took a QoS 2 message (PUBREC) and forgot its session before the handshake ended.
-
-    Whether it passed the message on cannot be known; sending it again could double it.
-    """
 
 
 class Message:
@@ -129,11 +107,6 @@ class Message:
         self.done = True
         if self.session:  # none at QoS 0
             self.session.flush()
-
-
-def mark(m) -> int:
-    """Return what tells a message from another one under its identifier."""
-    return crc32(m.payload, crc32(m.topic.encode(), m.pid)) & _TICKS
 
 
 class Session:
@@ -314,7 +287,7 @@ class Session:
                     if m.qos == 2:
                         if len(self.released) >= _RELEASED:
                             self.released.pop(next(iter(self.released)))
-                        self.released[m.pid] = mark(m)
+                        self.released[m.pid] = self._mark(m)
                     self._answer(0x30 + (m.qos << 4), m.pid)
 
     def disconnect(self) -> None:
@@ -523,6 +496,10 @@ class Session:
         self.flying += 1
         o.sent = _NOW
         o.at = now
+
+    def _mark(self, m):
+        # What tells a message from another one under its identifier.
+        return crc32(m.payload, crc32(m.topic.encode(), m.pid)) & _TICKS
 
     def _tell(self, error):
         self.troubles += 1

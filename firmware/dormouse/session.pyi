@@ -4,16 +4,12 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, TypeAlias, TypeVar
 
 from .packet import MQTTError, _Payload, _Will
+from .packet import OutboxFull as OutboxFull
+from .packet import Refused as Refused
+from .packet import SessionLost as SessionLost
 
 _T = TypeVar("_T")
 _Login: TypeAlias = _T | Callable[[], _T | None] | None  # of user name, password
-
-class Refused(MQTTError):
-    code: int | list[int]
-    def __init__(self, *args: Any) -> None: ...
-
-class OutboxFull(MQTTError): ...
-class SessionLost(MQTTError): ...
 
 class Message:
     topic: str
@@ -33,8 +29,6 @@ class Message:
     session: Session | None  # of one that came; None at QoS 0 without a store
     properties: dict[str, Any]  # with version=5; of a message that went out None until it is done
     def ack(self, commit: _Payload | None = None) -> None: ...
-
-def mark(m: Message) -> int: ...
 
 class Session:
     state: int

@@ -60,10 +60,12 @@ FLOORS = ("", "mqtt5", "store", "large", "net", "sleep", "field", "patterns", "c
 # In the plain client's folder, from the bottom up, too.
 GROUND = (
     "__init__",
+    "text",
     "packet",
     "reason",
     "mistakes",
     "trouble",
+    "resume",
     "stream",
     "session",
     "router",
@@ -184,7 +186,7 @@ def test_parts_load_only_when_used(runtime: runtimes.Runtime, tmp_path: Path) ->
     with runtime.start(program, cwd=tmp_path) as device:
         assert device.wait_exit(10) == 0, device.transcript()
         found = [set(re.findall(r"[\w.]+", line)) for line in device.lines]
-    stored = core | {"store", "store.journal", "kinds", "store.durable"}
+    stored = core | {"store", "store.journal", "kinds", "store.durable", "resume"}
     five = stored | {"expiry", "mqtt5", "mqtt5.packet", "mqtt5.session"}
     # On CPython the packages themselves are there, for dir() and editors.
     packages = {n for n in parts.modules() if n} if runtime is runtimes.CPYTHON else set()

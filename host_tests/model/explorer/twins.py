@@ -243,7 +243,7 @@ TWINS = [
     Twin(
         "remembers nothing that PUBCOMP ended",
         RESUME,
-        "and mark(m) in s.ended:\n",
+        "and s._mark(m) in s.ended:\n",
         "and None:\n",
         Case(broker=Kind(resets=True), downs=(2,), cuts=1),
     ),
