@@ -13,7 +13,8 @@ from explorer.record import record
 from explorer.search import Found, Search, explore
 from explorer.story import FOUND, Play, load
 
-from tools.testing.runtimes import Runtime
+from tools.testing.needs import missing
+from tools.testing.runtimes import CHIPS, Runtime
 
 
 @cache
@@ -68,6 +69,18 @@ def test_other_pythons_give_the_same_bytes(runtime: Runtime, records: Path) -> N
     with runtime.start(DEVICE, runtime.file(records)) as device:
         assert device.wait_exit(60) == 0
     assert device.lines == [f"same {len(records.read_text().splitlines())}"]
+
+
+def test_an_emulated_chip_gives_the_same_bytes(records: Path, tmp_path: Path) -> None:
+    chip = CHIPS["cortex-m3"]
+    if chip.reason:
+        missing(chip.reason)
+    some = tmp_path / "some.jsonl"
+    lines = records.read_text().splitlines(keepends=True)[::4]
+    some.write_text("".join(lines))
+    with chip.start(DEVICE, chip.file(some)) as device:
+        assert device.wait_exit(60) == 0, device.transcript()
+    assert device.lines[-1] == f"same {len(lines)}"
 
 
 def test_another_byte_is_noticed(runtime: Runtime, records: Path, tmp_path: Path) -> None:

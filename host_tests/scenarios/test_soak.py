@@ -9,15 +9,28 @@ from tools.testing.runtimes import MICROPYTHON32
 pytestmark = pytest.mark.desk("starts several devices, each at a broker of its own")
 
 
-@pytest.mark.parametrize("kinds", [("3.1.1, RAM", "5, journal"), ("3.1.1, journal", "5, RAM")])
-def test_nothing_is_lost(kinds: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kinds", [[*soak.KINDS][::2], [*soak.KINDS][1::2]], ids=["RAM", "journal"])
+def test_nothing_is_lost(kinds: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     mosquitto_argv()
     if MICROPYTHON32.reason:
         missing(MICROPYTHON32.reason)
-    status = soak.main([*kinds, "--messages", "3000", "--every", "100"])
+    status = soak.main([*kinds, "--messages", "4000", "--every", "100"])
     said = capsys.readouterr().out
     assert not status, said
     assert " 0 cuts" not in said
+
+
+@pytest.mark.parametrize(
+    "values, wrong",
+    [
+        ([5000] * 9, ""),
+        ([5000, 9000, 5000, 5000, 4000, 6000, 5000, 9000], ""),
+        ([9000 - 500 * n for n in range(12)], "9000 bytes were free, then 5000"),
+        ([5000, 1], ""),  # nothing can be said yet
+    ],
+)
+def test_a_heap_that_shrinks_is_noticed(values: list[int], wrong: str) -> None:
+    assert soak.shrunk(values, 1500) == wrong
 
 
 @pytest.mark.parametrize(

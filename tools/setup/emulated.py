@@ -269,14 +269,19 @@ def neighbours(program: Path) -> list[Path]:
     return found[1:]
 
 
-def rom(program: Path, *args: str, beside: Iterable[Path] = ()) -> bytes:
-    """Return a ROM file system: the library, ``program`` and the modules ``beside``, ``args``."""
+def rom(
+    program: Path, *args: str, beside: Iterable[Path] = (), files: Iterable[Path] = ()
+) -> bytes:
+    """Return a ROM file system: the library, ``program`` and the modules ``beside``, ``args``, and
+    ``files`` as they are, all in one folder."""
     from mpremote.romfs import VfsRomWriter
 
     writer = VfsRomWriter()
     for path in dict.fromkeys([program, *beside]):
         writer.mkfile(f"{path.stem}.mpy", compile_module(path))
     writer.mkfile("argv", "\n".join([program.stem, *args]).encode())
+    for path in files:
+        writer.mkfile(path.name, path.read_bytes())
     add(writer, LIBRARY)
     return bytes(writer.finalise())
 

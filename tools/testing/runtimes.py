@@ -211,6 +211,12 @@ class EmulatedRuntime(Runtime):
 
     def __init__(self, name: str):
         super().__init__(name, lambda: emulated.command(name), "")
+        self._files: list[Path] = []
+
+    def file(self, path: Path) -> str:
+        """Put a file into the memory of the next chip that is started; return its name there."""
+        self._files.append(path)
+        return f"/rom/{path.name}"
 
     def start(
         self, script: Path, *args: str, cwd: Path | None = None, env: dict[str, str] | None = None
@@ -220,8 +226,9 @@ class EmulatedRuntime(Runtime):
         cwd and env mean nothing on a chip. Raises NotAvailable, OSError; SyntaxError.
         """
         beside = emulated.neighbours(script)
+        files, self._files = self._files, []
         with tempfile.NamedTemporaryFile(prefix="dormouse-", suffix=".romfs") as image:
-            image.write(emulated.rom(script, *args, beside=beside))
+            image.write(emulated.rom(script, *args, beside=beside, files=files))
             image.flush()
             process = subprocess.Popen(
                 emulated.with_program(self.name, Path(image.name)),

@@ -191,5 +191,4 @@ def main(path):
     print("same", n)
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
+main(sys.argv[1])

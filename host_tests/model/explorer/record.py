@@ -31,7 +31,7 @@ class Recorder(World):
         self.calls = []
         super().__init__(case, library)
 
-    def copied(self) -> "Recorder":
+    def copied(self, action: str = "") -> "Recorder":
         raise NotImplementedError("it is for one way only")
 
     def go(self, action: str) -> None:

@@ -117,6 +117,7 @@ class World:
         self.small_lost = False  # the store's small part was: it then promises less
         self.owed = False  # CONNECT was written, and CONNACK did not come
         self.doubt = False  # a connection ended so: the client cannot know what its session is
+        self.own: int | None = None  # of ``key``, what the client's side makes of it, once known
         self._begin()
 
     def _begin(self) -> None:
@@ -132,25 +133,39 @@ class World:
 
     # --- copies
 
-    def copied(self) -> "World":
-        """Return a copy."""
+    def copied(self, action: str = "") -> "World":
+        """Return a copy, for an action; what that one leaves alone is one for both."""
         new = World.__new__(World)
         new.__dict__.update(self.__dict__)
+        new.broker = self.broker.copied()
+        if self._beyond(action):
+            return new
         memo: dict[int, Any] = {}
         new.power = copied(self.power, memo)
         new.session = copied(self.session, memo)
-        new.broker = self.broker.copied()
         new.handles = [(n, copied(o, memo)) for n, o in self.handles]
         new.taken = [copied(m, memo) for m in self.taken]
         return new
 
+    def _beyond(self, action: str) -> bool:
+        """Return whether an action is only the broker's: the client's side stays as it is."""
+        return action in ("up", "send") or (action == "forget" and not self.broker.connected)
+
     def key(self) -> int:
         """Return what tells this state from others."""
-        seen: dict[int, int] = {}
         self.power[0] = 0
+        if self.own is None:
+            seen: dict[int, int] = {}
+            self.own = hash(
+                (
+                    told(self.session, seen),
+                    tuple([(n, told(o, seen)) for n, o in self.handles]),
+                    tuple([told(m, seen) for m in self.taken]),
+                )
+            )
         return hash(
             (
-                told(self.session, seen),
+                self.own,
                 self.broker.told(),
                 self.up,
                 self.online,
@@ -158,8 +173,6 @@ class World:
                 self.published,
                 self.born,
                 self.sent,
-                tuple([(n, told(o, seen)) for n, o in self.handles]),
-                tuple([told(m, seen) for m in self.taken]),
                 self.done,
                 self.took,
                 self.since,
@@ -249,11 +262,13 @@ class World:
 
     def after(self, action: str) -> "World":
         """Return the world after an action. Raises Violation."""
-        new = self.copied()
+        new = self.copied(action)
         new._step(action)
         return new
 
     def _step(self, action: str) -> None:
+        if not self._beyond(action):
+            self.own = None
         Clock.seconds = self.now // 1000
         word, _, fuse = action.partition("!")
         self.power[:] = 0, int(fuse) if fuse else -1

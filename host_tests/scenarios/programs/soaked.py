@@ -1,8 +1,13 @@
-"""A client under load, for as long as it is let: publishes at every QoS, and checks what comes.
+"""A device under load, for as long as it is let: publishes at every QoS, and checks what comes.
 
-    soaked.py PORT VERSION STORE BOOT TICKS PREFIX
+    soaked.py FACE PORT VERSION STORE BOOT TICKS PREFIX
 
-STORE: ram, or a journal's file. BOOT: which start of the chip it is. TICKS: where ticks_ms begins.
+FACE: client, or node. STORE: ram, or a journal's file. BOOT: which start of the chip it is. TICKS:
+where ticks_ms begins.
+
+A client stays connected. A node has one wake after the other: all that a wake made is dropped, as
+in deep sleep, but for what the store holds, and the next one begins with that; now and then the
+loop over a wake is left early.
 
 Published at PREFIX/up: "BOOT QOS NUMBER LAST1 LAST2 FILL", numbers of each QoS in sequence; LAST is
 what it has of the commands. These come at PREFIX/down: "QOS NUMBER", or "stop".
@@ -10,39 +15,75 @@ what it has of the commands. These come at PREFIX/down: "QOS NUMBER", or "stop".
 
 import asyncio
 import gc
+import os
 import sys
 
 import dormouse.client as module
 from dormouse import Client
 from dormouse.session import OutboxFull
 
-PORT, VERSION, STORE, BOOT, TICKS, PREFIX = sys.argv[1:7]
+FACE, PORT, VERSION, STORE, BOOT, TICKS, PREFIX = sys.argv[1:8]
 REPORT = 2000  # messages between two looks at the heap
+UPS = 8 if STORE == "ram" else 20  # messages of a wake: RTC memory holds no more
+DOWNS = 30
+EARLY = 16  # one wake in so many is left early
+FILL = "x" * 90
 
 ticks = module.ticks_ms
 begun = ticks()
-module.ticks_ms = lambda: ticks() - begun + int(TICKS) & 0x3FFFFFFF
+
+
+def ticks_now():
+    return ticks() - begun + int(TICKS) & 0x3FFFFFFF
+
+
+module.ticks_ms = ticks_now
 
 
 class Count:
     def __init__(self):
         self.last = [0, 0, 0]  # of each QoS, the greatest number that came
         self.newest = 0  # at QoS 1 the number that came last
-        self.came = 0
         self.sent = [0, 0, 0]
+        self.n = 0
+        self.reported = 0
         self.stop = False
 
 
 c = Count()
+options = {"version": 5} if VERSION == "5" else {}
+
+
+def descriptors():
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
+
+
+def tasks():
+    # How many asyncio has beside this one.
+    if hasattr(asyncio, "all_tasks"):
+        return len(asyncio.all_tasks()) - 1
+    from asyncio import core
+
+    return (core._task_queue.peek() is not None) + len(core._io_queue.map)
 
 
 def heap():
     gc.collect()
+    print("open", descriptors())
     if hasattr(gc, "mem_free"):
         import micropython
 
         print("heap", gc.mem_free())
         micropython.mem_info()
+
+
+def report():
+    if c.n - c.reported >= REPORT:
+        c.reported = c.n
+        heap()
 
 
 def obey(m, durable):
@@ -51,7 +92,6 @@ def obey(m, durable):
         c.stop = True
     else:
         qos, n = map(int, text.split())
-        c.came += 1
         if n > c.last[qos] + 1:
             print("wrong: at QoS", qos, "came", n, "behind", c.last[qos])
         elif n <= c.last[qos] and qos == 2:
@@ -65,35 +105,47 @@ def obey(m, durable):
         m.ack()
 
 
+def committed(session):
+    if session.committed:
+        c.last[1], c.last[2], c.newest = map(int, str(session.committed, "utf-8").split())
+
+
+def following():
+    # QoS, number and payload of the next message to be published.
+    qos = c.n % 3
+    number = c.sent[qos] + 1
+    text = "%s %d %d %d %d %s" % (BOOT, qos, number, c.last[1], c.last[2], FILL[: c.n % 90])
+    return qos, number, text
+
+
+def went(qos, number):
+    c.sent[qos] = number
+    c.n += 1
+
+
+# --- a client -------------------------------------------------------------------------------------
+
+
 async def publish(client):
-    fill = "x" * 90
-    n = 0
     while not c.stop:
         if len(client.session.outbox) >= 12:
             await asyncio.sleep(0.002)
             continue
-        qos = n % 3
-        number = c.sent[qos] + 1
-        text = "%s %d %d %d %d %s" % (BOOT, qos, number, c.last[1], c.last[2], fill[: n % 90])
+        qos, number, text = following()
         try:
             client.publish_nowait(PREFIX + "/up", text, qos)
         except OutboxFull:
             await asyncio.sleep(0.005)
             continue
-        c.sent[qos] = number
-        n += 1
-        if n % REPORT == 0:
-            heap()
+        went(qos, number)
+        report()
         await asyncio.sleep(0)
 
 
-async def main():
-    options = {}
-    if VERSION == "5":
-        options["version"] = 5
+async def awake():
     durable = STORE != "ram"
     if durable:
-        from dormouse.store import Journal
+        from dormouse.store.journal import Journal
 
         options["store"] = Journal(STORE)
     client = Client(
@@ -101,14 +153,14 @@ async def main():
         int(PORT),
         client_id=PREFIX,
         clean=False,
-        keepalive=2,
-        timeout=2,
+        keepalive=1,
+        timeout=1,
         backoff=(0.02, 0.1),
         auto_ack=False,
         **options,
     )
-    if durable and client.session.committed:
-        c.last[1], c.last[2], c.newest = map(int, str(client.session.committed, "utf-8").split())
+    if durable:
+        committed(client.session)
     client.start()
     await client.subscribe(PREFIX + "/down", qos=2)
     print("subscribed")
@@ -121,13 +173,125 @@ async def main():
     await task
     while client.session.outbox:
         await asyncio.sleep(0.02)
-    heap()
-    print("ends", c.sent[0], c.sent[1], c.sent[2], c.last[1], c.last[2], c.newest, ticks_now())
     await client.disconnect()
+    if durable:
+        options["store"]._close()
 
 
-def ticks_now():
-    return module.ticks_ms()
+# --- a node ---------------------------------------------------------------------------------------
+
+
+class Chip:
+    """As much of the module ``machine`` as a Node asks for."""
+
+    RTC = object
+    PWRON_RESET = 1
+    DEEPSLEEP_RESET = 4
+
+    def reset_cause(self):
+        return 1
+
+    def deepsleep(self, ms):
+        pass  # the next wake begins
+
+
+def store():
+    if STORE != "ram":
+        from dormouse.store.journal import Journal
+
+        return Journal(STORE)
+    from dormouse.store.rtc import Blob
+
+    class Memory(Blob):
+        survives = 1
+
+        def load(self):
+            return bytes(memory[: length[0]])
+
+        def dump(self, piece):
+            length[0] = len(piece)
+            memory[: len(piece)] = piece
+
+    return Memory(len(memory))
+
+
+memory = memoryview(bytearray(2048 if STORE == "ram" else 0))  # RTC memory, which is no heap
+length = [0]
+
+
+async def wake(Node, early):
+    # Returns whether anything was left, or came; and whether it is subscribed.
+    medium = store()
+    client = Client(
+        "127.0.0.1",
+        int(PORT),
+        client_id=PREFIX,
+        clean=False,
+        timeout=1,
+        backoff=(0.02, 0.1),
+        full="refuse",
+        store=medium,
+        **options,
+    )
+    node = Node(
+        client,
+        period=300,
+        budget=4000,
+        max_messages=DOWNS,
+        subscribe=((PREFIX + "/down", 2),),
+        backoff=0,
+        guard=False,
+        renew=0,
+    )
+    if medium.warning:
+        print("wrong:", medium.warning)
+    committed(client.session)
+    busy = len(client.session.outbox)
+    while not c.stop and len(client.session.outbox) < UPS:
+        qos, number, text = following()
+        o = node.publish(PREFIX + "/up", text, qos)
+        if o.error:
+            print("wrong: not taken", repr(o.error))
+        went(qos, number)
+    async for m in node.wake():
+        busy += 1
+        if early and not c.stop:
+            await node.close()  # this one comes again
+            break
+        obey(m, True)
+    busy += node.waiting()
+    node.sleep()
+    if STORE != "ram":
+        medium._close()
+    return busy or node.error, client.session.filters
+
+
+async def asleep():
+    from dormouse.sleep import node as module
+
+    module.ticks_ms = ticks_now
+    sys.modules["machine"] = Chip()
+    n = 0
+    told = False
+    while True:
+        n += 1
+        busy, subscribed = await wake(module.Node, not n % EARLY)
+        if subscribed and not told:
+            told = True
+            print("subscribed")
+            heap()
+        report()
+        if c.stop and not busy:
+            break
+
+
+async def main():
+    before = descriptors()
+    await (asleep if FACE == "node" else awake)()
+    await asyncio.sleep(0)
+    heap()
+    print("left", tasks(), descriptors() - before)
+    print("ends", c.sent[0], c.sent[1], c.sent[2], c.last[1], c.last[2], c.newest, ticks_now())
 
 
 asyncio.run(main())
