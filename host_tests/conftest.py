@@ -23,19 +23,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--every-byte", action="store_true", help="cut an update at every byte")
 
 
+PROGRAMS = ("scenarios", "field")  # folders of device programs
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to `make prove` (`-m prove`) what differs in the runtime only, where the other
-    MicroPython shows it in `make test`: device programs on the 64-bit one.
-
-    The library's own checks (unit/) run on both, and so does a test marked `both`.
+    MicroPython shows it in `make test`: on the 64-bit one device programs, and tests marked `once`.
     """
     for item in items:
         chosen = getattr(item, "callspec", None) and item.callspec.params.get("runtime")
         if (
             chosen is runtimes.MICROPYTHON64
-            and item.path.parent.name in ("scenarios", "field")
-            and not item.get_closest_marker("both")
+            and (item.path.parent.name in PROGRAMS or item.get_closest_marker("once"))
             and not runtimes.MICROPYTHON32.reason
         ):
             item.add_marker(pytest.mark.prove)

@@ -309,6 +309,7 @@ else:
 """
 
 
+@pytest.mark.once
 def test_a_flash_that_dies_at_every_byte_keeps_what_was_synced(make, runtime, tmp_path):
     board = make(WRITES)
     board.run()

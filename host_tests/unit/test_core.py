@@ -17,6 +17,14 @@ from tools.testing.needs import needed
 MODULES = (core_checks, durable_checks, large_checks, liveness_checks, session5_checks)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
 
+# For checks that CPython runs in this process.
+ON_MICROPYTHON = pytest.mark.parametrize(
+    "runtime",
+    [runtimes.MICROPYTHON64, runtimes.MICROPYTHON32],
+    ids=lambda runtime: runtime.name,
+    indirect=True,
+)
+
 
 @pytest.mark.parametrize(
     ("checks", "name"), [(module, name) for module in MODULES for name in module.CHECKS]

@@ -45,6 +45,7 @@ needs_mkdocs = pytest.mark.skipif(
 
 
 @needs_mkdocs
+@pytest.mark.prove  # `make docs` builds the site itself
 def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     page = "# Page\n\n[a](nowhere.md), [b](other.md#nowhere), [c](../README.md)\n"
@@ -61,6 +62,7 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
 
 
 @needs_mkdocs
+@pytest.mark.prove
 def test_site(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is built without a warning."""
     monkeypatch.setattr("sys.argv", ["docs"])

@@ -33,8 +33,16 @@ def names_of(path: Path) -> list[str]:
     return [name for name in functions if name.startswith("check_")]
 
 
-@pytest.mark.parametrize("chip", list(runtimes.CHIPS))
-@pytest.mark.parametrize("module", MODULES)
+# The second chip: its own compiler and integers are in the core's checks; all others in make prove.
+CASES = [
+    pytest.param(chip, module, id=f"{module}-{chip}", marks=[pytest.mark.prove] * long)
+    for module in MODULES
+    for n, chip in enumerate(runtimes.CHIPS)
+    for long in (n > 0 and module != "core_checks",)
+]
+
+
+@pytest.mark.parametrize(("chip", "module"), CASES)
 def test_on_chip(chip: str, module: str) -> None:
     runtime = runtimes.CHIPS[chip]
     if runtime.reason:

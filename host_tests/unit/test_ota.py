@@ -6,6 +6,7 @@ import ota_checks
 import pytest
 from dormouse.field.ota import verify
 from harness.owner import messages
+from test_core import ON_MICROPYTHON
 
 from tools.board import ota
 from tools.board.owner import CannotSign, CommandOwner, FileOwner, SecretOwner, make
@@ -21,6 +22,8 @@ def test_check(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     getattr(ota_checks, name)()
 
 
+@pytest.mark.once
+@ON_MICROPYTHON
 def test_on_micropython(runtime: runtimes.Runtime, tmp_path: Path) -> None:
     with runtime.start(PROGRAM, cwd=tmp_path) as device:
         assert device.wait_exit(60) == 0, device.transcript()

@@ -405,7 +405,7 @@ def bodies(draw: st.DrawFn) -> tuple[int, bytes]:
     return first, body
 
 
-@settings(max_examples=1500)
+@settings(max_examples=500)
 @given(bodies())
 def test_same_verdict(made: tuple[int, bytes]) -> None:
     """On what a broken server might send: the same meaning, or refused by both."""

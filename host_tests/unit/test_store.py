@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from store_checks import Disk, PowerCut, after, plain
+from test_core import ON_MICROPYTHON
 
 from tools.testing import runtimes
 from tools.testing.needs import needed
@@ -46,15 +47,16 @@ def all_passed(output: str, names: set[str]) -> None:
     assert f"done {len(names)} checks, 0 failed" in output, output
 
 
+@pytest.mark.once
+@ON_MICROPYTHON
 def test_on_micropython(runtime: runtimes.Runtime, tmp_path: Path) -> None:
-    names = set(store_checks.CHECKS)
-    if runtime is not runtimes.CPYTHON:
-        names |= MICROPYTHON_ONLY
+    names = set(store_checks.CHECKS) | MICROPYTHON_ONLY
     with runtime.start(PROGRAM, cwd=tmp_path) as device:
         assert device.wait_exit(100) == 0
         all_passed("\n".join(device.lines) + "\n", names)
 
 
+@pytest.mark.prove  # a third of a minute; the core's checks run there in make test
 def test_on_newest_micropython() -> None:
     """MicroPython's newest release, in Node."""
     path = ["--path", str(runtimes.FIRMWARE)]
