@@ -52,6 +52,7 @@ async def client_mistakes(client: Client, message: Message) -> None:
     Client("h", backoff=5)  # type: ignore[arg-type]
     Client("h", large=1)  # type: ignore[arg-type]
     Source(5)  # type: ignore[arg-type]
+    await message.readinto(b"")  # type: ignore[arg-type]
     Will(b"topic")  # type: ignore[arg-type]
     await client.publish(b"topic")  # type: ignore[arg-type]
     await client.publish("t", 21.5)  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from dormouse.field.guard import Guard, Watchdog, end, feed, good, run, watch
 from dormouse.field.led import LED
 from dormouse.field.log import Log
 from dormouse.field.ota import Ota, verify
+from dormouse.large import Incomplete
 from dormouse.large.sending import sending
 from dormouse.large.source import Source, SourceError
 from dormouse.mqtt5 import packet as packet5
@@ -271,5 +272,11 @@ async def large() -> None:
         with open("image.jpg", "rb") as file:
             await client.publish("image", file)
         await client.publish("image", Source(io.BytesIO, 5))
+        async for message in client.messages:
+            async for chunk in message.chunks():
+                n: int = await message.readinto(bytearray(10))
+                print(message.length, len(chunk), n)
+    except Incomplete as e:
+        print(e)
     except SourceError as e:
         print(e.args[0])

@@ -42,7 +42,7 @@ class Client:
     outbox_bytes, max_packet, inbox_bytes. ``client_id`` defaults to the chip's unique id where
     there is one. With a ``store`` (see ``store.Store``; needs clean=False) the session survives a
     reset, and ``full`` says what a publish without room does (see ``durable.DurableSession``).
-    ``large``: messages larger than RAM (see ``large``): True, or only "out".
+    ``large``: messages larger than RAM (see ``large``): True, or only "out" or "in".
     ``stream``: the way to the broker, if not TCP or TLS: an object with ``open_stream``, ``read``
     and ``write`` as the module ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.
 
@@ -207,8 +207,7 @@ class Client:
         if last is False:
             raise RuntimeError("one loop over messages at a time")
         self._last = None
-        if last in self.session.held and not last.done:
-            self.session.inbox.insert(0, last)
+        self.session.put_back(last)
         return self
 
     async def __anext__(self):

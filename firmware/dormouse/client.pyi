@@ -52,7 +52,7 @@ class Client:
         version: int = 4,  # 5: MQTT 5.0
         store: Store | None = None,
         expiring: bool = False,  # publish takes message_expiry, in 3.1.1 too
-        large: bool | str = False,  # messages larger than RAM: True, or only "out"
+        large: bool | str = False,  # messages larger than RAM: True, or only "out", "in"
         clean: bool = True,
         keepalive: int = 60,
         will: _Will | None = None,

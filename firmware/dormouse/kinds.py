@@ -22,9 +22,15 @@ def choose(owner, version=4, store=None, expiring=False, large=False, **options)
         kind = durable(kind)
         options["store"] = store
     if large:
-        if large not in (True, "out"):
+        if large not in (True, "out", "in"):
             raise ValueError("large", large)
-        from .large.sending import sending
+        if large != "in":
+            from .large.sending import sending
 
-        kind = sending(kind)
+            kind = sending(kind)
+        if large != "out":
+            from .large.taking import taking
+
+            kind = taking(kind)
+            kind.owner = owner
     return kind, options

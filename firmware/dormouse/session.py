@@ -290,6 +290,12 @@ class Session:
                         self.released[m.pid] = self._mark(m)
                     self._answer(0x30 + (m.qos << 4), m.pid)
 
+    def put_back(self, m) -> None:
+        """Give a message again that the application took, and left before it was done with it. One
+        at QoS 0, or that was acknowledged, does not come again."""
+        if m in self.held and not m.done:
+            self.inbox.insert(0, m)
+
     def disconnect(self) -> None:
         """Send DISCONNECT after what may still be sent; ``state`` tells when it was taken."""
         if self.state == _UP:

@@ -8,8 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from play import PROGRAMS
 
 from tools import parts
+from tools.testing.board import Board
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosProxy, How
@@ -25,7 +27,7 @@ SIZE = 1 << 20
 CONTENT = b"".join(b"%07d " % n for n in range(SIZE // 8))
 EACH = pytest.mark.parametrize(
     ("way", "version"),
-    [("tcp", 4), ("tcp", 5), ("tls", 5), ("ws", 4)],
+    [("tcp", 4), ("tcp", 5), ("tls", 4), ("ws", 4)],
     ids=lambda value: str(value),
 )
 # An example that waits less before it connects again.
@@ -45,7 +47,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in parts.every():
         if name.rpartition("/")[0] in ("", "mqtt5", "large", "net") or name in SETTINGS:
             parts.compile_module(name, folder / "dormouse" / f"{name}.mpy")
-    for name in ("camera",):
+    for name in ("camera", "download"):
         done = subprocess.run(
             [*CROSS, "-o", str(folder / f"{name}.mpy"), str(ROOT / "examples" / f"{name}.py")],
             capture_output=True,
@@ -128,3 +130,83 @@ def test_camera(
         assert got["g/image/2.jpg"] == sha256(CONTENT[:5]).digest()
         assert len(observer.messages) == 3, "no image came twice: none was cut after its end"
         assert os.listdir(tmp_path / "images") == ["3.part"]
+
+
+@EACH
+def test_download(
+    way: str,
+    version: int,
+    compiled: Path,
+    mosquitto: Callable[..., MosquittoBroker],
+    tmp_path: Path,
+) -> None:
+    """A file, cut three times on its way; one that is not what its sender had; a short one."""
+    broker, port = broker_of(way, mosquitto)
+    name = f"g/file/song.mp3/{sha256(CONTENT).hexdigest()}"
+    with ChaosProxy(port) as proxy, Observer(broker, ("g/saved/#", 2)) as observer:
+        configure(tmp_path, way, proxy.port, version=version)
+        proxy.cut_each(*((n, "down", how) for n, _, how in CUTS))
+        with start("download", compiled, tmp_path) as device:
+            device.wait_line("waiting", 20)
+            observer.publish(name, CONTENT.decode(), 1)
+            for _ in CUTS:
+                device.wait_line("again song.mp3 ('cut', ", 30)
+            device.wait_line(f"saved song.mp3 {SIZE}", 30)
+            assert (tmp_path / "files" / "song.mp3").read_bytes() == CONTENT
+            observer.wait("g/saved/song.mp3", "saved")
+            observer.publish(name.replace("song", "other"), CONTENT[:-1].decode(), 1)
+            device.wait_line("wrong SHA-256 other.mp3", 30)
+            observer.publish(f"g/file/short/{sha256(b'x').hexdigest()}", "x", 1)
+            device.wait_line("saved short 1", 10)
+            assert sorted(os.listdir(tmp_path / "files")) == ["short", "song.mp3"]
+            observer.wait("g/saved/short", "saved")
+        assert len(proxy.connections) == len(CUTS) + 1
+        assert observer.payloads("g/saved/song.mp3") == ["saved"]
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_node(version: int, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> None:
+    """The store has the path: through a cut, a power cut and deep sleep; without the file its
+    message ends, and nothing else."""
+    needed(lambda: MICROPYTHON32.argv)
+    broker = mosquitto(extra_config="max_queued_bytes 0\n")
+    image, file = CONTENT[:300_000], CONTENT[100_000:300_000]
+    with ChaosProxy(broker.port) as proxy, Observer(broker, ("g/#", 2)) as observer:
+        client = {"host": "127.0.0.1", "port": proxy.port, "client_id": "n", "version": version}
+        files = {"config.json": {"client": client}, "image": image}
+        program = PROGRAMS / "large_node.py"
+        with Board(MICROPYTHON32, tmp_path, program, files, flash=SIZE) as board:
+            board.set_network()
+            proxy.stall()
+            board.power_on()
+            board.wait_line("committed None", 10)
+            board.cut_power()
+            proxy.resume()
+            proxy.cut_after(200_000, "up", "reset")
+            assert "again" not in "".join(board.run()[0].lines)
+            (end,) = board.run()
+            assert end.lines[-1] == "waiting 0 None", end.lines
+            observer.wait("g/small", "x")
+            observer.wait("g/image", image.decode())
+            # In, cut in its middle: again in the same wake or in the next one.
+            observer.publish("g/file", file.decode(), 2)
+            proxy.cut_after(100_000, "down", "close")
+            found = board.run(2)
+            assert "got 200000" in [line for end in found for line in end.lines]
+            (end,) = board.run()
+            assert f"committed {sha256(file).digest()}" in end.lines
+            assert "got 200000" not in end.lines
+            # The file is gone when its message is to be sent.
+            board.cut_power()
+            proxy.stall()
+            board.power_on()
+            board.wait_line("published None", 10)
+            board.cut_power()
+            proxy.resume()
+            board.put("image", "another")
+            (end,) = board.run()
+            assert end.lines[-1] == "waiting 0 SourceError('image', 7)", end.lines
+            observer.publish("g/end", "", 2)
+            observer.wait("g/end", "")
+            assert len(observer.payloads("g/image")) == 1
+            assert len(observer.payloads("g/small")) == 2

@@ -10,11 +10,19 @@ import large_checks
 import liveness_checks
 import pytest
 import session5_checks
+import taking_checks
 
 from tools.testing import runtimes
 from tools.testing.needs import needed
 
-MODULES = (core_checks, durable_checks, large_checks, liveness_checks, session5_checks)
+MODULES = (
+    core_checks,
+    durable_checks,
+    large_checks,
+    liveness_checks,
+    session5_checks,
+    taking_checks,
+)
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
 
 # For checks that CPython runs in this process.

@@ -2,3 +2,4 @@
 
 from .source import Source as Source
 from .source import SourceError as SourceError
+from .taking import Incomplete as Incomplete

@@ -22,9 +22,10 @@ _PUBLISH = const(3)
 _DUE = const(1)  # DurableSession.fence
 _NOW = const(2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
-_BURST = const(536)  # as session's: what is longer has nothing put behind it
 _TAIL = const(7)
-_PIECE = const(1024)  # bytes that are read and written at once
+# Bytes that are read and written at once. Longer than a burst (session.py), so in the same ``take``
+# nothing is put behind the first piece.
+_PIECE = const(1024)
 
 
 def _large(packet):
@@ -64,7 +65,6 @@ class _Way:
     def close(self):
         shut = self.shut
         self.opened = self.front = self.stream = self.shut = None
-        self.missing = 0
         if shut:
             shut()
 

@@ -284,8 +284,7 @@ class Node:
                 self.error = ConnectionLost("backoff", self.skip)
         last = self._last
         self._last = None
-        if last in self.session.held and not last.done:
-            self.session.inbox.insert(0, last)  # an earlier loop was left before it was done
+        self.session.put_back(last)  # an earlier loop was left before it was done
         return self
 
     def __aiter__(self):

@@ -1,0 +1,461 @@
+"""Checks of large/taking.py without a network, on every runtime: messages taken as they come.
+
+See core_checks.py, whose way this is.
+"""
+
+import core_checks
+from core_checks import Line, h, raises, same
+from dormouse.large.taking import Incomplete, taking
+from dormouse.mqtt5.session import Session5
+from dormouse.packet import ConnectionLost, ProtocolError
+from dormouse.session import Session
+from dormouse.store.durable import durable
+from durable_checks import Medium
+from large_checks import content, whole
+
+CLOSED = ConnectionLost("closed")
+N = 3000  # bytes of a payload
+
+
+class Waits(Exception):
+    """The application would wait."""
+
+
+class Owner:
+    async def _until(self, o, name):
+        raise Waits
+
+
+class Taker(Line):
+    """A session that takes large messages, and a driver as it should be."""
+
+    def __init__(self, kind=Session, **options):
+        self.kicks = 0
+        options.setdefault("client_id", "c")
+        options.setdefault("clean", False)
+        options.setdefault("max_packet", 600)
+        made = taking(kind)
+        self.session = made(self.kick, **options)
+        self.session.owner = Owner()
+        self.room = None
+        self.rx = memoryview(bytearray(128))
+
+    def feed(self, data, now=0):
+        """Read as the client does; return what is not read, because the application is behind."""
+        while data and (self.session.shed or not self.session.behind()):
+            to = self.room or self.rx
+            n = min(len(to), len(data))
+            to[:n] = data[:n]
+            self.room = self.session.receive(to[:n], now)
+            data = data[n:]
+        return data
+
+    def again(self, error=None, present=1):
+        self.session.lost(error)
+        self.room = None
+        return self.up(present)
+
+
+def now(awaited):
+    """Return what a coroutine returns without waiting. Raises Waits."""
+    try:
+        awaited.send(None)
+    except StopIteration as e:
+        return e.value
+    raise AssertionError("it waits")
+
+
+def publish(first, body, payload):
+    n = len(body) + len(payload)
+    assert 127 < n < 16384
+    return bytes((first, n & 127 | 128, n >> 7)) + body + payload
+
+
+def get(line, rest, m, size=999):
+    """Take a message to its end, with ``readinto``; return its payload and what follows it."""
+    out = b""
+    buf = bytearray(size)
+    while True:
+        try:
+            n = now(m.readinto(buf))
+        except Waits:
+            assert rest, "nothing more comes, at %d bytes" % len(out)
+            rest = line.feed(rest)
+            continue
+        if not n:
+            return out, line.feed(rest)
+        out += bytes(buf[:n])
+
+
+ONE = h("0001't' 0007")  # topic and identifier
+
+
+def check_taken():
+    # It is there when its head is; nothing is read that is not taken; acknowledged after its end.
+    for qos, head, answer in (
+        (0, h("0001't'"), ""),
+        (1, ONE, "40 02 0007"),
+        (2, ONE, "50 02 0007"),
+    ):
+        for size in (1, 7, 1024, 5000):
+            line = Taker().up()
+            s = line.session
+            rest = line.feed(publish(0x31 | qos << 1, head, content(N)) + h("30 04 0001'u' 'x'"))
+            (m,) = s.inbox
+            same((m.topic, m.qos, m.retain, m.length, m.payload), ("t", qos, True, N, b""))
+            assert len(rest) > N - 128 and s.behind()
+            s.inbox.pop()
+            got, rest = get(line, rest, m, size)
+            whole(got, content(N))
+            same((rest, s.inbox.pop().payload, line.written()), (b"", b"x", b""))
+            m.ack()
+            m.ack()
+            line.writes(answer)
+            same(len(s.held), 0)
+
+
+def check_chunks():
+    line = Taker().up()
+    rest = line.feed(publish(0x32, ONE, content(N)))
+    m = line.session.inbox.pop()
+    # First some of it, then the rest.
+    buf = bytearray(10)
+    same(now(m.readinto(buf)), 10)
+    out = bytes(buf)
+    each = m.chunks()
+    assert each.__aiter__() is each
+    while True:
+        try:
+            chunk = now(each.__anext__())
+        except Waits:
+            rest = line.feed(rest)
+            continue
+        except StopAsyncIteration:
+            break
+        same(line.feed(rest), rest)  # what is with the application stays as it is
+        out += bytes(chunk)
+    whole(out, content(N))
+    m.ack()
+    line.writes("40 02 0007")
+
+
+def check_short_ones():
+    # The same way for all: what is no longer than max_packet has it, too.
+    line = Taker().up()
+    line.reads("30 08 0001't' 'abcde' 30 03 0001't'")
+    m, empty = line.session.inbox
+    same((m.length, empty.length), (5, 0))
+    each = m.chunks()
+    same(bytes(now(each.__anext__())), b"abcde")
+    raises(StopAsyncIteration, now, each.__anext__())
+    raises(StopAsyncIteration, now, empty.chunks().__anext__())
+    buf = bytearray(3)
+    same((now(m.readinto(buf)), bytes(buf)), (3, b"abc"))
+    same((now(m.readinto(buf)), bytes(buf[:2])), (2, b"de"))
+    same(now(m.readinto(buf)), 0)
+
+
+def check_border():
+    # As long as max_packet: as it was; one byte more, in pieces.
+    for more in (0, 1):
+        line = Taker().up()
+        data = publish(0x30, h("0001't'"), content(600 - 6 + more))
+        same(len(data), 600 + more)
+        rest = line.feed(data)
+        m = line.session.inbox.pop()
+        same(m.length, 594 + more)
+        whole(get(line, rest, m)[0] if more else m.payload, content(594 + more))
+
+
+def check_any_pieces():
+    # However the bytes come; a driver that has a buffer of its own, too.
+    data = publish(0x34, h("0003't/u' 0007"), content(N)) + h("30 04 0001'u' 'x'")
+    for n in (1, 2, 3, 5, 9, 100, 1023, 1025, 2000, 4000):
+        line = Taker().up()
+        s = line.session
+        out = b""
+        m = None
+        own = bytearray(n)
+        for i in range(0, len(data), n):
+            part = data[i : i + n]
+            own[: len(part)] = part
+            s.receive(memoryview(own)[: len(part)], 0)
+            if s.inbox and not m:
+                m = s.inbox.pop(0)
+            while m and m.chunk:
+                buf = bytearray(700)
+                k = now(m.readinto(buf))
+                out += bytes(buf[:k])
+        whole(out, content(N))
+        same([x.payload for x in s.inbox], [b"x"])
+
+
+def check_not_taken():
+    # Acknowledged before its end: what is left is read past, and then it is acknowledged.
+    line = Taker().up()
+    s = line.session
+    rest = line.feed(publish(0x32, ONE, content(N)) + h("32 06 0001'u' 0008 'x'"))
+    m = s.inbox.pop()
+    now(m.readinto(bytearray(10)))
+    m.ack()
+    line.writes("")
+    same(line.feed(rest), b"")
+    line.writes("40 02 0007")
+    s.inbox.pop().ack()
+    line.writes("40 02 0008")
+    raises(AttributeError, m.ack, b"state")
+
+
+def check_cut():
+    # The application is told; the broker sends it again, and it is a new one from its first byte.
+    for qos in (1, 2):
+        line = Taker().up()
+        s = line.session
+        data = publish(0x30 | qos << 1, ONE, content(N))
+        again = bytes((data[0] | 8,)) + data[1:]
+        line.feed(data[:50])
+        same(len(s.inbox), 1)
+        line.again()  # not taken: it does not stay in the inbox
+        same((s.inbox, s.held), ([], []))
+        rest = line.feed(again[:2000])
+        m = s.inbox.pop()
+        for _ in range(9):
+            now(m.readinto(bytearray(10)))
+        line.again()
+        e = raises(Incomplete, now, m.readinto(bytearray(10)))
+        same(e.args[0], "cut")
+        raises(Incomplete, now, m.chunks().__anext__())
+        m.ack()
+        line.writes("")
+        rest = line.feed(again)
+        n = s.inbox.pop()
+        assert n is not m
+        whole(get(line, rest, n)[0], content(N))
+        n.ack()
+        line.writes("%d0 02 0007" % (3 + qos))
+    line = Taker().up()
+    line.feed(publish(0x30, h("0001't'"), content(N))[:500])
+    m = line.session.inbox.pop()
+    line.again()
+    raises(Incomplete, now, m.readinto(bytearray(10)))
+
+
+def check_whole_and_cut():
+    # It came to its end, but its acknowledgement did not go: it is not given again, only read past.
+    for qos in (1, 2):
+        line = Taker().up()
+        s = line.session
+        data = publish(0x30 | qos << 1, ONE, content(N))
+        again = bytes((data[0] | 8,)) + data[1:]
+        rest = line.feed(data)
+        m = s.inbox.pop()
+        whole(get(line, rest, m)[0], content(N))
+        line.again()
+        line.feed(again[:1500])
+        m.ack()  # in the middle of the repeat: its answer goes behind that
+        line.writes("")
+        line.feed(again[1500:])
+        same(s.inbox, [])
+        line.writes("%d0 02 0007" % (3 + qos))
+        if qos == 2:
+            # PUBREC is lost: again.
+            line.again()
+            same(line.feed(again), b"")
+            same(s.inbox, [])
+            line.writes("50 02 0007")
+            line.reads("62 02 0007")
+            line.writes("70 02 0007")
+
+
+def check_repeated_at_its_end():
+    # After PUBCOMP, as mosquitto does: only its end tells that it is not a new one.
+    line = Taker().up()
+    s = line.session
+    data = publish(0x34, ONE, content(N))
+    for n, payload in enumerate((content(N), content(N + 1)[1:])):
+        rest = line.feed(publish(0x34 | (n and 8), ONE, payload))
+        m = s.inbox.pop()
+        whole(get(line, rest, m)[0], payload)  # of the same length: another one
+        m.ack()
+        line.writes("50 02 0007")
+        line.reads("62 02 0007")
+        line.writes("70 02 0007")
+    line.again()
+    rest = line.feed(bytes((0x3C,)) + data[1:])
+    m = s.inbox.pop()
+    e = raises(Incomplete, get, line, rest, m)
+    same(e.args[0], "repeated")
+    m.ack()
+    line.writes("50 02 0007")
+
+
+def check_left_in_the_middle():
+    # The loop ended in it: it comes again, which takes another connection.
+    for qos in (0, 1):
+        line = Taker().up()
+        s = line.session
+        rest = line.feed(publish(0x30 | qos << 1, ONE if qos else ONE[:3], content(N)))
+        m = s.inbox.pop()
+        s.put_back(m)
+        if qos:  # not begun yet: the same
+            same(s.inbox.pop(), m)
+            now(m.readinto(bytearray(10)))
+            s.put_back(m)
+        same((s.inbox, s.behind()), ([], False))
+        raises(Incomplete, now, m.readinto(bytearray(10)))
+        if qos:
+            assert raises(ConnectionLost, s.take, 0).again
+        else:
+            same((line.feed(rest), line.written()), (b"", b""))
+    s.put_back(None)
+
+
+def check_answers_behind_it():
+    # What the application waits for lies behind what it does not take. Not begun: as ever.
+    line = Taker().up()
+    s = line.session
+    line.feed(publish(0x32, ONE, content(N)))
+    assert s.behind() and not s.busy()
+    o = s.publish("u", b"", 1)
+    line.written()
+    assert s.behind() and s.busy()
+    # Begun: it is given time.
+    line = Taker(timeout=1000, keepalive=0).up()
+    s = line.session
+    rest = line.feed(publish(0x32, ONE, content(N)) + h("40 02 0001"))
+    m = s.inbox.pop()
+    now(m.readinto(bytearray(10)))
+    o = s.publish("u", b"", 1)
+    line.written()
+    assert s.behind() and not s.busy()
+    s.paused = True
+    for t in range(0, 1000, 100):
+        assert 0 < s.tick(t) <= 1000
+        assert not s.shed
+    now(m.readinto(bytearray(1000)))
+    rest = line.feed(rest, 1000)  # it takes some: from then on
+    s.tick(1000)
+    s.tick(1999)
+    assert not s.shed
+    s.tick(2000)
+    assert s.shed
+    same(line.feed(rest, 2000), b"")
+    assert o.done
+    raises(Incomplete, now, m.readinto(bytearray(10)))
+    assert raises(ConnectionLost, s.take, 2000).again
+    same(s.held, [])
+
+
+def check_keep_alive():
+    # PINGRESP lies behind it too: each of its bytes is a sign of life.
+    line = Taker(timeout=10000, keepalive=60).up()
+    s = line.session
+    data = publish(0x30, h("0001't'"), content(N))
+    t = 0
+    for i in range(0, len(data), 50):
+        t += 9999
+        assert not line.feed(data[i : i + 50], t)
+        s.tick(t)
+        if s.inbox:
+            m = s.inbox.pop()
+        while m.chunk:
+            now(m.readinto(bytearray(100)))
+    assert s.asked is not None
+    line.feed(h("d000"), t)
+    same(s.asked, None)
+    rest = line.feed(data[:400], t)
+    m = s.inbox.pop()
+    while rest or m.chunk:
+        now(m.readinto(bytearray(100)))
+        rest = line.feed(rest, t)
+    s.ping(t)
+    s.tick(t + 9999)
+    raises(ConnectionLost, s.tick, t + 10000)
+
+
+def check_what_is_wrong():
+    # A topic that is too long for RAM: read past; what is malformed: the end.
+    told = []
+    line = Taker(on_trouble=told.append).up()
+    long = publish(0x32, h("0800") + b"t" * 2048 + h("0007"), content(100))
+    same(line.feed(long), b"")
+    same((line.session.inbox, told[0].args[:2]), ([], (0x32, len(long) - 3)))
+    line.writes("40 02 0007")
+    for wrong in ("36", "38", "32"):
+        line = Taker().up()
+        data = publish(int(wrong, 16), h("0001't' 0000"), content(N))
+        raises(ProtocolError, line.feed, data)
+    line = Taker().up()
+    raises(ProtocolError, line.feed, publish(0x30, h("ffff") + b"t" * 598, b""))
+    line = Taker().up()
+    raises(ProtocolError, line.feed, h("90 88 10 0001"))
+
+
+def check_no_memory_for_a_short_one():
+    # It is not streamed to who does not expect that: read past, as in any session.
+    told = []
+    line = Taker(on_trouble=told.append).up()
+    line.session.tight = 300
+    line.session.lacking = 3
+    line.again()
+    same(line.feed(publish(0x32, ONE, content(400))), b"")
+    same((line.session.inbox, len(told)), ([], 1))
+
+
+# --- MQTT 5
+
+
+def check_five():
+    line = Taker(Session5)
+    line.session.connect(0)
+    out = line.written()
+    assert b"\x27\0\0" not in out  # no maximum packet size
+    line.reads("20 03 00 00 00")
+    s = line.session
+    users = b"".join([h("26 0001'k' 0001") + bytes((c,)) for c in range(65, 75)])
+    properties = h("03 0001'x'") + users
+    body = ONE + bytes((len(properties),)) + properties
+    data = publish(0x32, body, content(N))
+    for n in (1, 50, 5000):
+        rest = line.feed(data[:n])
+        rest += data[n:]
+        while not s.inbox:
+            rest = line.feed(rest)
+        m = s.inbox.pop()
+        same(m.properties["content_type"], "x")
+        same(len(m.properties["user_properties"]), 10)
+        whole(get(line, rest, m)[0], content(N))
+        m.ack()
+        line.writes("40 02 0007")
+    line.feed(publish(0x32, ONE + h("80808080 01"), content(N)))
+    same(bytes(s.take(0)), h("e0 01 81"))
+    raises(ProtocolError, s.take, 0)
+
+
+# --- with a store
+
+
+def check_committed():
+    # Early: with its end, in one record.
+    for base in (Session, Session5):
+        store = Medium()
+        line = Taker(durable(base), store=store)
+        line.session.connect(0)
+        line.written()
+        line.reads("20 02 00 00" if base is Session else "20 03 00 00 00")
+        s = line.session
+        head = ONE if base is Session else ONE + b"\0"
+        rest = line.feed(publish(0x34, head, content(N)))
+        m = s.inbox.pop()
+        m.ack(b"state")
+        line.written()
+        assert 1 not in store.data
+        line.feed(rest)
+        same((store.data[1], 0x10007 in store.data), (b"state", True))
+        line.writes("50 02 0007")
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+if __name__ == "__main__":
+    core_checks.run(globals(), CHECKS)
