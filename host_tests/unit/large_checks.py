@@ -337,6 +337,13 @@ def check_keep_alive():
     now += 52500 + 9999
     same(s.tick(now), 1)
     raises(ConnectionLost, s.tick, now + 1)
+    # Its acknowledgement is due from its last piece on.
+    line = Large(keepalive=0, timeout=10000).up()
+    s = line.session
+    o = s.publish("t", BytesIO(content(20000)), 1)
+    line.piece()
+    line.written(50000)
+    same((o.at, s.tick(50000)), (50000, 10000))
 
 
 def check_cancelled():

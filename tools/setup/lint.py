@@ -50,7 +50,6 @@ NOT_IN_STUBS = "asyncio.core"
 # Attributes that are there in objects only, so stubtest does not see them in the classes.
 IN_OBJECTS = (
     "dormouse.client.Client.publish_nowait",
-    "dormouse.session.Message.length",
     "dormouse.session.Message.chunks",  # dormouse.large gives it these
     "dormouse.session.Message.readinto",
     "dormouse.store.rtc.Blob.load",
