@@ -280,6 +280,45 @@ def check_source_that_is_gone():
     same((good.done, good.error, s.outbox, s.way.flow), (True, None, [], None))
 
 
+def check_source_that_is_gone_when_it_is_set_aside():
+    # Its message goes alone, in another way (``trouble.attempt``).
+    line = Large(timeout=1).up()
+    s = line.session
+    memory = Memory(content(20000))
+    there = [True]
+
+    def source():
+        if not there:
+            raise OSError(2)
+        return memory()
+
+    bad = s.publish("t", Source(source, 20000), 1)
+    for _ in range(3):
+        line.piece()
+        line.again(CLOSED)
+    there.pop()
+    same(line.piece(9), h(FENCE))
+    line.reads("d000", 9)
+    same(line.written(9), b"")
+    assert isinstance(bad.error, SourceError)
+    s.publish("u", b"", 1)
+    line.writes("32 05 0001'u' 0002", 9)
+
+
+def check_opened_and_then_not_sent():
+    # What stood before it went alone; before its turn it was withdrawn.
+    line = Large().up()
+    s = line.session
+    memories = [Memory(content(20000)), Memory(content(20000))]
+    s.publish("u", b"", 1)
+    first, _ = [s.publish("t", Source(m.__call__, 20000), 1) for m in memories]
+    line.piece()
+    same((memories[0].opened, memories[0].closed), (1, 0))
+    s.withdraw(first)
+    whole(line.written(), expect(0x32, h("0001't' 0003"), content(20000)))
+    same([(m.opened, m.closed) for m in memories], [(1, 1), (1, 1)])
+
+
 def check_source_that_ends_early():
     # In the middle only the connection's end helps, and that is no evidence against anybody.
     for qos in (0, 1):
@@ -537,6 +576,9 @@ def check_stored_version_changes():
         line.written()
         line.reads("20 03 00 00 00" if first else "20 02 00 00")
         whole(line.written(), expect(0x33, h("0001't' 0001") + first, content(20000)))
+        line.reads("40 02 0001")
+        line.written()
+        same((line.session.outbox, line.session.troubles), ([], 0))
 
 
 def check_stored_file_is_gone():

@@ -86,7 +86,7 @@ def test_typed_programs_use_all(program: Path) -> None:
                 used |= {f"{path}/{home}".lstrip("/")} if name in names else set()
     used |= {n.replace(".", "/") for n in re.findall(r"^import dormouse\.([\w.]+)", text, re.M)}
     seldom = {"packet", "stream", "expiry", "store/durable", "store/nvs"}
-    seldom |= {"mqtt5/packet", "mqtt5/session", "large/sending"}
+    seldom |= {"mqtt5/packet", "mqtt5/session", "large/sending", "large/taking"}
     assert set(PUBLIC) - {
         "session",
         "trouble",

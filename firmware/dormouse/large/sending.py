@@ -194,7 +194,6 @@ def sending(base=Session):
                 self._shut()
                 if not o.expect:
                     self._end(o)
-                self.on_output()
             return data
 
         # --- inside
