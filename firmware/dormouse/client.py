@@ -346,6 +346,7 @@ class Client:
         # that which it waits for: read on, and leave the messages to the broker.
         s = self.session
         s.paused = True
+        await sleep_ms(0)  # it may only wait for its turn
         n = left = 0
         while s.behind() and not s.shed:
             if n != len(s.inbox):

@@ -192,10 +192,11 @@ def check_small_one():
     same(line.piece(), h("32 08 0001't' 0001 'abc' 30 03 0001'e' 30 04 0001'u' 'x'"))
     line.reads("40 02 0001")
     assert o.done and not o.error
-    o = s.publish("t", BytesIO(content(900)))
+    memory = Memory(content(900))
+    o = s.publish("t", Source(memory.__call__, 900))
     s.publish("u", b"x", 0)
     whole(line.piece(), h("30 87 07 0001't'") + content(900))
-    assert o.done and not o.error
+    same((o.done, o.error, memory.closed), (True, None, 1))
     line.writes("30 04 0001'u' 'x'")
 
 
@@ -303,20 +304,6 @@ def check_source_that_is_gone_when_it_is_set_aside():
     assert isinstance(bad.error, SourceError)
     s.publish("u", b"", 1)
     line.writes("32 05 0001'u' 0002", 9)
-
-
-def check_opened_and_then_not_sent():
-    # What stood before it went alone; before its turn it was withdrawn.
-    line = Large().up()
-    s = line.session
-    memories = [Memory(content(20000)), Memory(content(20000))]
-    s.publish("u", b"", 1)
-    first, _ = [s.publish("t", Source(m.__call__, 20000), 1) for m in memories]
-    line.piece()
-    same((memories[0].opened, memories[0].closed), (1, 0))
-    s.withdraw(first)
-    whole(line.written(), expect(0x32, h("0001't' 0003"), content(20000)))
-    same([(m.opened, m.closed) for m in memories], [(1, 1), (1, 1)])
 
 
 def check_source_that_ends_early():

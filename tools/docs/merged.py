@@ -10,6 +10,11 @@ from .. import parts
 
 # Methods that are another object's, so they have no words of their own in the class.
 SAME = {
+    "session:Message.chunks": "With ``Client(large=True)``: return what is left of the payload, "
+    "for ``async for``: memoryviews, each valid until the next is asked for. Raises "
+    "``Incomplete``.",
+    "session:Message.readinto": "With ``Client(large=True)``: take what there is of the payload, "
+    "waiting for it; return the number of bytes, 0 at its end. Raises ``Incomplete``.",
     "client:Client.publish_nowait": "As ``publish``, but returns its Message at once.",
     "net/serial:Serial.read": "As ``dormouse.stream.read``.",
     "net/serial:Serial.write": "As ``dormouse.stream.write``.",

@@ -23,8 +23,8 @@ _DUE = const(1)  # DurableSession.fence
 _NOW = const(2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _TAIL = const(7)
-# Bytes that are read and written at once. Longer than a burst (session.py), so in the same ``take``
-# nothing is put behind the first piece.
+# Bytes that are read and written at once. Longer than a burst (session.py): nothing is put behind
+# the first piece in the same ``take``.
 _PIECE = const(1024)
 
 
@@ -55,8 +55,6 @@ class _Way:
     def __init__(self):
         self.source = None  # of what ``publish`` puts into the outbox
         self.flow = None  # the large message that is on its way: begun, and not yet at its end
-        self.opened = None  # that, or the one that goes next
-        self.front = None  # its first piece
         self.stream = self.shut = None  # where its bytes come from, and what closes that
         self.missing = 0  # bytes that have not been read yet
         self.fenced = False  # the fence has to go behind it
@@ -64,7 +62,7 @@ class _Way:
 
     def close(self):
         shut = self.shut
-        self.opened = self.front = self.stream = self.shut = None
+        self.stream = self.shut = None
         if shut:
             shut()
 
@@ -83,8 +81,7 @@ class _Way:
         self.pieces[:i] = head
         self.missing = size
         data = self.fill(i)
-        self.front = data if self.missing else bytes(data)
-        return self.front
+        return data if self.missing else bytes(data)
 
     def fill(self, i):
         # The buffer from i on, or as much as is missing.
@@ -243,17 +240,11 @@ def sending(base=Session):
             if not _large(o.packet):
                 return super()._wire(o)
             way = self.way
-            if way.opened is o or way.flow not in (None, o):
-                # Again, for what stood before it had to go alone; or behind another, which is
-                # longer than anything may be put behind.
-                return way.front
-            way.close()
             try:
                 path, size, qos = _parts(o.packet)[2:]
                 if not hasattr(o, "source"):  # from a store
                     o.source = Source(str(path, "utf-8"), size)
                 way.stream, way.shut = o.source.open()
-                way.opened = o
                 # The base may know more of a PUBLISH than is in the outbox: an alias, what is left
                 # of its time.
                 packet = super()._wire(o)
@@ -268,16 +259,21 @@ def sending(base=Session):
         def _sent(self, o, now):
             way = self.way
             if o.done:  # its source failed
-                return False
-            if _large(o.packet) and (way.missing or way.opened is not o):
+                return
+            if not _large(o.packet):
+                super()._sent(o, now)
+            elif not way.missing:
+                way.close()
+                super()._sent(o, now)
+            else:
                 way.flow = o
-                way.fenced = getattr(self, "fence", 0) == _DUE
+                way.fenced = self.fence == _DUE
                 if way.fenced:
                     self.fence = 0
-                if not o.expect:  # nothing drops it any more
-                    self._drop(o)
-                    return False
-            return super()._sent(o, now)
+                if o.expect:
+                    super()._sent(o, now)
+                else:
+                    self._drop(o)  # nothing else does from now on
 
         def _fail(self, o, error):
             source = getattr(o, "source", None)

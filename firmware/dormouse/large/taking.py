@@ -11,7 +11,7 @@ from binascii import crc32
 from micropython import const
 
 from ..packet import ConnectionLost, MQTTError
-from ..session import Message, Session, _mark
+from ..session import Message, Session
 
 _PUBLISH = const(3)
 _CONNECTING = const(1)  # Session.state
@@ -68,6 +68,7 @@ class _Into:
         self.body = None  # the large message whose bytes come, or came last
         self.length = None  # of the payload of the one that begins
         self.again = False  # whether only a new connection brings what was left
+        self.shed = False  # see ``TakingSession.shed``
         self.seen = self.since = 0  # what was left of it when ``tick`` looked, and since when
         self.pieces = memoryview(bytearray(_PIECE))
 
@@ -169,7 +170,7 @@ def taking(base=Session):
                 self.skip = True
                 self.commit = commit
             else:
-                self._acknowledge(commit)
+                super().ack(commit)
 
         def _took(self, n):
             self.lent = False
@@ -184,14 +185,6 @@ def taking(base=Session):
             if not self.skip:
                 self.chunk = memoryview(chunk)
                 self.session.on_output()
-
-        def _digest(self):
-            # In place of the payload, for what tells one message from another.
-            return self.length.to_bytes(4, "big") + self.crc.to_bytes(4, "big")
-
-        def _acknowledge(self, commit):
-            self.payload = self._digest()
-            super().ack(commit)
 
     class TakingSession(base):
         """As its base."""
@@ -224,10 +217,16 @@ def taking(base=Session):
             m = self.into.body
             return bool(m and m.chunk) or super().behind()
 
-        def busy(self):
-            """As the base's, but who takes a large message is given more time (``tick``)."""
+        @property
+        def shed(self):
+            """As the base's. Who takes a large message is given more time, see ``tick``."""
+            return self.into.shed
+
+        @shed.setter
+        def shed(self, value):
             m = self.into.body
-            return not (m and m.chunk and m.begun) and super().busy()
+            if not (value and m and m.chunk and m.begun):
+                self.into.shed = value
 
         def tick(self, now):
             """As the base's. Answers lie behind a large message: while it comes, each of its bytes
@@ -242,8 +241,8 @@ def taking(base=Session):
             if not m.chunk or into.seen != m.left:
                 into.seen = m.left
                 into.since = now
-            elif now - into.since & _TICKS >= self.timeout and super().busy():
-                self.shed = True
+            elif now - into.since & _TICKS >= self.timeout and self.flying:
+                into.shed = True
                 self.on_output()
             return min(super().tick(now), self.timeout)
 
@@ -310,39 +309,38 @@ def taking(base=Session):
             self._ends(m, first)
             return data, i, len(data)
 
-        def _arrived(self, m, first):
+        def _mark(self, m):
+            n = super()._mark(m)
+            return n if m.payload else crc32(b"%d" % m.length, n ^ getattr(m, "crc", 0)) & _TICKS
+
+        def _arrived(self, m, first, pid):
             into = self.into
             if into.length is None:
                 m.length = len(m.payload)
-                super()._arrived(m, first)
+                super()._arrived(m, first, pid)
                 return
             old = into.body
             if old and old.chunk:
                 old.chunk = bytes(old.chunk)
             new = into.body = LargeMessage()
             new.topic = m.topic
-            new.qos = m.qos
-            new.pid = m.pid
+            new.qos = qos = first >> 1 & 3
+            new.pid = pid
             new.session = self
             new.length = new.left = into.length
             into.length = None
             if five:
                 new.kept = m.kept
                 new.size = m.size
-            # What waits for its answer already (in ``Session._arrived`` 1 and 2) is read past, and
-            # comes to that at its end.
-            if m.qos and (first & 8 or (m.qos == 2 and not self.vague)):
-                if m.qos == 2 and m.pid in self.released:
-                    new.skip = True
+            # What is 1 or 2 in ``resume.repeated`` is read past, and comes to that at its end.
+            if first & 8 or (qos == 2 and not self.vague):
+                new.skip = qos == 2 and pid in self.released
                 for old in self.held:
-                    if old.pid == m.pid and old.qos == m.qos:
-                        new.skip = True
+                    new.skip |= old.pid == pid and old.qos == qos
             new.known = new.skip
             if not new.known:
-                # Whether it is 5 is known at its end: no other message looks like this one now.
-                new.payload = new.length.to_bytes(4, "big")
-                super()._arrived(new, first)
-                new.payload = b""
+                # Whether it is 5 is known at its end; now it has no CRC.
+                super()._arrived(new, first, pid)
                 if new not in self.inbox:  # left to the broker
                     self._leave(new, "left")
 
@@ -350,18 +348,14 @@ def taking(base=Session):
             if m.error:
                 return
             if m.known:
-                m.payload = m._digest()
-                super()._arrived(m, first)
+                super()._arrived(m, first, m.pid)
             elif m.skip:
-                m._acknowledge(m.commit)
-            elif m.qos == 2 and first & 8:
-                m.payload = m._digest()
-                if _mark(m) in self.ended:  # 5
-                    self._leave(m, "repeated")
-                    m.done = True
-                    self.held.append(m)
-                    self.flush()
-                m.payload = b""
+                kind.ack(m, m.commit)
+            elif m.qos == 2 and first & 8 and self._mark(m) in self.ended:  # 5
+                self._leave(m, "repeated")
+                m.done = True
+                self.held.append(m)
+                self.flush()
 
         def _leave(self, m, why):
             m.error = Incomplete(why, m.length - m.left)
