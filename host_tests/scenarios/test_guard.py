@@ -2,7 +2,9 @@
 
 import ast
 import json
+import os
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from harness import owner
 from harness.interrupt import interrupt
+from harness.programs import argv_of
 from play import PROGRAMS
 
 from tools.board.owner import Owner, SecretOwner
@@ -20,7 +23,14 @@ from tools.testing.brokers import AmqttBroker, MosquittoBroker
 from tools.testing.chaos import ChaosProxy
 from tools.testing.observer import Observer
 from tools.testing.peer import ScriptedPeer
-from tools.testing.runtimes import CPYTHON, MICROPYTHON32, MICROPYTHON64, Runtime
+from tools.testing.runtimes import (
+    CPYTHON,
+    MICROPYTHON32,
+    MICROPYTHON64,
+    ROOT,
+    Device,
+    Runtime,
+)
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its crashes, watchdog and power cuts")
 
@@ -321,6 +331,48 @@ def test_orders_that_are_signed(
         observer.publish("g/safe/do", restart, 1, True)
         ends = run(node, 3)
         assert all(any(line.startswith("safe mode") for line in end.lines) for end in ends)
+
+
+@ONE
+def test_orders_by_the_tool(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str, tmp_path: Path
+) -> None:
+    """It waits for the node's answer, and believes only one that proves to be its own."""
+    owner.put_key(tmp_path)
+    signer = owner.signer()
+    keys = {"update_key": signer.key, "node_key": signer.node_key("g")}
+    node = board(chip, broker.port, do={"2": "raise", "3": "raise"}, **keys, **SAFE)
+    run(node, 4)
+
+    def give(text: str, status: int) -> str:
+        argv = [*argv_of("ota"), "--host", "127.0.0.1", "--port", str(broker.port)]
+        argv += ["--topic", "g", "--order", text]
+        process = subprocess.Popen(
+            argv,
+            cwd=ROOT,
+            env={**os.environ, "XDG_CONFIG_HOME": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        with Device("ota", process) as tool:
+            tool.wait_line("order ", 20)
+            for word in ('{"order": 1}', '{"order": 1, "mac": "00"}', "[", "", '{"order": true}'):
+                observer.publish("g/safe", word, 1, True)
+            observer.publish("g/log", "\x1b[2Jforged", 1)
+            run(node)
+            assert tool.wait_exit(20) == status, tool.transcript()
+            assert "\x1b" not in tool.transcript()
+            return tool.transcript()
+
+    with Observer(broker, ("g/#", 1)) as observer:
+        said = give("log", 0)
+        assert "crash 2" in said and "has carried out order 1" in said
+        assert "says that it is done: not proven" in said
+        assert "order 2: OSError(2,)" in give("erase nothing", 1)
+        assert "config.json" in give("files", 0)
+        assert "has carried out order 4" in give("restart", 0)
+    assert run(node)[0].lines[-1] == "error None"
 
 
 @ONE

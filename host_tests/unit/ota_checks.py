@@ -414,6 +414,18 @@ def check_what_is_not_the_owners():
         same(ota.take(name, u.chunks[0]), None)
     nothing(ota)
     state(u.offer(ota), "have")
+    ota._scan = None  # what is on flash is not looked at again
+    for payload in (
+        b"",
+        b"x",
+        b"\n\n",
+        b"\xff" * 500,
+        b" " * 14 + b"\n",
+        good.replace(b" 60 ", b" 61 "),
+    ):
+        same(ota.take("", payload), None)
+        assert ota._id, payload
+    del ota._scan
     for name in ("5/-1", "5/00", "5/ 0", "5/0/", "6/0", "05/0", "5/%d" % 10**400):
         same(ota.take(name, u.chunks[0]), None)
     state(u.rest(ota), "trial")

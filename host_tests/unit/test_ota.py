@@ -55,6 +55,11 @@ def test_an_owner_and_a_node(tmp_path: Path) -> None:
         assert not verify(owner.key, text + "0", owner.sign(text))
     with pytest.raises(CannotSign, match="there already"):
         make(path, 2048, None)
+    saved = path.rename(tmp_path / "saved.pem")
+    with pytest.raises(CannotSign, match=r"3072.pub.pem is there already"):
+        make(path, 2048, None)
+    assert not path.exists()
+    saved.rename(path)
     command = f"openssl dgst -sha256 -sign {path}"
     other = CommandOwner(command, path.with_suffix(".pub.pem"))
     assert other.key == owner.key and other.sign(text) == owner.sign(text)

@@ -6,6 +6,7 @@
     make ota HOST=... TOPIC=... ARGS=--library                     # dormouse too, compiled
     make ota HOST=... TOPIC='greenhouse/+' ARGS="--update-topic fleet/update --first 1 --then all"
     make ota HOST=... TOPIC=... ARGS=--withdraw                    # take it back for good
+    make ota HOST=... TOPIC=... ARGS="--order log"                 # to a node in safe mode
     make ota HOST=... TOPIC=... DRY_RUN=1                          # only tell what would be sent
 
 It is signed once (make ota-key), and retained at the broker, from where each node fetches it in its
@@ -45,7 +46,7 @@ from .broker_check import reason
 from .deploy import PACKAGE, compiled
 from .fleet import ENDS, Fleet, Node
 from .owner import CannotSign, CommandOwner, FileOwner, Owner, SecretOwner, usual
-from .update import TEXT, WHOLE, WORD, Bundle, Offer, clean, share, withdrawal
+from .update import TEXT, WHOLE, WORD, Bundle, Offer, clean, read_answer, share, withdrawal
 
 OUT = BUILD / "ota"
 find_library()
@@ -503,12 +504,50 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
 
 
 async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers: Numbers) -> str:
-    """Give an order to a node in safe mode."""
+    """Give an order to a node in safe mode; wait for what it says. Raises CannotUpdate."""
+    topic, text = options.topic, options.order
     number = options.number or numbers.order()
-    text = f"dormouse-order {options.topic} {number} {options.order}"
-    payload = f"{text}\n{owner.sign(text)}"
-    await client.publish(f"{options.topic}/safe/do", payload, 1)
-    return f"order {number} is sent: the node takes it in its next wake in safe mode"
+    secret = owner.node_key(topic)
+    news: asyncio.Queue[Any] = asyncio.Queue(10_000)
+    task = asyncio.create_task(listen(client, news))
+    console = Console(stderr=True)
+    try:
+        await client.subscribe((f"{topic}/safe/#", 1), (f"{topic}/log", 1))
+        signed = f"dormouse-order {topic} {number} {text}"
+        await client.publish(f"{topic}/safe/do", f"{signed}\n{owner.sign(signed)}", 1)
+        console.print(
+            f"order {number} is sent; waiting for the node's next wake in safe mode (Ctrl-C ends "
+            "this, and not the order)",
+            highlight=False,
+            soft_wrap=True,
+        )
+        while True:
+            try:
+                async with asyncio.timeout(1):
+                    message = await news.get()
+            except TimeoutError:
+                if not client._task:
+                    raise CannotUpdate(f"the broker: {client.error!r}") from None
+                continue
+            name, payload = message.topic[len(topic) + 1 :], bytes(message.payload)
+            if message.retain:
+                continue  # it was said before
+            if name in ("log", "safe/files"):
+                for line in payload.decode(errors="replace").splitlines():
+                    print(clean(line, 1000))
+            if name != "safe":
+                continue
+            answer = read_answer(topic, payload, secret)
+            if not answer or answer[0] != number:
+                continue
+            if not (answer[2] or options.believe):
+                print(f"{clean(topic)} says that it is done: not proven", file=sys.stderr)
+            elif answer[1]:
+                raise CannotUpdate(f"{clean(topic)}: order {number}: {answer[1]}")
+            else:
+                return f"done: {clean(topic)} has carried out order {number}"
+    finally:
+        task.cancel()
 
 
 # --- The command line -----------------------------------------------------------------------------
@@ -671,6 +710,11 @@ def main(argv: list[str] | None = None) -> int:
         if options.username:
             password = secret("DORMOUSE_PASSWORD", "password at the broker")
         print(asyncio.run(update(options, bundle, owner, password)))
+    except KeyboardInterrupt:
+        if not options.order:
+            raise
+        print("interrupted: the node takes the order all the same", file=sys.stderr)
+        return 130
     except (CannotUpdate, CannotSign) as error:
         print(f"ota: {error}", file=sys.stderr)
         return 1

@@ -172,6 +172,9 @@ class CommandOwner(Owner):
 
 def make(path: Path, bits: int, passphrase: str | None) -> None:
     """Make a private key, and beside it its public one. Raises CannotSign."""
+    beside = path.with_suffix(".pub.pem")
+    if beside.exists():  # of a private key that is elsewhere, perhaps
+        raise CannotSign(f"{beside} is there already, and is not overwritten")
     private = rsa.generate_private_key(65537, bits)
     cipher: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase:
@@ -185,7 +188,7 @@ def make(path: Path, bits: int, passphrase: str | None) -> None:
     public = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    path.with_suffix(".pub.pem").write_bytes(public)
+    put_new(beside, public)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import re
 from dataclasses import dataclass, field
@@ -130,25 +131,40 @@ def _int(value: Any) -> int:
     return value
 
 
+def is_proven(topic: str, payload: bytes, secret: str | None) -> bool:
+    """Return whether the node at a topic said this; ``secret``: its own, or None."""
+    words, _, code = payload.rpartition(b', "mac": "')
+    if not (secret and words and code.endswith(b'"}')):
+        return False
+    good = hmac.new(secret.encode(), b"dormouse-report %s %s}" % (topic.encode(), words), "sha256")
+    return hmac.compare_digest(good.hexdigest().encode(), code[:-2])
+
+
 def read_report(topic: str, payload: bytes, secret: str | None) -> Report | None:
     """Return a report; None for anything else. ``secret``: the node's, by which it is proven."""
-    import hmac
-
     if not payload or len(payload) > LONGEST:
         return None
     try:
-        text = payload.decode()
-        found = json.loads(text)
+        found = json.loads(payload.decode())
         report = Report(_int(found["id"]), clean(found["of"], 16), clean(found["state"], 16))
         for name in ("runs", "have", "count"):
             setattr(report, name, _int(found.get(name, 0)))
         report.why = clean(found.get("why", ""))
         if report.state not in STATES:
             return None
-        words, _, code = text.rpartition(', "mac": "')
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    if secret and words and code.endswith('"}'):
-        good = hmac.new(secret.encode(), f"dormouse-report {topic} {words}}}".encode(), "sha256")
-        report.proven = hmac.compare_digest(good.hexdigest().encode(), code[:-2].encode())
+    report.proven = is_proven(topic, payload, secret)
     return report
+
+
+def read_answer(topic: str, payload: bytes, secret: str | None) -> tuple[int, str, bool] | None:
+    """Return what a node in safe mode says of orders: the last one's number, why it could not be
+    carried out, or "", and whether that is proven; None for anything else."""
+    if not payload or len(payload) > LONGEST:
+        return None
+    try:
+        found = json.loads(payload.decode())
+        return _int(found["order"]), clean(found.get("why", "")), is_proven(topic, payload, secret)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -294,6 +294,16 @@ class Ota:
         """Return which update runs: the last one that connected; 0 for none."""
         return self._recall()[5]
 
+    def prove(self, report: dict) -> str:
+        """Return a report as JSON; with ``secret`` it has what proves that it is this node's."""
+        text = json.dumps(report)
+        if self.secret:
+            code = hmac(
+                self.secret.encode(), ("dormouse-report %s %s" % (self.topic, text)).encode()
+            )
+            text = '%s, "mac": "%s"}' % (text[:-1], _text(code))
+        return text
+
     # --- what is told, and what is remembered
 
     def _report(self, state, why=None, id=None, of=None):
@@ -304,13 +314,7 @@ class Ota:
         if state == "have":
             report["have"] = self._next
             report["count"] = self._count
-        text = json.dumps(report)
-        if self.secret:
-            code = hmac(
-                self.secret.encode(), ("dormouse-report %s %s" % (self.topic, text)).encode()
-            )
-            text = '%s, "mac": "%s"}' % (text[:-1], _text(code))
-        return text
+        return self.prove(report)
 
     def _flash(self, e):
         # What there is of it is looked at anew.
@@ -423,16 +427,24 @@ class Ota:
             and matches(target, self.topic)
         )
 
+    def _words(self, payload):
+        # Those of an offer by the owner, for this node; else None. Raises anything.
+        text, signature = str(payload, "utf-8").split("\n")
+        words = text.split(" ")
+        if len(text) <= _TEXT and self._mine(words):
+            if text == self._known or verify(self.key, text, signature):
+                self._known = text
+                return words
+
     def _offer(self, payload):
         if len(payload) > _OFFER:
             return
-        text, signature = str(payload, "utf-8").split("\n")
-        words = text.split(" ")
-        if len(text) > _TEXT or not self._mine(words):
+        try:
+            words = self._words(payload)
+        except Exception:  # nonsense, which costs no look at what is on flash
             return
-        if text != self._known and not verify(self.key, text, signature):
+        if not words:
             return
-        self._known = text
         id = int(words[1])
         of = words[11][:16]
         number = sha256(("%d %s" % (id, self.topic)).encode()).digest()[:_SHARE]
@@ -470,7 +482,7 @@ class Ota:
             return self._report("refused", why, id, of)
         if self._id != id:
             with open(_PART, "w") as f:
-                f.write(text + "\n")
+                f.write(self._known + "\n")
             self._load()
         return self._report("have", None, id, of)
 

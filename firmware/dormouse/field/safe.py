@@ -4,7 +4,8 @@ It needs nothing but config.json. It has a client id of its own, "<id>-safe", an
 its own: the application's commands wait at the broker, and its messages in the store.
 
     <topic>/safe        out, retained: {"crashes": 5, "reason": "OSError(5,)", "trouble": what is
-                        wrong besides, "order": n, "free": bytes of flash, "heap": bytes,
+                        wrong besides, "order": n, the last one that was signed, "why": it could
+                        not be done, "free": bytes of flash, "heap": bytes,
                         "versions": [MicroPython's, the update that runs]}; empty when over
     <topic>/log         out: the log
     <topic>/safe/files  out: a line for each file, its size and its name
@@ -55,6 +56,7 @@ class Orders:
         self.publish = publish
         self.restart = False
         self.stay = 0
+        self.why = None  # the last order could not be carried out
         self.count = 0
         for name in _COUNTS:
             try:
@@ -72,18 +74,30 @@ class Orders:
             order = self._allowed(str(message.payload, "utf-8"))
         except Exception:  # nonsense: no line in the log, which anybody could fill with it
             return
-        try:
-            erase = order[:6] == "erase "
-            if erase:
-                self._do(order)  # first, to make room for what follows
-            if self.ota and order:
-                for name in _COUNTS:  # a cut while one is written leaves the other
-                    with open(name, "w") as f:
-                        f.write(str(self.count))
-            if not erase:
-                self._do(order)
-        except Exception as e:  # no such file, or a flash that is full
-            self.guard.log("order:", repr(e))
+        self.why = None
+        erase = order[:6] == "erase "
+        steps = [self._do]
+        if self.ota and order:
+            steps.insert(erase, self._count)  # behind an erase, which makes room for it
+        for step in steps:
+            try:
+                step(order)
+            except Exception as e:  # no such file, or a flash that is full
+                self.why = repr(e)
+                self.guard.log("order:", self.why)
+                if not erase:
+                    break
+        if order and not self.restart:
+            self._answer()
+
+    def _answer(self):
+        if self.ota:
+            self.publish(self.topic + "/safe", state(self.guard, self), 1, True)
+
+    def _count(self, order):
+        for name in _COUNTS:  # a cut while one is written leaves the other
+            with open(name, "w") as f:
+                f.write(str(self.count))
 
     def _allowed(self, text):
         # The order in it, "" if it is not its owner's.
@@ -110,6 +124,7 @@ class Orders:
         elif name == "files":
             self.publish(self.topic + "/safe/files", files(), 1)
         elif name == "restart":
+            self._answer()
             self.publish(self.topic + "/safe", b"", 1, True)
             self.restart = True
         elif name == "stay":
@@ -150,6 +165,8 @@ def state(guard, orders) -> str:
         found["trouble"] = str(trouble)[:200]
     if ota:
         found["order"] = orders.count
+        if orders.why:
+            found["why"] = orders.why
     try:
         s = os.statvfs(".")
         found["free"] = s[3] * s[0]
@@ -160,7 +177,7 @@ def state(guard, orders) -> str:
         found["heap"] = gc.mem_free()
     version = ".".join([str(n) for n in sys.implementation.version[:3]])
     found["versions"] = [version, ota.runs() if ota else 0]
-    return json.dumps(found)
+    return ota.prove(found) if ota else json.dumps(found)
 
 
 async def stay(client, ota, orders) -> None:

@@ -15,6 +15,7 @@ class Orders:
     restart: bool
     stay: int
     count: int
+    why: str | None
     def __init__(self, guard: Guard, ota: Ota | None, publish: Callable[..., object]) -> None: ...
     def take(self, message: Message) -> None: ...
 
