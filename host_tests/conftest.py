@@ -28,16 +28,16 @@ PROGRAMS = ("scenarios", "field")  # folders of device programs
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to `make prove` (`-m prove`) what differs in the runtime only, where the other
-    MicroPython shows it in `make test`: on the 64-bit one device programs, and tests marked `once`.
+    """Leave to `make prove` (`-m prove`) what differs in the runtime only, where the 32-bit
+    MicroPython shows it in `make test`: device programs on the 64-bit one, tests marked `once` on
+    CPython too.
     """
     for item in items:
         chosen = getattr(item, "callspec", None) and item.callspec.params.get("runtime")
-        if (
-            chosen is runtimes.MICROPYTHON64
-            and (item.path.parent.name in PROGRAMS or item.get_closest_marker("once"))
-            and not runtimes.MICROPYTHON32.reason
-        ):
+        once = item.get_closest_marker("once")
+        others = {runtimes.MICROPYTHON64} if once or item.path.parent.name in PROGRAMS else set()
+        others |= {runtimes.CPYTHON} if once else set()
+        if chosen in others and not runtimes.MICROPYTHON32.reason:
             item.add_marker(pytest.mark.prove)
 
 

@@ -93,6 +93,7 @@ def test_asks_after_a_wake_in_vain(board: Make, server: TimeServer, kind: str) -
     assert -2 < wake(node) < 1 and server.asked == 3
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("how", ["silent", "unset", "kiss", "stranger", "short", "client"])
 def test_no_good_answer(board: Make, server: TimeServer, how: str) -> None:
     """Not set: that is said. Known from before: it has to do."""

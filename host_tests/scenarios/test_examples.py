@@ -25,6 +25,7 @@ pytestmark = pytest.mark.desk("examples read config.json, which on a board is yo
 EXAMPLES = ROOT / "examples"
 
 
+@pytest.mark.once
 def test_relay(runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> None:
     """The power is cut at many places of the wakes that toggle: once for each command."""
     user = {"username": "relay", "password": "secret"}
@@ -127,6 +128,7 @@ def test_light_without_tls_and_when_the_network_is_lost(
             board.wait_line("command g/do/x after", 20)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("wired", "version"), [("lan", "1.22"), ("ppp", "1.25")])
 def test_wired(
     runtime: Runtime,

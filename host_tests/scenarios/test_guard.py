@@ -445,6 +445,7 @@ def test_safe_mode_that_somebody_floods(
         assert json.loads(observer.payloads("g/safe")[-1])["crashes"] == 2
 
 
+@pytest.mark.once
 @ONE
 @pytest.mark.parametrize("kind", ["full", "memory"])
 def test_wakes_that_fail_by_the_chip_itself(
@@ -480,6 +481,7 @@ def test_settings_that_are_lost(
     assert any(end.lines[-1] in ("error None", "well again") for end in run(node, 20))
 
 
+@pytest.mark.once
 @CHIPS
 def test_a_try_by_chance(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """What was broken may be whole again: then nobody has to come."""

@@ -1,7 +1,8 @@
 """The power is cut while an update arrives, is put in place, is confirmed or put back.
 
 The node always runs the old version or the new one, whole, and it comes to an end. `make test`
-tries some bytes; all of them: ``pytest host_tests/scenarios/test_ota_cuts.py --every-byte``.
+tries some bytes, `make prove` more; all of them:
+``pytest host_tests/scenarios/test_ota_cuts.py --every-byte``.
 """
 
 import concurrent.futures
@@ -113,26 +114,35 @@ def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
 
 
 BOOT = (FIRMWARE / "boot.py").read_text()
-# Runtime, board.json, and how many cuts `make test` tries.
+# Runtime, board.json, and how many cuts are tried, by `make test` and by `make prove`.
 BOARDS = {
-    "esp32": ("micropython64", {}, 40),
-    "rp2, 32 bit": ("micropython32", {"type": "rp2"}, 12),
-    "FAT": ("micropython64", {"fs": "fat"}, 40),
-    "cpython": ("cpython", {}, 4),
+    "esp32": ("micropython64", {}, (10, 60)),
+    "rp2, 32 bit": ("micropython32", {"type": "rp2"}, (6, 24)),
+    "FAT": ("micropython64", {"fs": "fat"}, (10, 60)),
+    "cpython": ("cpython", {}, (0, 12)),
 }
+# Whether it is the long one.
+CASES = [
+    pytest.param(kind, long, id=f"{kind}{', more' * long}", marks=[pytest.mark.prove] * long)
+    for kind, (_, _, counts) in BOARDS.items()
+    for long in (False, True)
+    if counts[long]
+]
 
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("good", [True, False], ids=["put in place", "put back"])
-@pytest.mark.parametrize("kind", BOARDS)
+@pytest.mark.parametrize(("kind", "long"), CASES)
 def test_power_cuts(
     board: Callable[..., Board],
     kind: str,
+    long: bool,
     good: bool,
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> None:
-    name, config, count = BOARDS[kind]
+    name, config, counts = BOARDS[kind]
+    count = counts[long]
     first = board(name, good, **config)
     ready = first.wait_end(20)
     assert ready.reason == "reset" and '"state": "trial"' in ready.lines[-1], ready
@@ -147,7 +157,7 @@ def test_power_cuts(
     assert behind
     points = taking + behind
     if not request.config.getoption("every_byte"):
-        chance = random.Random(f"{kind} {good}")
+        chance = random.Random(f"{kind} {good} {long}")
         points = chance.sample(taking, count // 3) + chance.sample(behind, count - count // 3)
 
     def one(number: int) -> None:

@@ -112,6 +112,7 @@ def test_wakes(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     assert proxy.connections[2].turnarounds == 2  # the burst, the answer, DISCONNECT
 
 
+@pytest.mark.once
 def test_a_long_queue(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     """mosquitto has 20 in flight at most, so several rounds; then a wake with a limit."""
     with Observer(broker) as observer:
@@ -138,6 +139,7 @@ def test_a_long_queue(board: Callable[..., Board], broker: MosquittoBroker) -> N
             assert commands(node.run()[0]) == ["17", "18", "19"]
 
 
+@pytest.mark.once
 def test_subscriptions_that_change(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     with ChaosProxy(broker.port) as proxy:
         node = board(proxy.port, (), node={"subscribe": [["a", 1], ["b", 1]]})
@@ -178,6 +180,7 @@ def test_broker_forgot(board: Callable[..., Board], mosquitto: Callable[..., Any
 # --- what goes wrong
 
 
+@pytest.mark.once
 def test_broker_gone(board: Callable[..., Board], broker: MosquittoBroker) -> None:
     """Readings wait in the store; after wakes in vain some pass without a try, over the sleep."""
     with Observer(broker, ("t", 1)) as observer, ChaosProxy(broker.port) as proxy:
@@ -609,6 +612,7 @@ def test_acknowledged_and_left(board: Callable[..., Board], broker: MosquittoBro
     assert got == ["0", "1", "2"]
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("full", ["oldest", "refuse"])
 def test_more_than_the_store_holds(
     board: Callable[..., Board], broker: MosquittoBroker, full: str
