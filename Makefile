@@ -54,7 +54,7 @@ console: bootstrap-board  ## the REPL of a board: PORT=, or BOARD=; Ctrl-] ends 
 logs: bootstrap-board  ## what a board prints, its program left alone: PORT=, or BOARD=
 	@$(tool) $@
 
-bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local
+bridge: bootstrap-board  ## a serial line to a broker: PORT=/dev/ttyUSB0 HOST=broker.local WAIT=1 DRY_RUN=1
 	@$(tool) $@
 
 hil: bootstrap-board  ## the scenarios on a real board: BOARD= PORT= HOST= DRY_RUN=1 ARGS="-k ..."

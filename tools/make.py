@@ -61,7 +61,9 @@ TARGETS = {
     "logs": Target(
         ".board.console", ("--logs",), ("BOARD",), flags=("WAIT", "DRY_RUN"), serial=True
     ),
-    "bridge": Target(".board.bridge", said=("HOST",), serial=True),
+    "bridge": Target(
+        ".board.bridge", options=("BOARD",), said=("HOST",), flags=("WAIT", "DRY_RUN"), serial=True
+    ),
     "hil": Target(
         ".board.hil", options=("BOARD",), said=("HOST",), flags=("WAIT", "DRY_RUN"), serial=True
     ),

@@ -167,6 +167,17 @@ def test_what_is_missing_is_named_as_make_has_it(capsys: pytest.CaptureFixture[s
     assert "PORT=/dev/ttyUSB0 HOST=" in capsys.readouterr().err
 
 
+def test_dry_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the other tools have it; and the port of the only board of a kind is found."""
+    assert bridge.main(["--port", "/dev/x", "--host", "h:1", "--dry-run"]) == 0
+    assert "would join /dev/x at 115200 baud <-> h:1" in capsys.readouterr().out
+    monkeypatch.setattr(bridge.ports, "attached", lambda: [])
+    assert bridge.main(["--board", "RPI_PICO_W", "--host", "h"]) == 1
+    assert "no rp2 board found on USB" in capsys.readouterr().err
+    assert bridge.main(["--board", "NONE", "--port", "/dev/x", "--host", "h"]) == 1
+    assert "NONE" in capsys.readouterr().err
+
+
 def test_no_port(capsys: pytest.CaptureFixture[str]) -> None:
     assert bridge.main(["--port", "/dev/nothing", "--host", "h"]) == 1
     assert "What to do: plug the board in" in capsys.readouterr().err

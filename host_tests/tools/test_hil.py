@@ -200,6 +200,7 @@ def test_errors_say_what_to_do(
     assert "no config.json" in fails()
     used.mpremote("exec", FILL)
     assert "KB of flash left, and 240 KB are needed" in fails()
+    assert "the board runs again, as it was" in fails()
 
 
 def test_dry_run(tool) -> None:

@@ -10,12 +10,11 @@ broker closes at the end of a packet, the device gets two bytes of 0, which MQTT
 connects again at once. In the middle of a packet they would become a part of it: there the device's
 keep-alive finds out. A port that goes away is waited for.
 
-Exit status: 1 the port or the host cannot be used, with what to do; 130 ended by Ctrl-C.
+Exit status: 0 with DRY_RUN=1; 1 the port cannot be used, with what to do; 130 ended by Ctrl-C.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import re
 import socket
@@ -26,7 +25,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from . import ports
+from . import boards, ports, tool
+from .safety import CannotDo
 
 GAP = 0.05  # seconds: after such a silence, a CONNECT ends the packet that was begun before
 HEAD = re.compile(rb"\x10[\x80-\xff]{0,3}[\x00-\x7f]\x00(?:\x04MQTT|\x06MQIsdp)")
@@ -247,24 +247,28 @@ def connect(port: str, baud: int, rtscts: bool) -> Any:
     return line
 
 
-def follow(options: argparse.Namespace) -> None:
+def follow(port: str, baud: int, rtscts: bool, host: tuple[str, int]) -> None:
     """Bridge for ever. Raises OSError if the port cannot be opened at first."""
-    host, port = options.host
-    line = connect(options.port, options.baud, options.rtscts)
-    say(f"{options.port} at {options.baud} baud <-> {host}:{port}")
+    line = connect(port, baud, rtscts)
+    say(told(port, baud, host))
     while True:
         try:
             with line:
-                Bridge(line, host, port).run()
+                Bridge(line, *host).run()
         except OSError:
-            say(f"{options.port} is gone; waiting for it")
+            say(f"{port} is gone; waiting for it")
         while True:
             try:
-                line = connect(options.port, options.baud, options.rtscts)
+                line = connect(port, baud, rtscts)
                 break
             except OSError:
                 time.sleep(AGAIN)
-        say(f"{options.port} is back")
+        say(f"{port} is back")
+
+
+def told(port: str, baud: int, host: tuple[str, int]) -> str:
+    """Return a line on what is joined."""
+    return f"{port} at {baud} baud <-> {host[0]}:{host[1]}"
 
 
 def address(text: str) -> tuple[str, int]:
@@ -280,30 +284,34 @@ def address(text: str) -> tuple[str, int]:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, bridge, and return the exit status."""
-    parser = argparse.ArgumentParser(description="Join a serial line to a broker.")
-    parser.add_argument("--port", help="serial port, such as /dev/ttyUSB0")
+    parser = tool.parser(
+        "Join a serial line to a broker. BOARD only serves to find the port.",
+        "make bridge PORT=... HOST=...",
+    )
     parser.add_argument(
         "--host", type=address, help="the broker: HOST, HOST:PORT or [ADDRESS]:PORT"
     )
     parser.add_argument("--baud", type=int, default=115200, help="as at the device (115200)")
     parser.add_argument("--rtscts", action="store_true", help="flow control by RTS and CTS")
     options = parser.parse_args(argv)
-    if not options.port or not options.host:
+    if not (options.port or options.board) or not options.host:
         parser.error("say PORT=/dev/ttyUSB0 HOST=the broker (--port, --host)")
-    try:
-        ports.check(options.port)
-        follow(options)
-    except ports.NoPort as error:
-        print(f"bridge: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"bridge: {options.port}: {ports.BUSY}\n({error})", file=sys.stderr)
-    except ValueError as error:
-        print(f"bridge: {options.port}: {error}", file=sys.stderr)
-    return 1
+
+    def work() -> str:
+        kind = boards.named(options.board).port if options.board else ""
+        port = ports.ready(options.port, kind, options.dry_run, options.wait)
+        if options.dry_run:
+            return f"nothing was done: this would join {told(port, options.baud, options.host)}"
+        try:
+            follow(port, options.baud, options.rtscts, options.host)
+        except OSError as error:
+            raise CannotDo(f"{port}: {ports.BUSY}\n({error})") from error
+        except ValueError as error:  # a baud rate that the port has not
+            raise CannotDo(f"{port}: {error}") from error
+        return ""
+
+    return tool.finish("bridge", work, "the device's keep-alive finds out that nobody listens")
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

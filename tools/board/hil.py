@@ -17,7 +17,6 @@ interrupted.
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import sys
@@ -36,8 +35,9 @@ from rich.table import Table
 from .. import parts
 from ..paths import BUILD, ROOT
 from ..testing import runtimes
-from . import boards, deploy, ports
-from .device import WHO, Device, DeviceError, check
+from . import boards, deploy, tool
+from .device import WHO, Device, check
+from .safety import CannotDo
 
 sys.path.insert(0, str(ROOT / "host_tests"))  # a program for a checkout
 
@@ -54,10 +54,6 @@ AGAIN = (
     "What to do: plug it in again, or press its reset button, and start anew;\n"
     f"    that removes the {FOLDER} of this time too"
 )
-
-
-class CannotTry(Exception):
-    """It cannot be done. The text says why, and what to do."""
 
 
 # --- What came out --------------------------------------------------------------------------------
@@ -209,11 +205,11 @@ def address_for(board_address: str) -> str:
 
 
 def join(runtime: BoardRuntime) -> str:
-    """Let the board join its network; return its address there, or "". Raises CannotTry."""
+    """Let the board join its network; return its address there, or "". Raises CannotDo."""
     try:
         return runtime.ask("join()")
     except BoardError as error:
-        raise CannotTry(
+        raise CannotDo(
             f"the board did not join its Wi-Fi ({error})\nWhat to do: look at the network's name "
             "and password (make provision), and whether\n    the access point is in reach; what "
             "the numbers mean is in MicroPython's network.WLAN.status"
@@ -221,11 +217,11 @@ def join(runtime: BoardRuntime) -> str:
 
 
 def probe(runtime: BoardRuntime, host: str, own: str) -> None:
-    """Let the board send a word to this machine. Raises CannotTry if it does not come."""
+    """Let the board send a word to this machine. Raises CannotDo if it does not come."""
     try:
         server = socket.create_server((host, 0))
     except OSError as error:
-        raise CannotTry(
+        raise CannotDo(
             f"HOST={host} is no address of this machine ({error.strerror})\n"
             "What to do: name one that the board can reach (`ip address` lists them)"
         ) from error
@@ -240,7 +236,7 @@ def probe(runtime: BoardRuntime, host: str, own: str) -> None:
                     return
         except (BoardError, OSError) as error:
             why = str(error)
-    raise CannotTry(
+    raise CannotDo(
         f"the board ({own or 'by cable'}) cannot reach this machine at {host} ({why})\n"
         f"What to do: let {own or 'it'} through this machine's firewall to any port (ufw: sudo ufw "
         f"allow from {own or 'ADDRESS'});\n    HOST= names another address of this machine; an "
@@ -252,7 +248,7 @@ def prepare(runtime: BoardRuntime, host: str | None) -> str:
     """Join, probe, put on the board what all programs need; return this machine's address."""
     own = join(runtime)
     if not host and not own:
-        raise CannotTry(
+        raise CannotDo(
             "the board's config.json names no Wi-Fi, so its way to this machine is not known\n"
             "What to do: HOST=the address of this machine for the board; or make provision"
         )
@@ -262,18 +258,18 @@ def prepare(runtime: BoardRuntime, host: str | None) -> str:
     return host
 
 
-def ask(board: boards.Board, port: str) -> dict[str, Any]:
-    """Ask the board what it is, and check it. Raises CannotTry, DeviceError."""
-    answer = Device(port).ask(WHO + deploy.QUESTION % deploy.PACKAGE)
+def ask(board: boards.Board, device: Device) -> dict[str, Any]:
+    """Ask the board what it is, and check it. Raises CannotDo, DeviceError."""
+    answer = device.ask(WHO + deploy.QUESTION % deploy.PACKAGE)
     assert isinstance(answer, dict)
     check(board, answer)
     if answer["free"] < ROOM:
-        raise CannotTry(
+        raise CannotDo(
             f"the board has {answer['free'] // 1024} KB of flash left, and {ROOM // 1024} KB are "
             "needed\nWhat to do: make console, and remove what is not needed: os.remove('NAME')"
         )
     if "config.json" not in answer["found"]:
-        raise CannotTry(
+        raise CannotDo(
             "the board has no config.json, so it cannot join a network\nWhat to do: make provision"
         )
     return answer
@@ -288,30 +284,29 @@ def scenarios(report: Report, rest: list[str], *options: str) -> int:
     return int(pytest.main([str(SCENARIOS), *options, *rest], plugins=[report]))
 
 
-def listed(board: boards.Board, port: str, host: str | None, rest: list[str]) -> int:
-    """Say what would run."""
+def listed(board: boards.Board, port: str, host: str | None, rest: list[str]) -> str:
+    """Show what would run; return how much it is. Raises CannotDo."""
     link = Link(port)
     runtimes.RUNTIMES.clear()
     runtimes.RUNTIMES["board"] = BoardRuntime(board.name, link, {}, STARTER)
     report = Report(link)
     silent = ("--collect-only", "-p", "no:terminal", "-o", "addopts=--strict-markers")
-    status = scenarios(report, rest, *silent)
-    if status:
-        print("hil: no such scenario (pytest --collect-only says more)", file=sys.stderr)
-        return 1
+    if scenarios(report, rest, *silent):
+        raise CannotDo("no such scenario (pytest --collect-only says more)")
     show(list(report.rows.values()))
-    print(
+    return (
         f"nothing was done: {report.count('not run')} scenarios would run on {board.name} at "
         f"{port}, against {host or 'the address of this machine on its network'}"
     )
-    return 0
 
 
 def tried(
     board: boards.Board, port: str, host: str | None, rest: list[str], path: Path | None
 ) -> int:
-    """Do all of it. Raises CannotTry and what else says what to do."""
-    answer = ask(board, port)
+    """Do all of it. Raises CannotDo and what else says what to do."""
+    device = Device(port)
+    with tool.held(device):
+        answer = ask(board, device)
     link = Link(port)
     runtime = BoardRuntime(board.name, link, library(answer["mpy"]), STARTER)
     report, began = Report(link), time.monotonic()
@@ -363,36 +358,31 @@ def told(report: Report, status: int, head: str, seconds: float, path: Path) -> 
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, try, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description="Run the scenarios on a real board, against brokers on this machine.",
-        epilog="Other arguments are pytest's: -k NAME, -x. "
-        "make hil BOARD=... PORT=... HOST=... DRY_RUN=1 ARGS=... says the same.",
+    parser = tool.parser(
+        "Run the scenarios on a real board, against brokers on this machine. "
+        "Other arguments are pytest's: -k NAME, -x.",
+        "make hil BOARD=... PORT=... HOST=... ARGS=...",
     )
-    parser.add_argument("--board", default="", help="a folder of boards/")
-    parser.add_argument("--port", help="serial port; found if there is one board")
     parser.add_argument("--host", help="this machine's address for the board; found by the route")
     parser.add_argument("--report", type=Path, metavar="FILE", help="not build/hil/BOARD.md")
-    parser.add_argument("--wait", action="store_true", help="until the port is there")
-    parser.add_argument("--dry-run", action="store_true", help="only list what would run")
     options, rest = parser.parse_known_args(argv)
-    try:
-        board = boards.named(options.board)
-        port = ports.ready(options.port, board.port, options.dry_run, options.wait)
+    status = 0  # of the scenarios
+
+    def work() -> str:
+        nonlocal status
+        board, port = tool.found(options)
         if options.dry_run:
             return listed(board, port, options.host, rest)
-        return tried(board, port, options.host, rest, options.report)
-    except (
-        *(boards.BadBoard, ports.NoPort, parts.CannotCompile, DeviceError),
-        *(CannotTry, BoardLost, BoardError),
-    ) as error:
-        print(f"hil: {error}", file=sys.stderr)
-        if isinstance(error, BoardLost):
-            print(AGAIN, file=sys.stderr)
-        return 1
+        try:
+            status = tried(board, port, options.host, rest, options.report)
+        except BoardLost as error:
+            raise CannotDo(f"{error}\n{AGAIN}") from error
+        except BoardError as error:
+            raise CannotDo(str(error)) from error
+        return ""
+
+    return tool.finish("hil", work, "the board was started anew, if it was there") or status
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

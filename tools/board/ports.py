@@ -19,8 +19,8 @@ VENDORS = {
 PLUG = (
     "What to do: plug the board in, with a USB cable that carries data (many only charge);\n"
     "    on Linux `sudo dmesg | tail` tells what came. A board that sleeps deeply may have no\n"
-    "    port: press its reset button and try again at once; deploy, provision, logs, console and\n"
-    "    hil wait for it with WAIT=1. Or name the port: PORT=/dev/ttyUSB0"
+    "    port: press its reset button and try again at once; all but flash wait for it\n"
+    "    with WAIT=1. Or name the port: PORT=/dev/ttyUSB0"
 )
 BUSY = (
     "the port is in use, or went away\n"
