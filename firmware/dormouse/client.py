@@ -136,6 +136,7 @@ class Client:
         it (or ``strict``). ``error`` tells why it has not yet worked."""
         if not self._task:
             self.error = None
+            self.publish_nowait = self.session.publish
             self._first = False
             self._task = asyncio.create_task(self._run())
 
@@ -181,7 +182,8 @@ class Client:
         Cancelled or timed out before it was sent, the message is withdrawn; once sent, it goes
         on to the end of its handshake. Raises OutboxFull, SessionLost, or what ended the client;
         ValueError or TypeError for a bad topic, QoS or payload. ``publish_nowait`` takes the same
-        arguments, connected or not, puts it into the outbox and returns its ``Message``.
+        arguments, connected or not, puts it into the outbox and returns its ``Message``; what ended
+        the client for good it raises until that is started again.
         """
         return await self._done(self.publish_nowait(*args, **options))
 
@@ -252,7 +254,12 @@ class Client:
         # For good: whoever waits is told why; None is the application's own wish.
         self._task = None
         self.error = error
+        if error:
+            self.publish_nowait = self._over
         self._changed.set()
+
+    def _over(self, *args, **options):
+        raise self.error
 
     async def _run(self):
         limit, longest = self.backoff
@@ -260,8 +267,7 @@ class Client:
         try:
             while True:
                 began = ticks_ms()
-                e = await self._connection()
-                self.error = e
+                self.error = e = await self._connection()
                 if getattr(e, "again", False):  # MQTT 5: the broker is elsewhere now
                     continue
                 # A refusal, a certificate that does not verify (ValueError on both Pythons), a
@@ -283,7 +289,11 @@ class Client:
                 elif ticks_ms() - began & _TICKS > self.timeout * 2000:
                     limit = self.backoff[0]
                 # Full jitter: a fleet that lost its broker together does not come back together.
-                await sleep_ms(int(int.from_bytes(urandom(2), "big") * limit / 65.536))
+                try:
+                    pause = int(int.from_bytes(urandom(2), "big") * limit / 65.536)
+                except MemoryError:
+                    pause = 1000
+                await sleep_ms(pause)
                 limit = min(limit * 2, longest)
         finally:
             self._ended(error)
@@ -329,14 +339,17 @@ class Client:
             e = error
             ended = ConnectionLost, Refused
         finally:
+            self.connected = False
             fault.append(None)
             for task in tasks:
                 task.cancel()
             if close:
                 close()
             closed = isinstance(e, ended) or getattr(e, "errno", 0) in _CLOSED_BY_PEER
-            s.lost(e if closed else None)
-            self.connected = False
+            try:
+                s.lost(e if closed else None)
+            except MemoryError as error:  # its state is sound, evidence will come again
+                e = error
             self._changed.set()
         return e
 

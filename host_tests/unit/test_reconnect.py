@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from dormouse import Client, ConnectionLost, ProtocolError, Refused, Will, client
+from dormouse import Client, ConnectionLost, ProtocolError, Refused, Session, Will, client
 
 
 class Attempts:
@@ -82,6 +82,43 @@ def test_what_may_pass_is_tried_again(monkeypatch: pytest.MonkeyPatch, error: Ex
     attempts = Attempts(monkeypatch, [(error, 0), (error, 0), LAST], b"\x00")
     run(attempts)
     assert len(attempts.waits) == 2
+
+
+def test_no_memory_to_judge_what_ended_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever has no room there, the client goes on."""
+    attempts = Attempts(monkeypatch, [(OSError(5), 0)] * 2, b"\x00")
+    lost = Session.lost
+
+    def short(self, error=None):
+        lost(self, error)
+        raise MemoryError
+
+    async def main() -> None:
+        monkeypatch.setattr(Session, "lost", short)
+        c = Client("nowhere", client_id="c")
+        c.start()
+        while len(attempts.waits) < 2:
+            await asyncio.sleep(0)
+        assert isinstance(c.error, MemoryError) and not c.connected
+        await c.disconnect()
+
+    asyncio.run(main())
+
+
+def test_a_client_that_has_ended_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempts = Attempts(monkeypatch, [LAST], b"\xff")
+    c = run(attempts)
+    with pytest.raises(Refused):
+        c.publish_nowait("t", b"")
+
+    async def main() -> None:
+        attempts.stopped = True
+        c.start()
+        assert not c.publish_nowait("t", b"").done
+        await c.disconnect()
+        assert not c.publish_nowait("t", b"").done  # for the next connect()
+
+    asyncio.run(main())
 
 
 HOPELESS = [ValueError("certificate"), TypeError("a mistake"), Refused(1), Refused(2), Refused(4)]
