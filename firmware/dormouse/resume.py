@@ -56,7 +56,7 @@ def resume(s, present: int) -> None:
     s.outbox = s.outbox[: s.flying]
     for ahead in (True, False):
         for o in waits:
-            if (o.expect >= _PUBCOMP) == ahead:
+            if (o.expect == _PUBCOMP) == ahead:
                 s.outbox.append(o)
 
 
@@ -74,7 +74,7 @@ def groups(pairs):
 
 
 def _repeat(s, filters):
-    # SUBSCRIBE again. What of it is under way already goes on.
+    # SUBSCRIBE again, before all else. What of it is under way already goes on.
     pairs = dict(filters)
     tries = 0
     if s.denied:
@@ -94,6 +94,7 @@ def _repeat(s, filters):
     for part in groups(list(pairs.items())):
         try:
             o = s.request(0x82, part)
+            s._ahead(s.outbox.pop())
         except Refused as e:
             s._tell(e)
             continue

@@ -214,10 +214,10 @@ class Session:
         self.size = 0  # of the packet that is being read, if it comes in pieces
         self.bulk = self.used = 0  # bytes of packets in the outbox, and how many: no PUBREL
         self.flying = 0  # of the outbox were sent on this connection, not answered: the first ones
-        self.asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox: they are not of the window
+        self.asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
         self.suspects = 0  # packets in the outbox that are set aside
         # Going out: what was sent on this connection, in that order; what goes before all that
-        # waits, PUBREL and SUBSCRIBE; the rest.
+        # waits, PUBREL; the rest.
         self.outbox = []
         self.pids = {}  # the same by packet identifier, but for QoS 0
         self.inbox = []  # arrived, not yet taken by the application
@@ -473,21 +473,32 @@ class Session:
 
     def _fill(self, data, now):
         # Add to ``data`` what may be sent, to the length of a burst. When no more may go, none
-        # overtakes, not even at QoS 0.
+        # overtakes, not even at QoS 0; but SUBSCRIBE does.
         if self.suspects:
             from .trouble import fill
 
             return fill(self, data, now)
         while self.flying < len(self.outbox):
             o = self.outbox[self.flying]
-            if self.flying - self.asking >= self.window and 0 < o.expect < _PUBCOMP:
-                break
+            if self.flying >= self.window and 0 < o.expect < _PUBCOMP:
+                o = self.asking and self._overtakes()
+                if not o:
+                    break
             if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break
             packet = self._wire(o)
             data = data + packet if data else packet
             self._sent(o, now)
         return data
+
+    def _overtakes(self):
+        # What goes though so many are in flight: SUBSCRIBE is not of the window.
+        n = self.window
+        for o in self.outbox:
+            if o.sent == _NOW:
+                n -= o.expect < _SUBACK
+            elif n > 0 or o.expect >= _SUBACK:
+                return o
 
     def _wire(self, o):
         return o.packet or bytes((0x62, 2, o.pid >> 8, o.pid & 0xFF))  # PUBREL
@@ -532,11 +543,8 @@ class Session:
             o.pid = pid
             o.expect = expect
             self.pids[pid] = o
-        if expect < _SUBACK:
-            self.outbox.append(o)
-        else:
-            self._ahead(o)
-            self.asking += 1
+        self.outbox.append(o)
+        self.asking += expect >= _SUBACK
         self.bulk += len(packet)
         self.used += 1
         self.on_output()

@@ -489,7 +489,7 @@ def check_window():
     for i, qos in enumerate((2, 1, 1, 0, 2)):
         s.publish("a", b"%d" % i, qos)
     s.request(0x82, [("b", 1)])
-    line.writes("82 06 0005 0001'b' 01  34 06 0001'a' 0001 '0' 32 06 0001'a' 0002 '1'")
+    line.writes("34 06 0001'a' 0001 '0' 32 06 0001'a' 0002 '1'  82 06 0005 0001'b' 01")
     line.reads("50 02 0001")  # its place is free at PUBCOMP only
     line.writes("62 02 0001")
     kicks = line.kicks

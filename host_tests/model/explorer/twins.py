@@ -84,22 +84,22 @@ TWINS = [
     Twin(
         "frees the window at PUBREC",
         SESSION,
-        "if self.flying - self.asking >= self.window and",
+        "if self.flying >= self.window and",
         "if len([p for p in self.outbox if p.sent == 2 and p.packet]) >= self.window and",
         Case(ups=(2, 2), window=1),
     ),
     Twin(
         "knows no window",
         SESSION,
-        "if self.flying - self.asking >= self.window and",
+        "if self.flying >= self.window and",
         "if None and",
         Case(ups=(1, 1), window=1),
     ),
     Twin(
         "answers PUBREC once only",
         RESUME,
-        "            if (o.expect >= _PUBCOMP) == ahead:\n",
-        "            if o.packet and (o.expect >= _PUBCOMP) == ahead:\n",
+        "            if (o.expect == _PUBCOMP) == ahead:\n",
+        "            if o.packet and (o.expect == _PUBCOMP) == ahead:\n",
         UP,
     ),
     Twin(
@@ -119,8 +119,8 @@ TWINS = [
     Twin(
         "sends the newest first",
         SESSION,
-        "            self.outbox.append(o)\n",
-        "            self.outbox.insert(self.flying, o)\n",
+        "        self.outbox.append(o)\n        self.asking",
+        "        self.outbox.insert(self.flying, o)\n        self.asking",
         Case(ups=(1, 1)),
     ),
     Twin(
