@@ -17,7 +17,7 @@ from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosProxy, How
 from tools.testing.needs import needed
 from tools.testing.observer import Observer
-from tools.testing.runtimes import MICROPYTHON32, ROOT, Device
+from tools.testing.runtimes import CPYTHON, MICROPYTHON32, ROOT, Device, Runtime
 from tools.testing.wire import Direction
 
 CROSS = (parts.mpy_cross(), "-O3")
@@ -58,7 +58,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(program: str, compiled: Path, folder: Path) -> Device:
+def begin(program: str, compiled: Path, folder: Path) -> Device:
     """Start an example in its folder on the 32-bit runtime, with as little heap as a chip has."""
     argv = [*needed(lambda: MICROPYTHON32.argv), "-X", f"heapsize={HEAP}"]
     process = subprocess.Popen(
@@ -118,7 +118,7 @@ def test_camera(
         (tmp_path / "images" / "2.jpg").write_bytes(CONTENT[:5])
         (tmp_path / "images" / "3.part").write_bytes(CONTENT[:5])
         proxy.cut_each(*CUTS)
-        with start("camera", compiled, tmp_path) as device:
+        with begin("camera", compiled, tmp_path) as device:
             device.wait_line("sent 1.jpg", 60)
             device.wait_line("sent 2.jpg", 10)
             assert device.wait_exit(10) == 0, device.transcript()
@@ -146,7 +146,7 @@ def test_download(
     with ChaosProxy(port) as proxy, Observer(broker, ("g/saved/#", 2)) as observer:
         configure(tmp_path, way, proxy.port, version=version)
         proxy.cut_each(*((n, "down", how) for n, _, how in CUTS))
-        with start("download", compiled, tmp_path) as device:
+        with begin("download", compiled, tmp_path) as device:
             device.wait_line("waiting", 20)
             observer.publish(name, CONTENT.decode(), 1)
             for _ in CUTS:
@@ -210,3 +210,21 @@ def test_node(version: int, mosquitto: Callable[..., MosquittoBroker], tmp_path:
             observer.wait("g/end", "")
             assert len(observer.payloads("g/image")) == 1
             assert len(observer.payloads("g/small")) == 2
+
+
+def test_cancelled_and_waiting(
+    runtime: Runtime, start: Callable[..., Device], mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    """At each suspension point; and with a wait that only ends when the message is given up."""
+    version = 5 if runtime is CPYTHON else 4
+    device = start("large_cancel", mosquitto().port, {"version": version})
+    device.wait_line("sound", 60)
+    assert not [line for line in device.lines if line.startswith("wrong")], device.transcript()
+    points = {line.split()[1] + line.split()[2]: int(line.split()[3]) for line in device.lines[:5]}
+    assert set(points) == {"out0", "out1", "out2", "in1", "in2"}
+    assert min(points.values()) > 0 and points["in1"] > 5, points
+    assert [line.split(",")[0] for line in device.lines[5:8]] == [
+        "answered",
+        "incomplete ('not taken'",
+        "whole True",
+    ]

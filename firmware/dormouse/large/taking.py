@@ -66,9 +66,6 @@ class _Into:
     # What is on its way in; see ``sending._Way``.
     def __init__(self):
         self.body = None  # the large message whose bytes come, or came last
-        self.length = None  # of the payload of the one that begins
-        self.again = False  # whether only a new connection brings what was left
-        self.shed = False  # see ``TakingSession.shed``
         self.seen = self.since = 0  # what was left of it when ``tick`` looked, and since when
         self.pieces = memoryview(bytearray(_PIECE))
 
@@ -117,7 +114,6 @@ def taking(base=Session):
         lent = False  # it is with the application
         begun = False  # the application takes it
         skip = False  # what is left of it is read past
-        commit = None
         crc = 0
 
         def chunks(self):
@@ -201,8 +197,8 @@ def taking(base=Session):
 
         def connect(self, now):
             """As the base's."""
-            self.into.length = None
-            self.into.again = False
+            self.into.length = None  # of the payload of the one that begins
+            self.into.again = False  # whether only a new connection brings what was left
             super().connect(now)
 
         def lost(self, error=None):

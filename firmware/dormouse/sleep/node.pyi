@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Protocol
 
 from ..client import Client, _Session
+from ..large.source import Source, _Readable
 from ..mqtt5.session import _Pairs
 from ..packet import _Payload
 from ..session import Message, Session
@@ -65,7 +66,7 @@ class Node:
     def publish(
         self,
         topic: str,
-        payload: _Payload = b"",
+        payload: _Payload | Source | _Readable = b"",  # with large=True: Source, and streams
         qos: int = 0,
         retain: bool = False,
         *,
