@@ -6,9 +6,9 @@
 
 Guided by coverage (atheris), where that can be had: what leads into new code is kept and changed
 further. Else by chance (hypothesis). The targets are those of host_tests/fuzz/targets.py: a session
-of each kind in any state, the decoders, WebSocket, what a store finds at the start, config.json. A
-target raises for whatever must not be: an error without a type, memory without a bound, a session
-that does not serve a sane broker afterwards.
+of each kind in any state, the decoders, WebSocket, what a store finds at the start, config.json,
+updates and their files. A target raises for whatever must not be: an error without a type, memory
+without a bound, a session that does not serve a sane broker afterwards.
 
 What is found is kept in host_tests/fuzz/found/TARGET/, and `make test` repeats it on every Python.
 What is worth to begin with next time is in build/fuzz/.
@@ -48,7 +48,8 @@ sys.path[:0] = {path!r}
 import atheris
 with atheris.instrument_imports(include=["dormouse"], enable_loader_override=False):
     import targets
-    import dormouse.mqtt5.session, dormouse.store.durable, dormouse.net.ws, dormouse.field.config
+    import dormouse.mqtt5.session, dormouse.store.durable, dormouse.net.ws
+    import dormouse.field.config, dormouse.field.ota
 atheris.Setup(sys.argv, targets.TARGETS[{name!r}])
 atheris.Fuzz()
 """

@@ -129,7 +129,7 @@ def plan() -> tuple | None:
             marks = str(f.read(), "utf-8")
         if marks[:1] in ("", "A", "b") and found["id"] > 0 and found["tries"] > 0:
             for name, kind, at, n in found["files"]:
-                name + "", kind + at + n
+                name + found["of"], kind + at + n
             return found, marks
     except Exception:  # any bytes at all
         pass
