@@ -3,6 +3,8 @@
 What cannot be had on this machine is skipped with the reason; in CI (CI=true) it is a failure.
 """
 
+import compileall
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +47,10 @@ def pytest_configure() -> None:
     """Let programs under test see Ctrl-C: `make test &` in a script starts all that ignore it."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Device programs and tools start by the thousand, and write no bytecode themselves.
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        for folder in ("firmware", "boards/unix", "tools"):
+            compileall.compile_dir(runtimes.ROOT / folder, quiet=2)
 
 
 def functions() -> dict[tuple[str, str], object]:

@@ -3,14 +3,13 @@
 Not for the device: left out of ``manifest.py`` and ``package.json``.
 """
 
-import ast
 import asyncio
 import base64
 import importlib
+import re
 import socket
 import ssl
 import sys
-import tempfile
 import time
 import traceback
 import types
@@ -100,6 +99,8 @@ def poll_write(s: socket.socket, data: memoryview) -> int | None:
 
 def load_cert_chain(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
     """Load both from DER, which OpenSSL reads from PEM files only. Raises ssl.SSLError."""
+    import tempfile  # slow to load, and seldom needed
+
     # The first octets tell PKCS #8, SEC 1 and PKCS #1 apart: the version, and what follows it.
     kind = "" if b"\2\1\0\x30" in key[:12] else "EC " if b"\2\1\1\4" in key[:12] else "RSA "
     encoded = base64.encodebytes(key).decode()
@@ -125,13 +126,7 @@ def _list_names() -> None:
     folder = Path(__file__).parent
     for stub in [folder / "__init__.pyi"] + list(folder.glob("*/__init__.pyi")):
         package = importlib.import_module(".".join(stub.parent.relative_to(folder.parent).parts))
-        given = {
-            alias.asname
-            for node in ast.parse(stub.read_text()).body
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
-            if alias.asname
-        }
+        given = set(re.findall(r"^from \.[\w.]* import \w+ as (\w+)$", stub.read_text(), re.M))
         own = {name for name, value in vars(package).items() if isinstance(value, type)}
         names = sorted(given | {name for name in own if name[0] != "_"})
         package.__all__ = names  # type: ignore[attr-defined]
