@@ -16,6 +16,7 @@ from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
 from tools.board import device
+from tools.board.owner import FileOwner, make
 from tools.board.settings import CannotProvision, collect, nested
 from tools.testing.brokers import AmqttBroker
 from tools.testing.observer import Observer
@@ -241,7 +242,22 @@ def test_the_owners_key(board: SerialBoard, tool, tmp_path: Path) -> None:
         assert config["node_key"] not in done.stdout + done.stderr
         environment["XDG_CONFIG_HOME"] = str(tmp_path / "empty")
         done = run(tool, board, environment)
-    assert done.returncode == 1 and "make ota-key" in done.stderr
+        assert done.returncode == 1 and "make ota-key" in done.stderr
+        # A key that is elsewhere, and one that only a command can use.
+        other, public = tmp_path / "other.pem", tmp_path / "other.pub.pem"
+        make(other, 2048, None)
+        del environment["DORMOUSE_UPDATE_KEY"]
+        command = f"openssl dgst -sha256 -sign {other}"
+        for args in (("--key", str(other)), ("--sign", command, "--public", str(public))):
+            done = run(tool, board, environment, *args)
+            assert done.returncode == 0, done.stderr
+            config = on_board(board)
+            assert config["update_key"] == FileOwner(other).key != signer.key
+            assert config["node_key"] == FileOwner(other).node_key(config["topic"])
+        environment["DORMOUSE_TOPIC"] = "elsewhere"
+        done = run(tool, board, environment)
+        assert done.returncode == 0 and "Another topic" in done.stdout, done.stderr
+        assert "node_key" not in on_board(board) and on_board(board)["update_key"]
 
 
 def test_another_chip_than_named(board: SerialBoard, tool) -> None:

@@ -305,7 +305,6 @@ def test_brokers_that_are_refused(
 
 def test_websocket(board: SerialBoard, tool, mosquitto: Mosquitto) -> None:
     """Tried by WebSocket, too: not so a broker that speaks none on that port."""
-    pytest.importorskip("dormouse.ws")
     broker = mosquitto(websocket=True)
     done = run(tool, board, settings(broker.ws_port, None, DORMOUSE_TRANSPORT="ws"))
     assert done.returncode == 0, done.stderr

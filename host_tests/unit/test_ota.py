@@ -1,5 +1,8 @@
 """The checks of ota.py (ota_checks.py) on every runtime; the sender's half against the node's."""
 
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import ota_checks
@@ -12,7 +15,9 @@ from tools.board import ota
 from tools.board.owner import CannotSign, CommandOwner, FileOwner, SecretOwner, make
 from tools.board.update import Bundle
 from tools.testing import runtimes
+from tools.testing.runtimes import ROOT
 
+SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so")
 PROGRAM = Path(ota_checks.__file__)
 
 
@@ -71,6 +76,28 @@ def test_an_owner_and_a_node(tmp_path: Path) -> None:
     path.chmod(0o644)
     with pytest.raises(CannotSign, match="chmod 600"):
         FileOwner(path)
+
+
+def test_a_key_in_an_hsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By PKCS #11, with the commands of docs/ota.md, where SoftHSM and OpenSC are installed."""
+    found = [p for p in map(Path, SOFTHSM) if p.exists()]
+    if not (found and shutil.which("pkcs11-tool") and shutil.which("softhsm2-util")):
+        pytest.skip("SoftHSM and OpenSC are not here: packages softhsm2, opensc")
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "softhsm2.conf").write_text(f"directories.tokendir = {tmp_path}/tokens\n")
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "softhsm2.conf"))
+    monkeypatch.setenv("PIN", "4711")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "ota.md").read_text().replace("MODULE", str(found[0]))
+    (block,) = [text for text in page.split("```sh\n") if text.startswith("pkcs11-tool")]
+    read, convert, sign, *_ = block.replace("\\\n", "").split("\n")
+    made = "softhsm2-util --init-token --free --label t --so-pin 4711 --pin 4711"
+    pair = f"pkcs11-tool --module {found[0]} --login --pin 4711 --keypairgen --key-type rsa:2048"
+    for command in (made, f"{pair} --id 01", read, convert):
+        subprocess.run(shlex.split(command), check=True, capture_output=True)
+    command = sign[sign.index("'") + 1 : sign.rindex("'")]
+    owner = CommandOwner(command, tmp_path / "owner.pub.pem")
+    assert verify(owner.key, "dormouse-update 5", owner.sign("dormouse-update 5"))
 
 
 def test_a_passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ from ..paths import BUILD, FIRMWARE, find_library
 from .broker_check import reason
 from .deploy import PACKAGE, compiled
 from .fleet import ENDS, Fleet, Node
-from .owner import CannotSign, CommandOwner, FileOwner, Owner, SecretOwner, usual
+from .owner import CannotSign, Owner, SecretOwner, add_options, chosen, usual
 from .update import TEXT, WHOLE, WORD, Bundle, Offer, clean, read_answer, share, withdrawal
 
 OUT = BUILD / "ota"
@@ -569,19 +569,15 @@ def who(options: argparse.Namespace) -> Owner:
     if given and given not in ("owner", "none", "new"):  # which are for make provision
         options.numbers = OUT / f"{hashlib.sha256(given.encode()).hexdigest()[:16]}.json"
         return SecretOwner(given)
-    if options.sign:
-        if not options.public:
-            raise CannotUpdate("--sign needs --public FILE, the public key (PEM)")
-        options.numbers = options.public.with_suffix(".numbers.json")
-        return CommandOwner(options.sign, options.public)
-    path = options.key or usual()
-    if not options.key and not path.exists():
+    if not (options.sign or options.key or usual().exists()):
         raise CannotUpdate(
-            f"no key to sign with: {path}: no file\nWhat to do: make ota-key, then make provision; "
-            "for a node that shares a secret DORMOUSE_UPDATE_KEY=..."
+            f"no key to sign with: {usual()}: no file\n"
+            "What to do: make ota-key, then make provision; for a node that shares a secret "
+            "DORMOUSE_UPDATE_KEY=..."
         )
+    found, path = chosen(options)
     options.numbers = path.with_suffix(".numbers.json")
-    return FileOwner(path)
+    return found
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -624,13 +620,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--number", type=int, metavar="N", help="of the update; counted if not given")
     add("--withdraw", action="store_true", help="take back the one that was offered last")
     add("--order", help='to a node in safe mode: log, files, restart, "stay S", "erase NAME"')
-    group = parser.add_argument_group("who signs")
-    add = group.add_argument
-    add("--key", type=Path, metavar="FILE", help="private key (~/.config/dormouse/owner.pem)")
-    add("--sign", metavar="COMMAND", help="signs its input: openssl dgst -sha256 -sign ...")
-    add("--public", type=Path, metavar="FILE", help="... the public key (PEM)")
-    add("--believe", action="store_true", help="reports that nothing proves count, too")
+    add_options(parser)
     add = parser.add_argument
+    add("--believe", action="store_true", help="reports that nothing proves count, too")
     add("--repeat", type=float, default=60, metavar="S", help="the offer, after (%(default)s)")
     add("--look", type=float, default=3, metavar="S", help="for nodes, if none is named")
     add("--dry-run", action="store_true", help="only tell what would be sent")

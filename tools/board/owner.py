@@ -170,6 +170,24 @@ class CommandOwner(Owner):
         return done.stdout.hex()
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Let the command line say who signs; see ``chosen``."""
+    add = parser.add_argument_group("who signs").add_argument
+    add("--key", type=Path, metavar="FILE", help="private key (~/.config/dormouse/owner.pem)")
+    add("--sign", metavar="COMMAND", help="signs its input: openssl dgst -sha256 -sign ...")
+    add("--public", type=Path, metavar="FILE", help="... the public key (PEM)")
+
+
+def chosen(options: argparse.Namespace) -> tuple[Owner, Path]:
+    """Return who signs, and the file of his key. Raises CannotSign."""
+    if options.sign:
+        if not options.public:
+            raise CannotSign("--sign needs --public FILE, the public key (PEM)")
+        return CommandOwner(options.sign, options.public), options.public
+    path = options.key or usual()
+    return FileOwner(path), path
+
+
 def make(path: Path, bits: int, passphrase: str | None) -> None:
     """Make a private key, and beside it its public one. Raises CannotSign."""
     beside = path.with_suffix(".pub.pem")

@@ -18,6 +18,7 @@ Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import secrets
@@ -31,7 +32,7 @@ from typing import Any
 from . import boards, certificates, tool
 from .broker_check import test_connect
 from .device import WHO, Device, check
-from .owner import CannotSign, FileOwner, home, usual
+from .owner import CannotSign, add_options, chosen, home
 from .safety import file_name, is_plain, is_printable, keep_aside, printable
 from .settings import (
     FILES,
@@ -258,11 +259,11 @@ def check_topic(text: str) -> str:
     return text
 
 
-def owners_keys(topic: str) -> tuple[str, str]:
+def owners_keys(topic: str, options: argparse.Namespace) -> tuple[str, str]:
     """Return the owner's public key, and the node's own, by which its reports are known. Raises
     CannotProvision."""
     try:
-        owner = FileOwner(usual())
+        owner, _ = chosen(options)
         return owner.key, owner.node_key(topic)
     except CannotSign as error:
         raise CannotProvision(str(error)) from None
@@ -292,6 +293,12 @@ def settled(device: Device, board: boards.Board, test: bool) -> tuple[Settings, 
             check_board(board, found)
             tls = make_tls(found, old)
             config = nested(found, tls.config)
+            if config.get("node_key") and before.get("topic") != config["topic"]:
+                del config["node_key"]  # it is of a topic
+                if config.get("update_key") != "owner":
+                    print(
+                        "Another topic: its reports are proven by DORMOUSE_UPDATE_KEY=owner again"
+                    )
             if not device.dry_run:
                 try_out(device, board, config, tls, test)
             return config, tls, old
@@ -304,8 +311,11 @@ def settled(device: Device, board: boards.Board, test: bool) -> tuple[Settings, 
                 print(f"Not asked for, but in the environment: {', '.join(given)}", file=sys.stderr)
 
 
-def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> str:
+def provision(board: boards.Board, port: str, options: argparse.Namespace) -> str:
     """Do all of it; return a line that tells what was done. Raises CannotProvision, DeviceError."""
+    test, dry_run = not options.no_test, options.dry_run
+    if options.key or options.sign:
+        os.environ.setdefault("DORMOUSE_UPDATE_KEY", "owner")
     device = Device(port, dry_run)
     with tool.held(device):
         config, tls, old = settled(device, board, test)
@@ -314,7 +324,7 @@ def provision(board: boards.Board, port: str, test: bool, dry_run: bool) -> str:
             config["update_key"], path = new_update_key(config["client_id"])
             config.pop("node_key", None)
         if config.get("update_key") == "owner" and not dry_run:
-            config["update_key"], config["node_key"] = owners_keys(config["topic"])
+            config["update_key"], config["node_key"] = owners_keys(config["topic"], options)
         if UPDATE_TOPIC in os.environ:  # of a group of nodes
             config["update_topic"] = check_topic(os.environ[UPDATE_TOPIC])
         write(device, config, tls.files, old)
@@ -340,11 +350,12 @@ def main(argv: list[str] | None = None) -> int:
         "make provision BOARD=... PORT=... NO_TEST=1",
     )
     parser.add_argument("--no-test", action="store_true", help="do not try the broker from here")
+    add_options(parser)
     options = parser.parse_args(argv)
 
     def work() -> str:
         board, port = tool.found(options)
-        return provision(board, port, not options.no_test, options.dry_run)
+        return provision(board, port, options)
 
     return tool.finish("provision", work, "config.json is whole, the old one or the new")
 
