@@ -114,6 +114,26 @@ def check_taken():
             same(len(s.held), 0)
 
 
+def check_who_waits_is_woken():
+    # The application when there is something, the driver when that is taken.
+    line = Taker().up()
+    s = line.session
+    line.kicks = 0
+    line.feed(publish(0x32, ONE, content(N)))
+    assert line.kicks
+    m = s.inbox.pop()
+    for take in (lambda: m.readinto(bytearray(999)), m.__anext__):
+        line.kicks = 0
+        now(take())
+        if not line.kicks:  # it is with the application
+            raises(Waits, now, take())
+        assert line.kicks and not s.behind()
+        line.feed(content(50))
+    line.kicks = 0
+    m.ack()
+    assert line.kicks and not s.behind()
+
+
 def check_chunks():
     line = Taker().up()
     rest = line.feed(publish(0x32, ONE, content(N)))
@@ -134,6 +154,10 @@ def check_chunks():
             break
         same(line.feed(rest), rest)  # what is with the application stays as it is
         out += bytes(chunk)
+        if len(out) > 2000:  # and then in the other way again
+            more, rest = get(line, rest, m)
+            out += more
+            break
     whole(out, content(N))
     m.ack()
     line.writes("40 02 0007")
@@ -240,6 +264,45 @@ def check_cut():
     raises(Incomplete, now, m.readinto(bytearray(10)))
 
 
+def check_cut_at_each_byte():
+    # Whatever is cut, and then what it was answered is lost too: whole, and at QoS 2 once.
+    payload = content(300)
+    for qos in (1, 2):
+        data = publish(0x30 | qos << 1, ONE, payload)
+        again = bytes((data[0] | 8,)) + data[1:]
+        for cut in range(1, len(data) + 1):
+            line = Taker(max_packet=64).up()
+            s = line.session
+            done = 0
+            for part in (data[:cut], again[: len(data) + 1 - cut], again, again):
+                m = None
+                got = b""
+                while part or m:
+                    part = line.feed(part)
+                    if s.inbox:
+                        m = s.inbox.pop()
+                        got = b""
+                    if not m:
+                        continue
+                    try:
+                        out = bytearray(50)
+                        n = now(m.readinto(out))
+                    except Waits:
+                        if not part:
+                            break  # there is no more of it
+                        continue
+                    got += bytes(out[:n])
+                    if not n:
+                        same(got, payload)
+                        done += 1
+                        m.ack()
+                        m = None
+                line.written()  # and that is lost
+                line.again()
+            assert done == 1 if qos == 2 else done > 1, (qos, cut, done)
+            same(len(s.held), 0)
+
+
 def check_whole_and_cut():
     # It came to its end, but its acknowledgement did not go: it is not given again, only read past.
     for qos in (1, 2):
@@ -305,6 +368,8 @@ def check_left_in_the_middle():
         raises(Incomplete, now, m.readinto(bytearray(10)))
         if qos:
             assert raises(ConnectionLost, s.take, 0).again
+            line.again()
+            line.writes("")
         else:
             same((line.feed(rest), line.written()), (b"", b""))
     s.put_back(None)
@@ -340,8 +405,9 @@ def check_answers_behind_it():
     s.tick(1000)
     s.tick(1999)
     assert not s.shed
+    line.kicks = 0
     s.tick(2000)
-    assert s.shed
+    assert s.shed and line.kicks
     same(line.feed(rest, 2000), b"")
     assert o.done
     raises(Incomplete, now, m.readinto(bytearray(10)))
@@ -388,6 +454,9 @@ def check_what_is_wrong():
         line = Taker().up()
         data = publish(int(wrong, 16), h("0001't' 0000"), content(N))
         raises(ProtocolError, line.feed, data)
+        line.again()
+        line.feed(h("30 04 0001'u' 'x'"))
+        same(line.session.inbox.pop().payload, b"x")
     line = Taker().up()
     raises(ProtocolError, line.feed, publish(0x30, h("ffff") + b"t" * 598, b""))
     line = Taker().up()

@@ -21,6 +21,7 @@ WITHOUT = {
 LONG = {
     "core_checks": ["check_flood", "check_reader_limit"],
     "log_checks": ["check_ring"],
+    "taking_checks": ["check_cut_at_each_byte"],
     "packet5_checks": ["check_identifiers_that_are_none"],
 }
 MODULES = sorted(path.stem for path in FOLDER.glob("*_checks.py") if path.stem not in WITHOUT)

@@ -108,7 +108,7 @@ GUARDED = (
 )
 
 # What a module of a part that one takes single modules of adds to a client.
-SINGLE = ("patterns", "compat")
+SINGLE = ("large", "patterns", "compat")
 MODULE = (
     PROGRAM[: PROGRAM.index("async def main")]
     + """
