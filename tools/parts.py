@@ -68,13 +68,15 @@ def mpy_cross() -> str:
 def compile_module(name: str, target: Path, text: Path | None = None) -> None:
     """Compile a module as a device gets it. Raises CannotCompile."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    argv = compiler(name, target, text)
+    new = target.with_name(f"{target.name}.{os.getpid()}")  # two may compile at the same time
+    argv = compiler(name, new, text)
     try:
         done = subprocess.run(argv, capture_output=True, text=True)
     except OSError as error:
         raise CannotCompile(f"{argv[0]}: {error.strerror}\nDo: make bootstrap") from error
     if done.returncode:
         raise CannotCompile(f"mpy-cross: {done.stderr.strip() or done.stdout.strip()}")
+    new.replace(target)
 
 
 def imports(name: str, later: bool = True) -> set[str]:
