@@ -134,7 +134,8 @@ def test_kept_while_connections_are_cut(
         o.publish("k/end", "", 1)
         o.wait("k/end", "")
         totals = [json.loads(text)["value"] for text in o.payloads("k/total")]
-        assert [value for value, _ in groupby(totals)] == list(range(2, 25, 2))
+        # All, at QoS 1. One at which two connections were cut goes behind others, perhaps again.
+        assert sorted(set(totals)) == list(range(2, 25, 2)) and totals[-1] == 24
         states = o.payloads("k/state")
         assert states[-1] == "offline" and states[-2] == "online" and states.count("offline") > 1
         config = json.loads(o.payloads("homeassistant/device/k/config")[0])
