@@ -214,6 +214,22 @@ def check_any_pieces():
         same([x.payload for x in s.inbox], [b"x"])
 
 
+def check_many_at_once():
+    # A driver that gives all in one piece, and has its buffer for other things afterwards.
+    line = Taker().up()
+    s = line.session
+    own = bytearray()
+    for c in b"abc":
+        own += publish(0x32, h("0001't' 00") + bytes((c,)), bytes((c,)) * 700)
+    s.receive(memoryview(own), 0)
+    own[:] = bytes(len(own))
+    for c in b"abc":
+        m = s.inbox.pop(0)
+        whole(get(line, b"", m)[0], bytes((c,)) * 700)
+        m.ack()
+    line.writes("40 02 0061 40 02 0062 40 02 0063")
+
+
 def check_not_taken():
     # Acknowledged before its end: what is left is read past, and then it is acknowledged.
     line = Taker().up()
@@ -258,6 +274,9 @@ def check_cut():
         n.ack()
         line.writes("%d0 02 0007" % (3 + qos))
     line = Taker().up()
+    line.feed(publish(0x30, h("0001't'"), content(N))[:500])
+    line.again()
+    same((line.session.inbox, line.session.dropped), ([], 1))
     line.feed(publish(0x30, h("0001't'"), content(N))[:500])
     m = line.session.inbox.pop()
     line.again()
@@ -323,7 +342,9 @@ def check_whole_and_cut():
         if qos == 2:
             # PUBREC is lost: again.
             line.again()
-            same(line.feed(again), b"")
+            same(line.feed(again[:1500]), b"")
+            line.writes("")  # not before its end
+            same(line.feed(again[1500:]), b"")
             same(s.inbox, [])
             line.writes("50 02 0007")
             line.reads("62 02 0007")
@@ -363,7 +384,9 @@ def check_left_in_the_middle():
         if qos:  # not begun yet: the same
             same(s.inbox.pop(), m)
             now(m.readinto(bytearray(10)))
+            line.kicks = 0
             s.put_back(m)
+        assert line.kicks  # the driver has to read on
         same((s.inbox, s.behind()), ([], False))
         raises(Incomplete, now, m.readinto(bytearray(10)))
         if qos:
@@ -385,6 +408,14 @@ def check_answers_behind_it():
     assert s.behind()
     s.shed = True
     assert s.shed
+    # And what comes then is left to the broker at once.
+    for first, head in ((0x32, ONE), (0x30, ONE[:3])):
+        line = Taker().up()
+        s = line.session
+        s.shed = True
+        same(line.feed(publish(first, head, content(N))), b"")
+        same((s.inbox, s.held, s.dropped), ([], [], int(first == 0x30)))
+        assert raises(ConnectionLost, s.take, 0).again
     # Begun: it is given time.
     line = Taker(timeout=1000, keepalive=0).up()
     s = line.session
