@@ -92,6 +92,7 @@ def test_scenarios_pass_and_the_board_is_as_it_was(used: SerialBoard, tool, tmp_
     assert SECRET not in done.stdout + done.stderr
 
 
+@pytest.mark.prove
 def test_route_to_the_board_says_the_host(used: SerialBoard, tool, tmp_path: Path) -> None:
     """And a board whose asyncio is broken fails where that is needed, not elsewhere."""
     (tmp_path / "boot.py").write_text("import asyncio\nasyncio.gather = None\n")
@@ -138,6 +139,7 @@ def started(used: SerialBoard, tmp_path: Path) -> Iterator[Started]:
                 pipe.close()
 
 
+@pytest.mark.prove
 def test_unplugged(started: Started, used: SerialBoard, tmp_path: Path) -> None:
     process = started()
     used.close()
