@@ -89,7 +89,7 @@ def expiring(base=Session):
 
         def _expire(self):
             aging = False
-            for o in list(self.outbox) if self.aging else ():
+            for o in self.outbox[:] if self.aging else ():
                 if o.packet:
                     left = self.left(o)
                     if left is not None:

@@ -41,7 +41,7 @@ def connected(s, present: int) -> None:
 
 def resume(s, present: int) -> None:
     """Make ready what was sent on an earlier connection, and not on this one."""
-    for o in list(s.outbox):
+    for o in s.outbox[:]:
         if o.expect == _PUBCOMP:
             if not present:
                 o.error = SessionLost()

@@ -278,7 +278,7 @@ class Session:
         may have given them up.
         """
         blocked = 0
-        for m in list(self.held):
+        for m in self.held[:]:
             if m.fresh:
                 if not m.done:
                     blocked |= m.qos

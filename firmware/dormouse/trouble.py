@@ -103,7 +103,7 @@ def fill(s, data, now: int):
     """Add to ``data`` what may be sent while packets are set aside: of the others one of each kind
     at a time, so the first that is not answered is the one. Then one that was set aside, alone."""
     busy = 0  # bits: by what the broker owes; for what is set aside, 1
-    for o in list(s.outbox):
+    for o in s.outbox[:]:
         kind = o.expect
         if o.tries >= _ASIDE:
             busy |= (o.sent == _NOW) << 1

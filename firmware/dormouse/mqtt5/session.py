@@ -361,7 +361,7 @@ class Session5(expiring(Session)):
         super()._expire()
         if self.unfit and self.state > _CONNECTING:
             self.unfit = False
-            for o in list(self.outbox):
+            for o in self.outbox[:]:
                 o.error = self._unfit(o)
                 if o.error:
                     self._drop(o, True)

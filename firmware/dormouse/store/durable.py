@@ -256,7 +256,7 @@ def durable(base=Session):
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
             """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
-            box = list(self.outbox)
+            box = self.outbox[:]
             victims = []
             while True:
                 try:
