@@ -21,6 +21,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from .. import parts  # noqa: E402
+from . import why  # noqa: E402
 from ..testing import runtimes  # noqa: E402
 from ..testing.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
 
@@ -250,6 +251,7 @@ def report(size: Size) -> str:
         "# Footprint",
         "",
         "Written by `make size ARGS=--write`; `make test` fails if it is no longer true.",
+        "`make size ARGS=--why` tells what each function takes.",
         "",
         "Flash: bytes of `.mpy` by mpy-cross 1.25 with `-O3`. RAM: bytes of heap on MicroPython",
         "1.25's 32-bit unix port, whose objects have the sizes they have on an ESP32 and RP2040,",
@@ -267,8 +269,17 @@ def report(size: Size) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--write", action="store_true", help=f"write {REPORT.relative_to(ROOT)}")
+    parser.add_argument(
+        "--why",
+        nargs="*",
+        metavar="MODULE",
+        help="what each function takes: of these modules, as store/durable; or of a 3.1.1 client",
+    )
     args = parser.parse_args()
     try:
+        if args.why is not None:
+            why.show(args.why or list(why.CLIENT))
+            return
         size = measure()
     except runtimes.NotAvailable as error:
         raise SystemExit(f"cannot be measured here: {error}") from None
