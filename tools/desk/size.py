@@ -21,9 +21,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from .. import parts  # noqa: E402
-from . import why  # noqa: E402
 from ..testing import runtimes  # noqa: E402
 from ..testing.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
+from . import why  # noqa: E402
 
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 MOST = 12_500  # .mpy bytes of a plain client: what must not be exceeded by accident
