@@ -605,6 +605,33 @@ def check_journal_new_file_left_behind():
         same(names(disk), ["j"])
 
 
+def check_journal_full_for_a_moment():
+    # ENOSPC once: the message is there, and none that waits had to go for it.
+    disk = Disk()
+    j = journal.Journal("j")
+    j.save({MESSAGE: b"1"})
+    for times, kept in ((1, True), (9, False)):
+        left = [times]
+        write = DiskFile.write
+
+        def short(self, data):
+            if left[0]:
+                left[0] -= 1
+                raise OSError(28, "ENOSPC")
+            return write(self, data)
+
+        DiskFile.write = short
+        try:
+            j.save({MESSAGE + times: b"x"})
+            assert kept
+        except stores.StoreFull:
+            assert not kept
+        finally:
+            DiskFile.write = write
+        same(MESSAGE + times in journal.Journal("j").data, kept)
+    assert disk.files["j"]
+
+
 def check_journal_full():
     """A disk of every size: StoreFull changes nothing, and removing works again."""
     full = 0

@@ -138,10 +138,12 @@ class Journal(Store):
         try:
             self._write(changes, live)
         except StoreFull:
-            if new or not self.reserve or not self._keeps_room() or self._room < 0:
-                raise
-            with open(self.path + ".room", "wb"):  # empty: it was given up
-                self._room = 0
+            # If it passes, no message that waits is to go for it.
+            if not new:
+                if not self.reserve or not self._keeps_room() or self._room < 0:
+                    raise
+                with open(self.path + ".room", "wb"):  # empty: it was given up
+                    self._room = 0
             self._write(changes, live)
 
     def _keeps_room(self):
