@@ -610,16 +610,17 @@ def check_journal_full_for_a_moment():
     disk = Disk()
     j = journal.Journal("j")
     j.save({MESSAGE: b"1"})
+    left = [0]
+    write = DiskFile.write
+
+    def short(self, data):
+        if left[0]:
+            left[0] -= 1
+            raise OSError(28, "ENOSPC")
+        return write(self, data)
+
     for times, kept in ((1, True), (9, False)):
-        left = [times]
-        write = DiskFile.write
-
-        def short(self, data):
-            if left[0]:
-                left[0] -= 1
-                raise OSError(28, "ENOSPC")
-            return write(self, data)
-
+        left[0] = times
         DiskFile.write = short
         try:
             j.save({MESSAGE + times: b"x"})
