@@ -35,6 +35,7 @@ from tools import parts
 from tools.testing import chaos, runtimes, wire
 from tools.testing.board import RESTARTS, Board, End
 from tools.testing.brokers import MosquittoBroker
+from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosError, ChaosProxy, ProxiedConnection
 from tools.testing.loop import call, loop, run
 from tools.testing.observer import Observer
@@ -135,7 +136,10 @@ class Side(Protocol):
 
     name: str
     port: int
-    client: dict[str, int]  # what the nodes' Client is given besides
+    client: dict[str, Any]  # what the nodes' Client is given besides
+
+    def config(self, client_id: str) -> dict[str, Any]:
+        """Return what a node's config.json has besides."""
 
     def send(self, client_id: str, commands: Sequence[tuple[int, str]]) -> None:
         """Queue commands for a node; they are at the broker when this returns."""
@@ -156,6 +160,11 @@ class Side(Protocol):
 def state_topic(client_id: str) -> str:
     """Return the topic that a node publishes on."""
     return f"life/{client_id}/s"
+
+
+def other_topic(client_id: str) -> str:
+    """Return the topic that a node listens to in one boot only."""
+    return f"life/{client_id}/o"
 
 
 def command_topic(client_id: str) -> str:
@@ -194,15 +203,39 @@ class _SortingObserver(Observer):
 
 class MosquittoSide:
     """A mosquitto process, and paho as the world around the nodes. ``version``: of MQTT, that the
-    nodes speak with it; 4 is 3.1.1."""
+    nodes speak with it; 4 is 3.1.1. ``over``: "tcp", "tls" or "ws". ``changing``: the second boot
+    listens to another topic too, at which something is retained, and the third does so no more;
+    what is published is retained, and would expire."""
 
     name = "mosquitto"
 
-    def __init__(self, argv: list[str], version: int = 4) -> None:
-        self.client = {"version": version}
+    def __init__(
+        self, argv: list[str], version: int = 4, over: str = "tcp", changing: bool = False
+    ) -> None:
+        self.client: dict[str, Any] = {"version": version}
+        self.over = over
+        self.changing = changing
+        if changing and version == 4:
+            self.client["expiring"] = True
         self._broker = MosquittoBroker(
-            argv, persistence=False, extra_config="set_tcp_nodelay true\n"
+            argv,
+            persistence=False,
+            extra_config="set_tcp_nodelay true\n",
+            tls=certificates() if over == "tls" else None,
+            websocket=over == "ws",
         )
+
+    def config(self, client_id: str) -> dict[str, Any]:
+        """Return what a node's config.json has besides."""
+        out: dict[str, Any] = {}
+        if self.over == "tls":
+            out |= {"host": "localhost", "tls": "ca.der"}
+        elif self.over == "ws":
+            out["path"] = "/mqtt"
+        if self.changing:
+            out["other"] = other_topic(client_id)
+            out["publish"] = {"retain": True, "message_expiry": 86400}
+        return out
 
     def __enter__(self) -> MosquittoSide:
         self._broker.start()
@@ -211,7 +244,8 @@ class MosquittoSide:
         except BaseException:
             self._broker.close()
             raise
-        self.port = self._broker.port
+        broker = self._broker
+        self.port = {"tls": broker.tls_port, "ws": broker.ws_port}.get(self.over, broker.port)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -219,6 +253,8 @@ class MosquittoSide:
         self._broker.close()
 
     def send(self, client_id: str, commands: Sequence[tuple[int, str]]) -> None:
+        if self.changing:
+            self._observer.publish(other_topic(client_id), "kept", 1, retain=True)
         for qos, payload in commands:
             self._observer.publish(command_topic(client_id), payload, qos)
 
@@ -314,7 +350,10 @@ class ModelSide:
     """The model broker behind a socket: it sees each packet, and how the node breaks a rule."""
 
     name = "model"
-    client: dict[str, int] = {}  # noqa: RUF012
+    client: dict[str, Any] = {}  # noqa: RUF012
+
+    def config(self, client_id: str) -> dict[str, Any]:
+        return {}
 
     def __init__(self) -> None:
         self._models: dict[str, _Model] = {}
@@ -500,15 +539,17 @@ class Lives:
             "node": NODE | {"subscribe": [[command_topic(client_id), 2]]},
             "topic": state_topic(client_id),
             "size": 1,
+            **self.side.config(client_id),
         }
+        files = {"config.json": config}
+        if "tls" in config:
+            files["ca.der"] = certificates().ca_der  # type: ignore[assignment]
         proxy = ChaosProxy(self.side.port)
         config["client"]["port"] = proxy.port  # type: ignore[index]
         try:
             with (
                 tempfile.TemporaryDirectory(prefix="dormouse-life-") as name,
-                Board(
-                    self.runtime, Path(name), PROGRAM, {"config.json": config}, flash=self.flash
-                ) as board,
+                Board(self.runtime, Path(name), PROGRAM, files, flash=self.flash) as board,
             ):
                 # The first start formats the flash, which is not the node's doing.
                 board.read("config.json")
@@ -576,6 +617,13 @@ class Lives:
             _compare(life.problems, f"published at QoS {qos}", said, got, qos, qos > 0 or calm)
             if unknown := set(got) - {str(n) for n in range(1, WAKES + 1)}:
                 life.problems.append(f"published at QoS {qos}: received what never was: {unknown}")
+        last = life.boots[-1:]
+        if last and last[0].words("filters") not in ([], [["1"]]):
+            life.problems.append("it listens to what it has given up")
+        kept = [boot.words("retained") for boot in life.boots]
+        granted = [boot.words("other") for boot in life.boots]
+        if [["1"]] in granted and [["kept"]] not in kept:
+            life.problems.append("what is retained did not come with the subscription")
         done = life.boots[-1].done if life.boots else ""
         for qos in (1, 2):
             said = [payload for q, payload in life.commands if q == qos]

@@ -25,6 +25,12 @@ QUICK = "micropython64" if runtimes.MICROPYTHON32.reason else "micropython32"
 NAMES = [
     pytest.param(name, marks=[pytest.mark.prove] * (name != QUICK)) for name in runtimes.RUNTIMES
 ]
+# Of these `make test` has few: each is much as another, or takes long.
+FEW = {"changing5": 6}
+SELDOM = ("changing", "websocket", "tls")
+BROKERS = [
+    pytest.param(name, marks=[pytest.mark.prove] * (name in SELDOM)) for name in prove.BROKERS
+]
 WORKERS = 3
 
 
@@ -37,10 +43,9 @@ def lives() -> Iterator[Callable[..., Lives]]:
             runtime = life.runtime(name, stack.enter_context(life.library(replace)))
             if runtime.reason:
                 missing(runtime.reason)
-            if broker == "model":
-                return Lives(runtime, stack.enter_context(life.ModelSide()))
-            side = life.MosquittoSide(mosquitto_argv(), version=5 if broker[-1] == "5" else 4)
-            return Lives(runtime, stack.enter_context(side))
+            if broker != "model":
+                mosquitto_argv()
+            return Lives(runtime, stack.enter_context(prove.BROKERS[broker]()))
 
         yield make
 
@@ -58,11 +63,11 @@ def failed(lives: Lives, faults: list[tuple[Fault, ...]]) -> list[Life]:
     return [one for one in life.live_all(lives, faults, WORKERS) if one.problems]
 
 
-@pytest.mark.parametrize("broker", prove.BROKERS)
+@pytest.mark.parametrize("broker", BROKERS)
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_is_lost_or_doubled(lives, name: str, broker: str) -> None:
     some = lives(name, broker)
-    for one in failed(some, strided(some, BOUND[name])):
+    for one in failed(some, strided(some, FEW.get(broker, BOUND[name]))):
         pytest.fail(one.describe())
 
 
@@ -126,6 +131,12 @@ def test_broken_twin_is_noticed(lives, what: str) -> None:
     replace, faults = TWINS[what]
     some = lives("micropython64", "model", replace)
     assert any(one.problems for one in life.live_all(some, faults, WORKERS))
+
+
+def test_a_subscription_that_stays_is_noticed(lives) -> None:
+    replace = ("sleep/node.py", "            s.request(0xA2, names)\n", "            pass\n")
+    one = lives(QUICK, "changing5", replace).run()
+    assert "it listens to what it has given up" in one.problems
 
 
 # --- The program ----------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import random
 import re
 import signal
 import sys
@@ -47,6 +48,7 @@ from explorer.twins import TWINS, row  # noqa: E402
 
 PAGE = ROOT / "docs" / "proof.md"
 DEVICE = ROOT / "host_tests" / "model" / "explorer" / "device.py"
+TELL = 60  # s between two lines of a log
 ROM = 300_000  # bytes of records in an emulated chip
 INTERRUPTED = 130  # exit status: 128 + SIGINT
 CASES = {**QUICK, **LONG, **wide()}
@@ -72,6 +74,7 @@ def _ready(states: Any) -> None:
     global _states
     _states = states
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who started it ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def explore(name: str, limit: int, records: int) -> Result:
@@ -104,10 +107,17 @@ def explore(name: str, limit: int, records: int) -> Result:
 
 
 def explore_all(
-    console: Console, names: Sequence[str], limit: int, records: int, workers: int
-) -> list[Result]:
-    """Explore cases, several at once, and show how far it is."""
-    results: list[Result] = []
+    console: Console,
+    names: Sequence[str],
+    limit: int,
+    records: int,
+    workers: int,
+    results: list[Result],
+) -> None:
+    """Explore cases, several at once, and show how far it is. ``results`` has what is done, also
+    when it is interrupted."""
+    names = random.Random(1).sample(names, len(names))  # an early end has seen something of all
+    told = time.monotonic()
     states = multiprocessing.Value("q", 0)
     columns = (
         TextColumn("explorations"),
@@ -125,6 +135,10 @@ def explore_all(
             while todo:
                 done, todo = wait(todo, timeout=0.5, return_when=FIRST_COMPLETED)
                 results += [one.result() for one in done]
+                if not console.is_terminal and time.monotonic() - told > TELL:
+                    told = time.monotonic()
+                    n = len(results)
+                    console.print(f"{states.value:,} states, {n} of {len(names)} explorations")
                 wrong = sum(bool(r.wrong) for r in results)
                 progress.update(
                     task, completed=len(results), states=states.value, wrong=wrong, refresh=True
@@ -135,7 +149,6 @@ def explore_all(
             process.terminate()
         raise
     pool.shutdown()
-    return results
 
 
 def repeat(console: Console, results: Sequence[Result]) -> bool:
@@ -276,14 +289,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print("\n".join(names) or "no such case", highlight=False, markup=False)
         return 0 if names else 2
     began = time.monotonic()
+    results: list[Result] = []
+    same = interrupted = False
+    workers = min(options.workers, len(names))
     try:
-        results = explore_all(
-            console, names, options.limit, options.records, min(options.workers, len(names))
-        )
+        explore_all(console, names, options.limit, options.records, workers, results)
         same = repeat(console, results)
     except KeyboardInterrupt:
-        console.print("\ninterrupted")
-        return INTERRUPTED
+        console.print("\ninterrupted; so far:")
+        interrupted = True
     table = Table(*HEADS)
     for line in bounds(results):
         table.add_row(*line)
@@ -306,8 +320,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"{count} explorations: {kind}", highlight=False, markup=False)
     if options.write:
         write(results)
-    return int(bool(seen) or not same)
+    return INTERRUPTED if interrupted else int(bool(seen) or not same)
 
 
 if __name__ == "__main__":
+    # Also when it was started behind an "&", which a shell lets ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

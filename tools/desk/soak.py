@@ -86,10 +86,10 @@ class Kind:
 
 
 KINDS = {
-    "client, 3.1.1, RAM": Kind("client", "4", False, "80k"),
-    "client, 3.1.1, journal": Kind("client", "4", True, "96k"),
-    "client, 5, RAM": Kind("client", "5", False, "96k"),
-    "client, 5, journal": Kind("client", "5", True, "112k"),
+    "client, 3.1.1, RAM": Kind("client", "4", False, "64k"),
+    "client, 3.1.1, journal": Kind("client", "4", True, "80k"),
+    "client, 5, RAM": Kind("client", "5", False, "80k"),
+    "client, 5, journal": Kind("client", "5", True, "104k"),
     "node, 3.1.1, RTC memory": Kind("node", "4", False, "96k"),
     "node, 3.1.1, journal": Kind("node", "4", True, "96k"),
     "node, 5, RTC memory": Kind("node", "5", False, "128k"),
@@ -250,9 +250,11 @@ class Soak:
         runtime: str,
         folder: Path,
         stopped: threading.Event,
+        minutes: float,
     ) -> None:
         self.name = name
         self.stopped = stopped
+        self.until = time.monotonic() + minutes * 60
         self.total = total
         self.every = every
         self.kind = KINDS[name]
@@ -314,7 +316,7 @@ class Soak:
         last, since = 0, time.monotonic()
         try:
             device.wait_line("subscribed", 30)
-            while count.messages < self.total:
+            while count.messages < self.total and time.monotonic() < self.until:
                 if self.stopped.is_set():
                     return
                 self._command(observer)
@@ -347,7 +349,8 @@ class Soak:
             count.wrong.append(str(error)[-3000:])
         finally:
             device.kill()
-            self._look(device)
+            if not self.stopped.is_set():
+                self._look(device)
 
     def _ask(self, device: runtimes.Device, cutter: Cutter) -> None:
         """Excuse the device where the broker is to blame: mosquitto 2.0 publishes a message at QoS
@@ -438,6 +441,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--messages", type=int, default=1_000_000, help="of all together: %(default)s"
     )
+    parser.add_argument("--minutes", type=float, default=1e6, help="after which it ends with fewer")
     parser.add_argument("--every", type=int, default=200, help="messages to a fault: %(default)s")
     parser.add_argument("--seed", type=int, default=1, help="of the faults: %(default)s")
     names = [*runtimes.RUNTIMES]
@@ -446,17 +450,23 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def soak(
-    console: Console, options: argparse.Namespace, kinds: Sequence[str], folder: Path
-) -> dict[str, Count]:
-    """Soak each kind, all at once, with the library in a folder, and show how far they are."""
+    console: Console,
+    options: argparse.Namespace,
+    kinds: Sequence[str],
+    folder: Path,
+    results: dict[str, Count],
+) -> None:
+    """Soak each kind, all at once, with the library in a folder, and show how far they are.
+
+    ``results`` has what was counted, also when it is interrupted.
+    """
     each = options.messages // len(kinds)
-    results: dict[str, Count] = {}
     progresses: dict[str, list[int]] = {kind: [0] for kind in kinds}
     failures: list[Exception] = []
     stopped = threading.Event()
 
     def one(kind: str) -> None:
-        how = (options.seed, options.every, options.runtime, folder, stopped)
+        how = (options.seed, options.every, options.runtime, folder, stopped, options.minutes)
         try:
             results[kind] = Soak(kind, each, *how).run(progresses[kind])
         except (BrokerFailure, runtimes.NotAvailable) as error:
@@ -489,7 +499,6 @@ def soak(
             thread.join(10)
     if failures:
         raise failures[0]
-    return results
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -505,12 +514,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(reason)
         return 2
     began = time.monotonic()
+    results: dict[str, Count] = {}
+    interrupted = False
     try:
         with life.library() as folder:
-            results = soak(console, options, kinds, folder)
+            soak(console, options, kinds, folder, results)
     except KeyboardInterrupt:
-        console.print("\ninterrupted")
-        return INTERRUPTED
+        console.print("\ninterrupted; so far:")
+        interrupted = True
     except (BrokerFailure, runtimes.NotAvailable) as error:
         console.print(str(error))
         return 2
@@ -528,7 +539,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     total = sum(count.messages for count in results.values())
     seconds = time.monotonic() - began
     console.print(f"{total} messages, {seconds:.0f} s, {total / seconds:.0f} a second")
-    return int(any(count.wrong for count in results.values()))
+    return INTERRUPTED if interrupted else int(any(count.wrong for count in results.values()))
 
 
 if __name__ == "__main__":

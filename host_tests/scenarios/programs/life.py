@@ -2,7 +2,8 @@
 
     life.py NUMBER [QOS ...]        publishes a message with that number at each QoS
 
-A command is processed by adding it to the bytes that are committed with its acknowledgement.
+A command is processed by adding it to the bytes that are committed with its acknowledgement. With
+"other" in config.json boot 2 listens to that topic too, and no boot after it.
 """
 
 import asyncio
@@ -26,8 +27,22 @@ def pending(store):
 
 async def main():
     store = Journal("store")
-    client = Client("127.0.0.1", store=store, **config["client"])
-    node = Node(client, **config["node"])
+    options = config["client"]
+    if "tls" in config:
+        from dormouse.net import context
+
+        options["tls"] = context(config["tls"])
+    if "path" in config:
+        from dormouse.net import WebSocket
+
+        options["stream"] = WebSocket(config["path"])
+    other = config.get("other")
+    number = sys.argv[1]
+    wanted = config["node"].pop("subscribe")
+    if other and number == "2":
+        wanted.append([other, 1])
+    client = Client(config.get("host", "127.0.0.1"), store=store, **options)
+    node = Node(client, subscribe=wanted, **config["node"])
     if config.get("careful"):
         node.strikes = 2  # as after two bursts in vain: CONNACK is waited for
     session = client.session
@@ -35,16 +50,22 @@ async def main():
     print("boot", node.reason, "pending", pending(store), "done", str(done, "utf-8"))
     if store.warning:
         print("warning", store.warning)
-    number = sys.argv[1]
+    more = config.get("publish", {})
     for qos in sys.argv[2:]:
-        node.publish(config["topic"], number + "x" * (config["size"] - len(number)), int(qos))
+        text = number + "x" * (config["size"] - len(number))
+        node.publish(config["topic"], text, int(qos), **more)
         print("sent", qos, number)
     async for message in node.wake():
+        if message.topic == other:
+            print("retained", str(message.payload, "utf-8"))
+            message.ack()
+            continue
         done = (done + message.payload)[-config.get("keep", 99) :]
         print("command", message.qos, str(message.payload, "utf-8"))
         message.ack(done)
     for name, _ in node.subscribe:
-        print("subscribed", session.filters.get(name))
+        print("other" if name == other else "subscribed", session.filters.get(name))
+    print("filters", len(session.filters))
     print(
         "end pending", pending(store), "error", repr(node.error), "wear", store.saves, store.written
     )
