@@ -62,13 +62,20 @@ def board(runtime: Runtime, tmp_path: Path) -> Iterator[Callable[..., Board]]:
     with ExitStack() as stack:
 
         def make(
-            chip: str, port: int, program: str = "guarded", name: str = "board", **config: Any
+            chip: str,
+            port: int,
+            program: str = "guarded",
+            name: str = "board",
+            flash: int | None = None,
+            **config: Any,
         ) -> Board:
             base = {"host": "127.0.0.1", "port": port, "client_id": "n", "topic": "g"}
             config = {**base, "period": PERIOD, **config}
             files = {"config.json": config}
             main = PROGRAMS / f"{program}.py"
-            return stack.enter_context(Board(runtime, tmp_path / name, main, files, type=chip))
+            size = {"flash": flash} if flash else {}
+            made = Board(runtime, tmp_path / name, main, files, type=chip, **size)
+            return stack.enter_context(made)
 
         yield make
 
@@ -458,6 +465,33 @@ def test_wakes_that_fail_by_the_chip_itself(
         assert any(line.startswith("safe mode") for end in ends for line in end.lines)
         state = json.loads(first(observer, "g/safe"))
         assert any(word in state["reason"] for word in ("28", "StoreFull", "MemoryError"))
+
+
+@ONE
+def test_orders_on_a_full_flash(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """There is no room to note that one was given: what is to be found out is told all the same,
+    and what is erased makes room. What must not come twice is refused until then."""
+    signer = owner.signer()
+    small = {"flash": 131072, "do": {"*": "full"}}
+    node = board(chip, broker.port, update_key=signer.key, **small, **SAFE)
+    with Observer(broker, ("g/#", 1)) as observer:
+        run(node)
+        assert json.loads(observer.payloads("g/safe")[-1])["free"] == 0
+        for n, text in enumerate(("restart", "stay 9", "files"), 1):
+            order(observer, signer, n, text)
+        assert "restart" not in run(node)[0].lines
+        states = [json.loads(text) for text in observer.payloads("g/safe")]
+        assert {s["order"]: s["why"] for s in states if "why" in s}.keys() == {1, 2, 3}
+        listed = observer.wait_count("g/safe/files", 1)[0]
+        found = sorted(map(str.split, listed.splitlines()), key=lambda pair: int(pair[0]))
+        for n, (_, name) in enumerate(found[-3:], 4):
+            order(observer, signer, n, f"erase {name}")
+        run(node)
+        state = json.loads(observer.payloads("g/safe")[-1])
+        assert state["free"] > 0 and state["order"] == 6 and "why" not in state
+        assert node.read("update.order") == node.read("update.order2") == b"6"
 
 
 @ONE

@@ -75,17 +75,18 @@ class Orders:
         except Exception:  # nonsense: no line in the log, which anybody could fill with it
             return
         self.why = None
-        erase = order[:6] == "erase "
+        # What must not come again on a flash that is full: all else goes first, for that.
+        careful = order[:4] in ("rest", "stay")
         steps = [self._do]
         if self.ota and order:
-            steps.insert(erase, self._count)  # behind an erase, which makes room for it
+            steps = [self._count, self._do] if careful else [self._do, self._count]
         for step in steps:
             try:
                 step(order)
             except Exception as e:  # no such file, or a flash that is full
                 self.why = repr(e)
                 self.guard.log("order:", self.why)
-                if not erase:
+                if careful:
                     break
         if order and not self.restart:
             self._answer()
