@@ -83,17 +83,21 @@ TWINS = {
     "sends before it saves": (
         (
             "store/durable.py",
-            "            if not self.same:\n                self.save()\n            return data\n",
-            "            return data\n",
+            "            if self.changes or self.last != self.marked or not self.same:\n",
+            "            if False:\n",
         ),
         WIRE,
     ),
     "forgets that PUBREC came": (
-        ("store/durable.py", "want[o.key] = number(o.pid)", "continue  #"),
+        (
+            "store/durable.py",
+            "self.changes[o.key] = number(o.pid)",
+            "self.changes[o.key] = None  #",
+        ),
         LATE,
     ),
     "forgets what it has seen": (
-        ("store/durable.py", 'want[_SEEN + pid] = b""', "pass"),
+        ("store/durable.py", 'changes[_SEEN + pid] = b""', "pass"),
         WIRE + FLASH,
     ),
     "commits in a record of its own": (
@@ -107,8 +111,9 @@ TWINS = {
     "answers no PUBREL twice": (
         (
             "session.py",
-            "            if pid in self.released:\n",
-            "            if pid not in self.released:\n                return\n            else:\n",
+            "            told = self.released.pop(pid, None)\n",
+            "            told = self.released.pop(pid, None)\n"
+            "            if told is None:\n                return\n",
         ),
         LATE,
     ),
