@@ -117,6 +117,7 @@ def boots(board: Board, tool: Device) -> list[End]:
     return ends
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("chip", ["esp32", "rp2"])
 def test_update(scene: Scene, runtime: Runtime, chip: str) -> None:
     """From version 1 to 2, with a whole library; a wake without an update writes nothing."""
