@@ -97,7 +97,7 @@ interop: bootstrap  ## other brokers, as real processes: aedes, RabbitMQ, mosqui
 	@$(tool) $@
 
 .PHONY: soak
-soak: bootstrap  ## clients under load for a million messages, a fault every 200; ARGS="--messages N"
+soak: bootstrap  ## clients and nodes under load, a fault every 200 messages; ARGS="--minutes 20"
 	@$(tool) $@
 
 wake: bootstrap  ## what a wake costs: turnarounds, bytes, wear of the flash

@@ -31,6 +31,8 @@ def test_nothing_is_lost(kinds: list[str], capsys: pytest.CaptureFixture[str]) -
 )
 def test_a_heap_that_shrinks_is_noticed(values: list[int], wrong: str) -> None:
     assert soak.shrunk(values, 1500) == wrong
+    assert not soak.shrunk(values, share=0.5)
+    assert soak.shrunk([n // (1 + at) for at, n in enumerate(values * 3)], share=0.5)
 
 
 @pytest.mark.parametrize(

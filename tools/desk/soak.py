@@ -60,7 +60,7 @@ SILENT = 3  # s that a connection stays when it has gone silent
 PATIENCE = 60  # s without a message: something hangs
 BYTES = 90  # of a message and its acknowledgements, about
 LOST = 1500  # bytes that the heap may be smaller in the end
-BLOCK = 4096 + 512  # bytes that must be free in one piece: the longest packet, and what reads it
+SHARE = 1 / 3  # of its largest free block that is there in the end: where it lies is chance
 SETTLED = 2  # looks at the heap before which it is not compared
 KEPT = 60  # connections of which it is known what the broker sent
 TOPIC = b"soak/down"
@@ -412,22 +412,24 @@ class Soak:
         count.heaps += heaps
         count.blocks += blocks
         count.open += opened
-        for what, values, slack in (("heap", heaps, LOST), ("largest free block", blocks, BLOCK)):
-            if wrong := shrunk(values[SETTLED:], slack):
-                count.wrong.append(f"{what}: {wrong}")
+        if wrong := shrunk(heaps[SETTLED:], LOST):
+            count.wrong.append(f"heap: {wrong}")
+        if wrong := shrunk(blocks[SETTLED:], share=SHARE):
+            count.wrong.append(f"largest free block: {wrong}")
         if opened and max(opened) > opened[0] + OPEN:
             count.wrong.append(f"{max(opened)} descriptors, {opened[0]} at first")
 
 
-def shrunk(values: Sequence[int], slack: int) -> str:
-    """Return how the last third of some figures is below the first, if it is; or nothing.
+def shrunk(values: Sequence[int], slack: int = 0, share: float = 1) -> str:
+    """Return how the last third of some figures is below a share of the first, less some slack, if
+    it is; or nothing.
 
     What is in use differs from look to look; what is never free again does not."""
     third = len(values) // 3
     if third < 2:
         return ""
     first, last = max(values[:third]), max(values[-third:])
-    if last < first - slack:
+    if last < first * share - slack:
         return f"{first} bytes were free, then {last}"
     return ""
 
