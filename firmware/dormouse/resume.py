@@ -28,9 +28,9 @@ def connected(s, present: int) -> None:
     if present and s.unsure:
         # A CONNECT before this one reached it perhaps, found the session forgotten, and made
         # the new one that is present now. So nothing that was agreed in the old one is certain:
-        # subscriptions, and what the identifiers of both sides mean.
+        # subscriptions, and what the identifiers of both sides mean. (But what repeats a message
+        # that was ended is of the old one: nothing was subscribed in a new one yet.)
         s.vague = True
-        s.ended = ()
         for o in s.outbox:
             o.vague |= o.expect == _PUBCOMP
     resume(s, present)

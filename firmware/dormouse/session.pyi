@@ -77,7 +77,7 @@ class Session:
     inbox: list[Message]
     held: list[Message]
     pids: dict[int, Message]
-    released: dict[int, int | None]
+    released: dict[int, int]
     filters: dict[str, int]
     asked: int | None
     resumed: int | None

@@ -44,7 +44,9 @@ _LAST = const(5)  # the number of the last message that was sent, 4 bytes
 _OWED = const(14)  # there while a CONNECT has no CONNACK, or none before it had
 _SUSPECTS = const(15)  # packets that are set aside: 5 bytes each, the key and the tries; key 0: the
 # SUBSCRIBE of a Node
-_SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due
+_ENDED = const(16)  # what tells those whose PUBCOMP may not have reached the broker, 4 bytes each
+_SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due;
+# what tells it, 4 bytes
 _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its identifier
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
 _FIVE = const(0x20000000)  # + that: a packet of MQTT 5
@@ -124,7 +126,7 @@ def durable(base=Session):
             for key in sorted(data, key=_number):  # which is the order of the outbox
                 if key < _RELEASED:
                     if key > _SEEN:
-                        self.released[key - _SEEN] = None  # what tells it is not kept
+                        self.released[key - _SEEN] = int.from_bytes(data[key], "big")
                     continue
                 o = Message()
                 o.key = key
@@ -163,6 +165,9 @@ def durable(base=Session):
             else:
                 self.marked = self.last
             self.seen = dict(self.released)
+            ended = data.get(_ENDED, b"")
+            for i in range(0, len(ended), 4):
+                self.ended += (int.from_bytes(ended[i : i + 4], "big"),)
 
         # --- the store
 
@@ -189,13 +194,16 @@ def durable(base=Session):
                 # Done with, though its turn to be answered may come later: were it not marked with
                 # what the application committed, it would be processed twice.
                 if m.done and m.qos == 2:
-                    seen[m.pid] = None
+                    seen[m.pid] = self._mark(m)
             for pid in self.seen:
                 if pid not in seen:
                     changes[_SEEN + pid] = None
             for pid in seen:
-                if pid not in self.seen:
-                    changes[_SEEN + pid] = b""
+                if self.seen.get(pid) != seen[pid]:
+                    changes[_SEEN + pid] = seen[pid].to_bytes(4, "big")
+            ended = b""
+            for told in self.ended:
+                ended += told.to_bytes(4, "big")
             if self.known is not None and self.filters != self.kept:
                 self.kept = dict(self.filters)
                 names = []
@@ -212,6 +220,7 @@ def durable(base=Session):
                 (_FILTERS, self.known),
                 (_SERVER, self.memory),
                 (_OWED, owed),
+                (_ENDED, ended or None),
                 (_SUSPECTS, aside),
             ):
                 if data.get(key) != value:

@@ -101,6 +101,9 @@ QUICK: dict[str, Case] = {
     "repeats without DUP": Case(broker=Kind(dup=False), downs=(2, 2), cuts=1),
     "repeats without DUP, 1": Case(broker=Kind(dup=False), downs=(1, 1), cuts=1),
     "repeats what is released": Case(broker=Kind(resets=True), downs=(2,), cuts=1),
+    "repeats what is released, store": Case(
+        broker=Kind(resets=True), stored=True, downs=(2,), cuts=1, crashes=1
+    ),
     "closes at a message, MQTT 5": Case(
         broker=Kind(version=5, closes=(1,)), ups=(2, 1), calm_waits=True
     ),

@@ -311,6 +311,13 @@ TWINS = [
         "for key in sorted(data, key=_number, reverse=True):",
         Case(stored=True, ups=(1, 1), crashes=1),
     ),
+    Twin(
+        "keeps nothing of what PUBCOMP ended",
+        DURABLE,
+        "(_ENDED, ended or None)",
+        "(_ENDED, None)",
+        Case(broker=Kind(resets=True), stored=True, downs=(2,), cuts=1, crashes=1),
+    ),
     # --- expiring
     Twin(
         "drops what was sent",
