@@ -12,6 +12,7 @@ from micropython import const
 from . import MAGIC, Store, StoreFull, message, pack, size, unpack
 
 _LOG = const(9)  # keys in the store
+_ENDED = const(16)
 _SEEN = const(0x10000)  # identifiers of incoming QoS 2 messages, up to
 _OUTGOING = const(0x20000)
 _HONEST = const(20)  # identifiers
@@ -48,26 +49,39 @@ class Blob(Store):
         new = message(changes)
         limit = self.size * 7 >> 3 if new else self.size
         data = self.data
-        blob = bytearray(MAGIC)
-        pack(blob.extend, data, 0)
+        blob = _blob(data)
         if len(blob) > limit:
             # Were nothing written, nothing could leave any more. So what is not the node's goes
-            # first: the log; the identifiers of messages that came, which only matter if they come
+            # first: the log; what tells messages that came, which only matters if they come
             # again. For a new message only those beyond what an honest broker has in flight.
             data = dict(data)
             seen = []
             for key in sorted(data):
-                if key == _LOG or _SEEN <= key < _OUTGOING:
+                if key in (_LOG, _ENDED) or _SEEN <= key < _OUTGOING:
                     seen.append(key)
             for key in seen[: -_HONEST if new else len(seen)]:
                 del data[key]
                 if size(data) + _HEAD <= limit:
                     break
-            blob = bytearray(MAGIC)
-            pack(blob.extend, data, 0)
+            blob = _blob(data)
             if len(blob) > limit:
                 raise StoreFull(self.size)
         self.dump(blob)
+
+
+def _blob(data):
+    # In one piece of its size: one that grows needs twice the room in the end, side by side.
+    blob = memoryview(bytearray(size(data) + _HEAD))
+    end = len(MAGIC)
+    blob[:end] = MAGIC
+
+    def put(part):
+        nonlocal end
+        blob[end : end + len(part)] = part
+        end += len(part)
+
+    pack(put, data, 0)
+    return blob[:end]
 
 
 class RTCStore(Blob):
