@@ -23,6 +23,8 @@ from binascii import crc32, hexlify
 from hashlib import sha256
 
 import dormouse.packet as packet
+
+# What a session loads when it needs it: here, from source, that takes the compiler's memory too.
 from dormouse.packet import MQTTError, ProtocolError
 from dormouse.session import Session
 from dormouse.store import MAGIC, Store
