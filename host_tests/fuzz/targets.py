@@ -24,7 +24,10 @@ from hashlib import sha256
 
 import dormouse.packet as packet
 
-# What a session loads when it needs it: here, from source, that takes the compiler's memory too.
+# A session loads these when it needs them: here, from source, that takes the compiler's memory too.
+import dormouse.resume  # noqa: F401
+import dormouse.text  # noqa: F401
+import dormouse.trouble  # noqa: F401
 from dormouse.packet import MQTTError, ProtocolError
 from dormouse.session import Session
 from dormouse.store import MAGIC, Store
