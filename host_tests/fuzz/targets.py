@@ -25,8 +25,9 @@ from hashlib import sha256
 import dormouse.packet as packet
 
 # A session loads these when it needs them: here, from source, that takes the compiler's memory too.
-import dormouse.resume  # noqa: F401
-import dormouse.text  # noqa: F401
+import dormouse.reason
+import dormouse.resume
+import dormouse.text
 import dormouse.trouble  # noqa: F401
 from dormouse.packet import MQTTError, ProtocolError
 from dormouse.session import Session
