@@ -162,7 +162,7 @@ def check_handshakes_in():
     same(data, h("70 02 0007"))
     # The identifier is forgotten before the broker may use it anew. What tells the message is not,
     # for the broker may not get PUBCOMP, and repeat what was ended (mosquitto 2.0).
-    same(again.store.saved(), [{0x10007: None, 16: mark}])
+    same(again.store.saved(), [{0x10007: None, 13: mark}])
     third = again.again()
     third.connect(HELLO)
     third.reads("20 02 01 00 3c 06 0001't' 0007 'x'")
@@ -174,7 +174,7 @@ def check_handshakes_in():
     third.writes("c0 00")
     third.reads("d0 00")  # it went behind PUBCOMP, so the broker has that
     third.session.take(0)
-    same(third.store.data.get(16), None)
+    same(third.store.data.get(13), None)
 
 
 def check_done_out_of_turn():

@@ -44,7 +44,7 @@ _LAST = const(5)  # the number of the last message that was sent, 4 bytes
 _OWED = const(14)  # there while a CONNECT has no CONNACK, or none before it had
 _SUSPECTS = const(15)  # packets that are set aside: 5 bytes each, the key and the tries; key 0: the
 # SUBSCRIBE of a Node
-_ENDED = const(16)  # what tells those whose PUBCOMP may not have reached the broker, 4 bytes each
+_ENDED = const(13)  # what tells those whose PUBCOMP may not have reached the broker, 4 bytes each
 _SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due;
 # what tells it, 4 bytes
 _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its identifier

@@ -12,7 +12,7 @@ from micropython import const
 from . import MAGIC, Store, StoreFull, message, pack, size, unpack
 
 _LOG = const(9)  # keys in the store
-_ENDED = const(16)
+_ENDED = const(13)
 _SEEN = const(0x10000)  # identifiers of incoming QoS 2 messages, up to
 _OUTGOING = const(0x20000)
 _HONEST = const(20)  # identifiers
