@@ -3,7 +3,7 @@
 Repeated on every Python, with a small heap: the seeds, the corpus, and what was found once.
 """
 
-import os
+import contextlib
 import sys
 from functools import cache
 from pathlib import Path
@@ -67,9 +67,9 @@ def test_on_runtime(name: str, runtime: Runtime, folders: Path, tmp_path: Path) 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_by_chance(name: str, tmp_path_factory: pytest.TempPathFactory, data) -> None:
-    os.chdir(tmp_path_factory.getbasetemp())
     parts = st.lists(st.sampled_from(seeds(name)) | st.binary(max_size=30), max_size=5)
-    targets.TARGETS[name](data.draw(parts.map(b"".join)))
+    with contextlib.chdir(tmp_path_factory.getbasetemp()):  # some write files
+        targets.TARGETS[name](data.draw(parts.map(b"".join)))
 
 
 @pytest.mark.parametrize(

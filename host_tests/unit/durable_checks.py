@@ -130,12 +130,12 @@ def check_window_is_freed_at_pubcomp():
     s.writes("34 06 0001'a' 0002 '2'")
 
 
-# mqtt311: MQTT-3.1.2-4 MQTT-4.3.3-2
 def told(topic, payload, pid):
     """What the medium keeps of an incoming QoS 2 message."""
     return (crc32(payload, crc32(topic, pid)) & 0x3FFFFFFF).to_bytes(4, "big")
 
 
+# mqtt311: MQTT-3.1.2-4 MQTT-4.3.3-2
 def check_handshakes_in():
     s = Sleeper().known()
     s.connect(HELLO)
