@@ -28,23 +28,14 @@ from . import why  # noqa: E402
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 MOST = 12_500  # .mpy bytes of a plain client: what must not be exceeded by accident
 
-# Runs on the device. Wipes the stack before it measures: the collector takes what looks like a
-# pointer for one, and a stale one would keep garbage.
-PROGRAM = """
+# Runs on the device.
+PROGRAM = (
+    """
 import asyncio, errno, gc, os, socket, sys, time
 asyncio.Event, asyncio.wait_for
-
-def deep(n):
-    a = b = c = d = e = f = g = h = None
-    if n:
-        deep(n - 1)
-
-def heap():
-    for _ in range(3):
-        deep(25)
-        gc.collect()
-    return gc.mem_alloc()
-
+"""
+    + why.HEAP
+    + """
 async def nothing():
     pass
 
@@ -68,6 +59,7 @@ async def main():
 
 asyncio.run(main())
 """
+)
 
 # A node of one reading, on the simulated board: what the board itself takes is there before.
 NODE = (

@@ -22,19 +22,26 @@ from ..testing import runtimes
 
 CLIENT = ("client", "session", "packet", "stream")
 
-# Runs on the device. The stack is wiped first, for the collector takes a stale pointer for one.
+# How a program on the device measures. The stack is wiped first: the collector takes what looks
+# like a pointer for one, and a stale one would keep garbage.
 HEAP = """
-import gc, sys, asyncio
-asyncio.Event, asyncio.wait_for
 def deep(n):
     a = b = c = d = e = f = g = h = None
     if n:
         deep(n - 1)
+
 def heap():
     for _ in range(3):
         deep(25)
         gc.collect()
     return gc.mem_alloc()
+"""
+
+# Runs on the device, and loads modules.
+PROGRAM = f"""
+import gc, sys, asyncio
+asyncio.Event, asyncio.wait_for
+{HEAP}
 start = heap()
 for name in sys.argv[1:]:
     __import__(name)
@@ -65,7 +72,7 @@ class House:
         self.loads = loads
         for name in parts.every():
             parts.compile_module(name, self.target(name))
-        (folder / "heap.py").write_text(HEAP)
+        (folder / "heap.py").write_text(PROGRAM)
 
     def target(self, name: str) -> Path:
         """Return where a module's .mpy is."""

@@ -28,13 +28,10 @@ _CONNACK = const(2)
 _PUBLISH = const(3)
 _PUBREC = const(5)
 _PUBREL = const(6)
-_PUBCOMP = const(7)
 _SUBACK = const(9)
 _UNSUBACK = const(11)
 _DISCONNECT = const(14)
 _AUTH = const(15)
-
-_NOW = const(2)  # Message.sent
 
 _CONNECTING = const(1)  # Session.state
 _CLOSING = const(3)
