@@ -3,6 +3,7 @@
 An explorer that finds nothing says something only if it would have.
 """
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +40,9 @@ def test_a_fault_is_found(twin: Twin) -> None:
     library = Library({twin.file: ((twin.old, twin.new),)})
     try:
         found = explore(twin.case, library, LIMIT, first=True)
+        if twin.case.torn:  # and by nothing less
+            whole = explore(replace(twin.case, torn=False), library, LIMIT)
+            assert whole.whole and not whole.wrong
     finally:
         library.close()
     assert found.wrong

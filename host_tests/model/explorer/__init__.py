@@ -3,6 +3,7 @@
 library.py    the firmware's own source as a package of its own, as it is or with a fault put in
 snapshot.py   copies of a session, cheap and deep; and what tells two states apart
 broker.py     a strict broker, written from the standards; and brokers seen in the wild
+medium.py     what a store is on: records; or files and a memory, byte by byte
 world.py      session, broker, what is under way, the application, the chip: what may happen
 cases.py      bounds: how much of what may happen
 search.py     breadth first over all of it; the shortest way to what must not be

@@ -15,7 +15,9 @@ class Case:
     ``cuts``, ``crashes``, ``forgets``, ``withdrawals``, ``waits``: how often, at any moment.
     ``calm_waits``: time passes where nothing else is left to be done. ``subscribed``: begins behind
     a subscription. ``receive``: the client's own receive maximum. ``any_order``: the application
-    acknowledges in any order. ``expiry``: s, of each message that it publishes.
+    acknowledges in any order. ``expiry``: s, of each message that it publishes. ``real``: the store
+    is the library's journal (and memory), on a disk that loses its power between any two changes;
+    ``torn``: in the middle of one, too.
     """
 
     broker: Kind = field(default_factory=Kind)
@@ -29,6 +31,8 @@ class Case:
     calm_waits: bool = False
     stored: bool = False
     layered: bool = False
+    real: bool = False
+    torn: bool = False
     burst: bool = False
     expiring: bool = False
     clean: bool = False
@@ -87,6 +91,16 @@ QUICK: dict[str, Case] = {
     "store, expiring": Case(expiring=True, expiry=5, stored=True, ups=(2, 1), waits=1, cuts=1),
     "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, crashes=1),
     "two stores, one lost": Case(stored=True, layered=True, ups=(2,), downs=(2,), crashes=1),
+    # on a disk and in a memory: the power fails at any byte of a record
+    "torn, up 2 1": Case(stored=True, real=True, torn=True, burst=True, ups=(2, 1), crashes=1),
+    "torn, up 2, and torn again": Case(stored=True, real=True, torn=True, ups=(2,), crashes=2),
+    "torn, down 2, and torn again": Case(stored=True, real=True, torn=True, downs=(2,), crashes=2),
+    "torn, two stores": Case(
+        stored=True, layered=True, real=True, torn=True, ups=(2,), downs=(1,), crashes=1
+    ),
+    "torn, two stores, MQTT 5": Case(
+        broker=FIVE, stored=True, layered=True, real=True, torn=True, ups=(2,), crashes=2
+    ),
     # MQTT 5
     "MQTT 5, up 2 1": Case(broker=FIVE, ups=(2, 1), cuts=2),
     "MQTT 5, down 2 1": Case(broker=FIVE, downs=(2, 1), cuts=1),
@@ -140,6 +154,14 @@ def wide() -> dict[str, Case]:
         "store, burst": {"stored": True, "burst": True},
         "two stores, burst": {"stored": True, "layered": True, "burst": True},
         "store, expiring": {"stored": True, "expiring": True, "expiry": 5},
+        "journal, torn": {"stored": True, "real": True, "torn": True, "burst": True},
+        "journal and memory, torn": {
+            "stored": True,
+            "layered": True,
+            "real": True,
+            "torn": True,
+            "burst": True,
+        },
     }
     brokers = {
         "3.1.1": Kind(),
@@ -170,6 +192,8 @@ def wide() -> dict[str, Case]:
         if ("crashes" in fails and not stored) or ("withdrawals" in fails and "ups" not in what):
             continue
         if "expiry" in session and "waits" not in fails:
+            continue
+        if "torn" in session and "crashes" not in fails:
             continue
         out[f"{a}; {b}; {c}; {d}"] = Case(broker=broker, **{**session, **what, **fails})
     for name, kind in (("closes", Kind(closes=(1,))), ("never answers", Kind(mute=(1,)))):

@@ -19,7 +19,8 @@ from typing import Any
 from explorer.broker import FILTER, UP_TOPIC, Violation, payload
 from explorer.cases import Case
 from explorer.library import Library
-from explorer.world import PowerCut, World
+from explorer.medium import PowerCut
+from explorer.world import World
 
 
 class Recorder(World):

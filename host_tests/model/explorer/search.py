@@ -86,8 +86,8 @@ class Search:
                     best = rank
                     self.next[key] = 0, action
                 continue
-            if new.writes and world.left[1] and "!" not in action and self.case.stored:
-                actions += [f"{action}!{k}" for k in range(new.writes)]
+            if new.left[1] and "!" not in action and self.case.stored:
+                actions += [f"{action}!{k}" for k in new.cuts]
             new_key = new.key()
             if rank < best and new_key != key:
                 best = rank

@@ -55,15 +55,17 @@ class Play:
             self.world = before.after(action)
         except Violation as violation:
             self.wrong = str(violation)
-            if action == "write":
+            if action.partition("!")[0] == "write":
                 self.lines[-1] = "client  takes bytes to be written"
+                if "!" in action:
+                    self.lines.append(f"chip    loses its power {self._fuse(action)}")
             return
         if action.partition("!")[0] == "write":
             new = self.world.up[len(before.up) :]
             words = ["client  writes    " + self._packet(raw) for raw in new]
             self.lines[-1:] = words
             if "!" in action:
-                self.lines.append("chip    loses its power before that record is written")
+                self.lines.append(f"chip    loses its power {self._fuse(action)}")
 
     def _packet(self, raw: bytes) -> str:
         return _packet(self.world.case.broker.version, raw)
@@ -89,7 +91,14 @@ class Play:
             text = f"others  publish <{100 + world.sent}> at QoS {world.case.downs[world.sent]}"
         else:
             text = "        " + SAID.get(action, SAID.get(word, action))
-        return text + ("; the power is cut before its record is written" if fuse else "")
+        return text + (f"; the power is cut {self._fuse(action)}" if fuse else "")
+
+    def _fuse(self, action: str) -> str:
+        case = self.world.case
+        n = action.partition("!")[2]
+        if not case.real:
+            return "before that record is written"
+        return f"when {n} of the bytes are on the medium (a file made or renamed counts as one)"
 
     def calm(self, limit: int = 400) -> str | None:
         """Let it come to its end; return what is wrong then, or None."""

@@ -34,6 +34,8 @@ DURABLE = "store/durable.py"
 EXPIRY = "expiry.py"
 TROUBLE = "trouble.py"
 RESUME = "resume.py"
+JOURNAL = "store/journal.py"
+STORE = "store/__init__.py"
 
 UP = Case(ups=(2, 1), cuts=1)
 UP_B = Case(broker=AT_PUBREL, ups=(2, 2), cuts=1)
@@ -42,6 +44,7 @@ DOWN_ANY = Case(downs=(1, 1))
 FORGETS = Case(ups=(2,), forgets=1)
 STORED_UP = Case(stored=True, ups=(2, 1), crashes=1)
 STORED_UP_B = Case(broker=AT_PUBREL, stored=True, ups=(2,), crashes=1)
+TORN = Case(stored=True, real=True, torn=True, ups=(2,), crashes=2)
 STORED_DOWN = Case(stored=True, downs=(2, 2), crashes=1, any_order=False)
 
 TWINS = [
@@ -317,6 +320,57 @@ TWINS = [
         "(_ENDED, ended or None)",
         "(_ENDED, None)",
         Case(broker=Kind(resets=True), stored=True, downs=(2,), cuts=1, crashes=1),
+    ),
+    Twin(
+        "removes from one medium before the other has it",
+        STORE,
+        "((large, new), (self.small, small), (large, gone))",
+        "((large, gone), (self.small, small), (large, new))",
+        Case(broker=AT_PUBREL, stored=True, layered=True, ups=(2,), crashes=1),
+    ),
+    # --- on a disk and in a memory that lose power at any byte
+    Twin(
+        "writes on behind a torn record",
+        JOURNAL,
+        "            pass  # torn: the next save writes the file anew\n",
+        "            self._sound = self._end = left\n",
+        TORN,
+    ),
+    Twin(
+        "lets a torn record take the good ones with it",
+        JOURNAL,
+        "            pass  # torn: the next save writes the file anew\n",
+        "            data.clear()\n",
+        TORN,
+    ),
+    Twin(
+        "takes a torn record for a corrupt one",
+        STORE,
+        "    if left < n + 4:\n        raise EOFError\n",
+        "",
+        TORN,
+    ),
+    Twin(
+        "looks at no CRC",
+        STORE,
+        '    if f.read(4) != crc.to_bytes(4, "little"):\n        raise ValueError\n',
+        "    f.read(4)\n",
+        Case(stored=True, layered=True, real=True, torn=True, ups=(1, 1), crashes=1),
+    ),
+    Twin(
+        "removes the old file before the new one is whole",
+        JOURNAL,
+        '            with open(path + ".new", "wb") as f:\n',
+        "            if self._end:\n                os.remove(path)\n"
+        '            with open(path + ".new", "wb") as f:\n',
+        TORN,
+    ),
+    Twin(
+        "leaves the new file where it was about to take its place",
+        JOURNAL,
+        'os.rename(path + ".new", path)',
+        "raise",
+        TORN,
     ),
     # --- expiring
     Twin(

@@ -22,6 +22,7 @@ from explorer.broker import (
 )
 from explorer.cases import Case
 from explorer.library import Library
+from explorer.medium import NAME, Disk, PowerCut, media_of, plain
 from explorer.snapshot import copied, told
 
 COMMITTED = 1  # the key in a store under which the application's own state is
@@ -32,10 +33,6 @@ PATIENCE = 24  # waits at the calm end of a world in which something is not yet 
 
 # What the calm end of a world does, the first that can be done.
 CALM = ("eof", "up", "down", "connect", "write", "take", "ack 0", "wait")
-
-
-class PowerCut(BaseException):
-    """The power is gone: nobody is there to catch it."""
 
 
 class Clock:
@@ -49,34 +46,6 @@ class Clock:
         return cls.seconds
 
 
-def media(library: Library) -> tuple[type, type]:
-    """Return the store's kinds for a library: a medium whose power can be cut, and two as one."""
-
-    class Medium(library.store.Store):  # type: ignore[misc, name-defined]
-        """Keeps what was written. ``fuse``: how many writes are left before the power is cut."""
-
-        survives = 2
-
-        def __init__(self, content: dict[int, bytes], power: list[int]) -> None:
-            self.content = content
-            self.power = power  # [writes so far, writes until the cut or -1]; shared by two media
-            super().__init__()
-
-        def read(self) -> dict[int, bytes]:
-            return dict(self.content)
-
-        def write(self, changes: dict[int, Any]) -> None:
-            if self.power[0] == self.power[1]:
-                raise PowerCut
-            self.power[0] += 1
-            for key, value in changes.items():
-                self.content.pop(key, None)
-                if value is not None:
-                    self.content[key] = bytes(value)
-
-    return Medium, library.store.Layered
-
-
 class World:
     """See the module."""
 
@@ -87,7 +56,9 @@ class World:
         self.case = case
         self.library = library
         self.broker = Broker(case.broker)
-        self.power = [0, -1]
+        self.power = [0, -1]  # what was written so far; at what the power is cut, or -1; at what
+        # it could have been
+        self.disk = Disk.current = Disk(self.power, case.torn)
         self.now = 0  # ms; time goes on by "wait" only
         self.waits = 0
         self.session = self._booted({}, {})
@@ -142,6 +113,7 @@ class World:
             return new
         memo: dict[int, Any] = {}
         new.power = copied(self.power, memo)
+        new.disk = copied(self.disk, memo)
         new.session = copied(self.session, memo)
         new.handles = [(n, copied(o, memo)) for n, o in self.handles]
         new.taken = [copied(m, memo) for m in self.taken]
@@ -154,11 +126,13 @@ class World:
     def key(self) -> int:
         """Return what tells this state from others."""
         self.power[0] = 0
+        del self.power[2:]
         if self.own is None:
             seen: dict[int, int] = {}
             self.own = hash(
                 (
                     told(self.session, seen),
+                    told(self.disk, seen),
                     tuple([(n, told(o, seen)) for n, o in self.handles]),
                     tuple([told(m, seen) for m in self.taken]),
                 )
@@ -256,7 +230,9 @@ class World:
 
     def _nothing_to_write(self) -> bool:
         try:
-            return not self.copied().session.take(self.now)
+            copy = self.copied()
+            Disk.current = copy.disk
+            return not copy.session.take(self.now)
         except self.library.packet.MQTTError:
             return False
 
@@ -270,6 +246,7 @@ class World:
         if not self._beyond(action):
             self.own = None
         Clock.seconds = self.now // 1000
+        Disk.current = self.disk
         word, _, fuse = action.partition("!")
         self.power[:] = 0, int(fuse) if fuse else -1
         try:
@@ -285,9 +262,9 @@ class World:
         self._look()
 
     @property
-    def writes(self) -> int:
-        """How many records the last action wrote."""
-        return self.power[0]
+    def cuts(self) -> list[int]:
+        """At what the power could have been cut in the last action."""
+        return self.power[2:]
 
     def _act(self, action: str) -> None:
         word, _, argument = action.partition(" ")
@@ -385,10 +362,11 @@ class World:
         if case.inbox:
             options["inbox_bytes"] = case.inbox
         if case.stored:
-            medium, layered = media_of(library)
-            store = medium(content, self.power)
+            media = media_of(library)
+            store = media.file(NAME) if case.real else media.medium(content, self.power)
             if case.layered:
-                store = layered(medium(small, self.power), store)
+                other = media.memory(self.disk) if case.real else media.medium(small, self.power)
+                store = media.layered(other, store)
             options["store"] = store
         kind = library.kind(case.broker.version, case.stored, case.expiring)
         session = kind(no_output, client_id="c", **options)
@@ -403,16 +381,22 @@ class World:
 
     def _crash(self) -> None:
         self._spend(1)
+        self.power[1] = -1
         self._restart(False)
 
     def _restart(self, small_lost: bool) -> None:
         store: Any = self.session.store if self.case.stored else None
-        self.power[1] = -1
         self._doubt()
         self.broker.cut()
         self.up = ()
         self.online = False
-        if self.case.layered:
+        if self.case.real:
+            if small_lost:
+                self.disk.memory = b""
+                store.small.data.clear()
+            self.session = self._booted({}, {})
+            self._nothing_more_is_gone(store)
+        elif self.case.layered:
             small = {} if small_lost else dict(store.small.content)
             self.session = self._booted(dict(store.large.content), small)
         else:
@@ -422,6 +406,23 @@ class World:
         committed = self.session.committed or b"" if self.case.stored else b""
         self.done = tuple([int(n) for n in committed.split(b",") if n])
         self.since = ()
+
+    def _nothing_more_is_gone(self, old: Any) -> None:
+        """Hold what is there at a start against what was there before the power was cut."""
+        new: Any = self.session.store
+        pairs = [(old, new)]
+        if self.case.layered:
+            pairs = [(old.large, new.large), (old.small, new.small)]
+            if new.small.warning:  # its memory was torn: it is empty, as if without power
+                self.small_lost = True
+                del pairs[1]
+        for before, after in pairs:
+            if after.warning:
+                raise Violation(f"what was torn is taken for corrupt: {after.warning}")
+            found = plain(after.data)
+            if found != plain(before.data) and found != before.meant:
+                what = "neither what was there nor what was to be"
+                raise Violation(f"what a power cut left is {what}")
 
     # --- the application
 
@@ -545,6 +546,8 @@ class World:
 
     def _medium(self) -> dict[int, bytes]:
         """Return what would be there after a power cut."""
+        if self.case.real:
+            return media_of(self.library).there(self.disk)
         store = self.session.store
         parts = (store.small, store.large) if self.case.layered else (store,)
         return {key: value for part in parts for key, value in part.content.items()}
@@ -663,13 +666,3 @@ class World:
 
 def no_output() -> None:
     """The session has something to write: it is asked all the time."""
-
-
-_MEDIA: dict[str, tuple[type, type]] = {}
-
-
-def media_of(library: Library) -> tuple[type, type]:
-    """Return the media of a library."""
-    if library.name not in _MEDIA:
-        _MEDIA[library.name] = media(library)
-    return _MEDIA[library.name]
