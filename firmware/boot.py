@@ -112,7 +112,7 @@ def _boot():
                     take(name, at, n)
         if not back:
             note(str(machine.reset_cause()))
-    except OSError:  # full or worn: a try that is not counted would have no end
+    except Exception:  # full, worn, no such place: a try that is not counted would have no end
         back = True
     if back:
         remove("update.part")  # room

@@ -11,6 +11,9 @@ Each target is a function of bytes that raises for what must not be; its name sa
     config                  config.json
     offer, signed           what anybody, and what a careless owner publishes as an update
     update                  update.part, update.json, update.id and update.id2, at the start
+    boot                    update.json at boot.py, with what that follows; through power cuts and
+                            on a flash that is full
+    order                   update.order and update.order2, and what orders a node in safe mode
 
 They run on every Python: `make fuzz` finds bytes on CPython, this program repeats them elsewhere:
 
@@ -19,8 +22,6 @@ They run on every Python: `make fuzz` finds bytes on CPython, this program repea
 
 import os
 import sys
-from binascii import crc32, hexlify
-from hashlib import sha256
 
 import dormouse.packet as packet
 
@@ -34,14 +35,11 @@ from dormouse.session import Session
 from dormouse.store import MAGIC, Store
 from dormouse.store.journal import Journal
 from dormouse.store.rtc import Blob
+from wrong import Wrong
 
 FILE = "fuzzed"  # in the folder where it runs
 INBOX = 600  # bytes
 PACKET = 300
-
-
-class Wrong(Exception):
-    """What must not be."""
 
 
 def _kind(five, stored):
@@ -358,133 +356,21 @@ def config(data):
         pass
 
 
-SECRET = "s" * 32
-FILES = ("update.part", "update.json", "update.id", "update.id2")
-CONTENT = b"300 main.py\n" + b"x" * 300
-CHUNK = 128
+def _of_updates(name):
+    def run(data):
+        import update_targets  # only where it is asked for: it takes memory
 
+        getattr(update_targets, name)(data)
 
-class Update:
-    """What an honest owner publishes."""
-
-    def __init__(self, id):
-        self.id = id
-        self.chunks = []
-        after = bytes(32)
-        for at in range((len(CONTENT) - 1) // CHUNK * CHUNK, -1, -CHUNK):
-            self.chunks.insert(0, after + CONTENT[at : at + CHUNK])
-            after = sha256(self.chunks[0]).digest()
-        words = ("dormouse-update", id, "main", "green/+", "-", 1 << 24, 0, 0, len(CONTENT), 12)
-        words += (CHUNK, _hex(after), 3, 60, 8000)
-        self.text = " ".join([str(word) for word in words])
-
-    def arrives(self, ota):
-        """All of it, as retained messages do; return the last report."""
-        report = ota.take("", signed_by_owner(self.text))
-        for n in range(len(self.chunks)):
-            report = ota.take("%d/%d" % (self.id, n), self.chunks[n]) or report
-        return report
-
-
-def _hex(data):
-    return str(hexlify(data), "utf-8")
-
-
-def signed_by_owner(text):
-    import dormouse.field.ota as module
-
-    return (text + "\n" + _hex(module.hmac(SECRET.encode(), text.encode()))).encode()
-
-
-def _node(**content):
-    # A node without updates, but for what its files hold.
-    import dormouse.field.ota as module
-
-    for name in FILES + ("update.bad", "main.py.old"):
-        try:
-            os.remove(name)
-        except OSError:
-            pass
-    content["main.py"] = b"old"
-    for name, data in content.items():
-        with open(name, "wb") as f:
-            f.write(data)
-    return module.Ota(SECRET, "green/7")
-
-
-def _sizes():
-    out = []
-    for name in FILES:
-        try:
-            out.append(os.stat(name)[6])
-        except OSError:
-            out.append(-1)
-    return out
-
-
-def _updated(ota):
-    # Whatever was said, the owner's next update arrives.
-    u = Update(ota._recall()[0] + 1)
-    report = u.arrives(ota)
-    if not ota.ready or not report or '"trial"' not in report:
-        raise Wrong("an honest update does not arrive: %s" % report)
-
-
-def offer(data):
-    ota = _node()
-    u = Update(5)
-    if data and data[0] & 1:  # it is on its way
-        ota.take("", signed_by_owner(u.text))
-        ota.take("5/0", u.chunks[0])
-    before = _sizes()
-    name = "5/%d" % (data[0] >> 2) if data and data[0] & 2 else ""
-    report = ota.take(name, data[1:])
-    if report or _sizes() != before:
-        raise Wrong("what is not the owner's costs something: %s" % report)
-    _updated(ota)
-
-
-def signed(data):
-    try:
-        text = str(data, "utf-8")
-    except ValueError:
-        return
-    ota = _node()
-    ota.take("", signed_by_owner(text))
-    import dormouse.field.ota as module
-
-    if ota.ready:
-        return
-    ota = module.Ota(SECRET, "green/7")  # the power was cut
-    ota.take("5/0", data)
-    if ota.ready:
-        return
-    _updated(ota)
-
-
-def update(data):
-    from dormouse import Client
-
-    if not data:
-        return
-    content = {FILES[data[0] & 3]: data[1:]}
-    if data[0] & 4 and not data[0] & 2:  # the records of what was, beside it
-        content["update.id"] = content["update.id2"] = b'[4, 4, "done", null, "", 4]\n6d4d5291'
-    ota = _node(**content)
-    client = Client("h", client_id="c")
-    ota.confirm(client)
-    ota.fetch(client)
-    if ota.ready or ota.trial:  # boot.py's turn
-        return
-    if _sizes()[1] >= 0:
-        raise Wrong("a plan that nobody follows stays")
-    _updated(ota)
+    return run
 
 
 TARGETS = {
-    "offer": offer,
-    "signed": signed,
-    "update": update,
+    "offer": _of_updates("offer"),
+    "signed": _of_updates("signed"),
+    "update": _of_updates("update"),
+    "boot": _of_updates("boot"),
+    "order": _of_updates("order"),
     "session4": session4,
     "session5": session5,
     "durable4": durable4,
@@ -580,32 +466,9 @@ def seeds():
     out.append(
         ("config", text[:-1] + b',"tls":{"ca":"x"},"transport":"ws","path":"/","store":"rtc"}')
     )
-    return out + update_seeds()
+    import update_targets
 
-
-def update_seeds():
-    """Return those of updates."""
-    u = Update(5)
-    good = signed_by_owner(u.text)
-    out = [("signed", u.text.encode()), ("offer", b"\0" + good[:-1])]
-    out.append(("offer", b"\1" + good.replace(b" 60 ", b" 61 ")))
-    out.append(("offer", b"\7" + u.chunks[1][:-1] + b"y"))
-    words = u.text.split(" ")
-    for at, word in ((1, "0"), (5, "0"), (8, "-1"), (8, "0"), (9, "9999"), (10, "0"), (11, "x")):
-        out.append(("signed", " ".join(words[:at] + [word] + words[at + 1 :]).encode()))
-    out.append(("update", b"\0" + u.text.encode() + b"\n" + u.chunks[0] + u.chunks[1][:9]))
-    plan = b'{"id":5,"of":"0","skip":9,"chunk":128,"tries":3,"limit":60,"watchdog":8000,"files":%s}'
-    for files, marks in (
-        (b'[["main.py",0,12,300]]', b"\n"),
-        (b'[["main.py",0,12,300],["x",2,0,0]]', b"\nA01"),
-        (b"[]", b"\nA0123b"),
-        (b'[["main.py"]]', b"\nA"),
-    ):
-        out.append(("update", b"\1" + plan % files + marks))
-    record = b'[5, 4, "refused", "why", "00", 3]'
-    out.append(("update", b"\2" + record + b"\n%x" % crc32(record)))
-    out.append(("update", b"\3" + record + b"\n0"))
-    return out
+    return out + update_targets.seeds()
 
 
 def packet_of(write, changes, crc):

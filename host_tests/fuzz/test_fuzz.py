@@ -4,10 +4,14 @@ Repeated on every Python, with a small heap: the seeds, the corpus, and what was
 """
 
 import contextlib
+import gc
+import os
 import sys
 from functools import cache
 from pathlib import Path
 
+import dormouse.field.ota as ota
+import dormouse.field.safe as safe
 import dormouse.net.ws as ws
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +22,7 @@ from tools.testing.runtimes import Runtime
 
 sys.path.insert(0, str(Path(__file__).parent))
 import targets
+import update_targets
 
 # Of a chip that has little left; the library is compiled there, from its source. (A third more than
 # they need: names in sources go into pools that double, the last of 5 KiB in one piece.)
@@ -35,6 +40,10 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo what targets put into the module, which other tests of this process use too."""
     for name in ("below", "_put", "urandom"):
         monkeypatch.setattr(ws, name, getattr(ws, name))
+    monkeypatch.setattr(safe, "gc", gc)
+    for module in (ota, safe):
+        monkeypatch.setattr(module, "os", os)
+        monkeypatch.setattr(module, "open", open, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +102,24 @@ def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(Session, "flush", lambda self: None)
     with pytest.raises(targets.Wrong, match="no PUBACK"):
         targets.session4(b"\1\5\x40\2\0\0")
+
+
+def test_a_fault_of_boot_or_orders_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that cannot be followed and is not given up; a number that its file does not hold."""
+    text = (fuzz.FIRMWARE / "boot.py").read_text()
+    old = "except Exception:  # full"
+    assert old in text
+    twin = compile(text.replace(old, "except OSError:  #"), "boot.py", "exec")
+    monkeypatch.setattr(update_targets, "BOOT", [twin])
+    plan = next(data for data in seeds("boot") if b'"chunk":0' in data)
+    with pytest.raises(targets.Wrong, match="no main"):
+        update_targets.boot(plan)
+    monkeypatch.setattr(safe, "_DIGITS", 5)
+    twice = next(data for data in seeds("order") if b" 99999999999 " in data)
+    update_targets.order(twice)
+    monkeypatch.setattr(safe, "len", lambda _: 0, raising=False)
+    with pytest.raises(targets.Wrong, match="twice"):
+        update_targets.order(twice)
 
 
 def test_the_tool_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@
 Guided by coverage (atheris), where that can be had: what leads into new code is kept and changed
 further. Else by chance (hypothesis). The targets are those of host_tests/fuzz/targets.py: a session
 of each kind in any state, the decoders, WebSocket, what a store finds at the start, config.json,
-updates and their files. A target raises for whatever must not be: an error without a type, memory
-without a bound, a session that does not serve a sane broker afterwards.
+updates and their files, boot.py, orders. A target raises for whatever must not be: an error without
+a type, memory without a bound, a session that does not serve a sane broker afterwards.
 
 What is found is kept in host_tests/fuzz/found/TARGET/, and `make test` repeats it on every Python.
 What is worth to begin with next time is in build/fuzz/.
@@ -47,9 +47,10 @@ import sys
 sys.path[:0] = {path!r}
 import atheris
 with atheris.instrument_imports(include=["dormouse"], enable_loader_override=False):
-    import targets
+    import targets, update_targets
     import dormouse.mqtt5.session, dormouse.store.durable, dormouse.net.ws
-    import dormouse.field.config, dormouse.field.ota
+    import dormouse.field.config, dormouse.field.ota, dormouse.field.safe
+update_targets.BOOT.append(atheris.patch_code(update_targets.boot_code(), True))
 atheris.Setup(sys.argv, targets.TARGETS[{name!r}])
 atheris.Fuzz()
 """
@@ -139,7 +140,7 @@ def reached(name: str, data: bytes) -> set[tuple[str, int, int]]:
 
     def enter(frame: FrameType, event: str, arg: object) -> Any:
         file = frame.f_code.co_filename
-        if "dormouse" not in file:
+        if "dormouse" not in file and file != "boot.py":
             return None
         last = 0
 
@@ -159,14 +160,14 @@ def reached(name: str, data: bytes) -> set[tuple[str, int, int]]:
     return steps
 
 
-def smaller(console: Console) -> None:
-    """Put into the repository's corpus what earlier runs kept and leads where the seeds do not."""
+def smaller(console: Console, chosen: Sequence[str]) -> None:
+    """Put into the repository's corpus of some targets what earlier runs kept and leads where the seeds do not."""
     import targets
 
     work = BUILD / "fuzz" / "work"
     work.mkdir(parents=True, exist_ok=True)
     os.chdir(work)
-    for name in targets.TARGETS:
+    for name in chosen:
         folder = FUZZ / "corpus" / name
         kept = [*folder.glob("*"), *(BUILD / "fuzz" / name).glob("*")]
         contents = {path.read_bytes() for path in kept}
@@ -239,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return INTERRUPTED
     guided = importlib.util.find_spec("atheris") is not None and not options.by_chance
     if options.corpus:
-        smaller(console)
+        smaller(console, chosen)
         return 0
     if not guided and not options.by_chance:
         console.print("atheris is not here (pip install atheris: Linux, macOS): by chance instead")

@@ -128,8 +128,9 @@ def plan() -> tuple | None:
             found = json.loads(f.readline())
             marks = str(f.read(), "utf-8")
         if marks[:1] in ("", "A", "b") and found["id"] > 0 and found["tries"] > 0:
+            found["of"] + ""
             for name, kind, at, n in found["files"]:
-                name + found["of"], kind + at + n
+                name + "", kind + at + n
             return found, marks
     except Exception:  # any bytes at all
         pass

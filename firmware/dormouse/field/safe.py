@@ -37,12 +37,13 @@ _STAY = const(600)  # s, at most
 _STEP = const(2)  # s between two looks at what is left of them
 _FILES = const(2048)  # bytes of a list of files
 _COUNTS = ("update.order", "update.order2")  # the number of the last order
+_DIGITS = const(20)  # of it, at most
 
 
 class Orders:
     """What is done for whoever may say so. ``ota``: an Ota, or None; with one, orders are its
     owner's only: "dormouse-order TOPIC N ORDER", a line end, and the signature in hex. N has to be
-    above that of each order before. Without one an order is what it says:
+    above that of each order before, and of 20 digits at most. Without one an order is what it says:
 
     log: publish the log. files: list the files. restart: forget the crashes, try the application
     again, at once. stay S: be there for S seconds more, 600 at most, for further orders. erase
@@ -61,7 +62,7 @@ class Orders:
         for name in _COUNTS:
             try:
                 with open(name) as f:
-                    self.count = max(self.count, int(f.read(10)))
+                    self.count = max(self.count, int(f.read(_DIGITS)))
             except (OSError, ValueError):
                 pass
 
@@ -111,6 +112,7 @@ class Orders:
         if (
             kind != "dormouse-order"
             or topic != self.topic
+            or len(n) > _DIGITS  # its file would hold another
             or int(n) <= self.count
             or not verify(self.ota.key, text, signature)
         ):

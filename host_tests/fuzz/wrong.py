@@ -1,0 +1,5 @@
+"""What a target raises."""
+
+
+class Wrong(Exception):
+    """What must not be."""
