@@ -161,7 +161,7 @@ def reached(name: str, data: bytes) -> set[tuple[str, int, int]]:
 
 
 def smaller(console: Console, chosen: Sequence[str]) -> None:
-    """Put into the repository's corpus of some targets what earlier runs kept and leads where the seeds do not."""
+    """Put into the repository's corpus what earlier runs kept and leads where no seed does."""
     import targets
 
     work = BUILD / "fuzz" / "work"
