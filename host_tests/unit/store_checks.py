@@ -717,6 +717,45 @@ def check_rtc_memory():
     same((store.data, store.warning), ({}, None))
 
 
+def check_rtc_memory_needs_no_large_piece():
+    import gc
+
+    if not hasattr(gc, "mem_free") or sys.platform == "webassembly":
+        return  # a heap that grows
+
+    class Memory(rtc.Blob):
+        def load(self):
+            return memory[: end[0]]
+
+        def dump(self, piece):
+            end[0] = len(piece)
+            memory[: end[0]] = piece
+
+    memory = memoryview(bytearray(2048))  # RTC memory, which is no heap
+    end = [0]
+    store = Memory(2048)
+    store.save({1: b"a" * 60, 2: b"b" * 1700})
+    # A heap in pieces: no two blocks of these that are free lie side by side.
+    pieces = [None] * 50000
+    n = 0
+    try:
+        while True:
+            pieces[n] = bytearray(200)
+            n += 1
+    except MemoryError:
+        pass
+    for i in range(0, n, 2):
+        pieces[i] = None
+    gc.collect()
+    try:
+        raises(MemoryError, bytearray, 1700)
+        store.save({1: b"c" * 60})
+    finally:
+        pieces = None
+    gc.collect()
+    same(plain(Memory(2048).data), {1: b"c" * 60, 2: b"b" * 1700})
+
+
 def check_rtc_memory_corrupt():
     machine = Machine()
     store = rtc.RTCStore()

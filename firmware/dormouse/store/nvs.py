@@ -34,14 +34,13 @@ class NVSStore(Blob):
         super().__init__(size)
 
     def load(self):
-        blob = bytearray(self.size)
         try:
-            self.nvs.get_blob(_KEY, blob)
+            self.nvs.get_blob(_KEY, self.piece)
         except OSError as e:
             if e.errno == _NOT_FOUND:
                 return b""
             raise
-        return blob
+        return self.piece
 
     def dump(self, blob):
         try:

@@ -9,19 +9,20 @@ from io import BytesIO
 
 from micropython import const
 
-from . import MAGIC, Store, StoreFull, message, pack, size, unpack
+from . import MAGIC, Store, StoreFull, _head, message, pack, size, unpack
 
 _LOG = const(9)  # keys in the store
 _ENDED = const(13)
 _SEEN = const(0x10000)  # identifiers of incoming QoS 2 messages, up to
 _OUTGOING = const(0x20000)
 _HONEST = const(20)  # identifiers
-_HEAD = const(12)  # bytes beside the entries
+_BESIDE = const(9)  # bytes beside the entries and their length: MAGIC, the check byte, CRC-32
 
 
 class Blob(Store):
     """The base of media that hold all in one piece of ``size`` bytes at most, messages in seven
-    eighths of it.
+    eighths of it. The room for that piece is taken once, when there still is one that large: the
+    heap of a node that is awake for long is in pieces.
 
     A subclass gives ``load``, which returns that piece, whatever follows it, or b"" for none
     (OSError is for what it cannot read), and ``dump(piece)``, after which the old or the new one
@@ -30,6 +31,7 @@ class Blob(Store):
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.piece = bytearray(size)
         super().__init__()
 
     def read(self) -> dict:
@@ -49,8 +51,7 @@ class Blob(Store):
         new = message(changes)
         limit = self.size * 7 >> 3 if new else self.size
         data = self.data
-        blob = _blob(data)
-        if len(blob) > limit:
+        if _length(data) > limit:
             # Were nothing written, nothing could leave any more. So what is not the node's goes
             # first: the log; what tells messages that came, which only matters if they come
             # again. For a new message only those beyond what an honest broker has in flight.
@@ -61,27 +62,29 @@ class Blob(Store):
                     seen.append(key)
             for key in seen[: -_HONEST if new else len(seen)]:
                 del data[key]
-                if size(data) + _HEAD <= limit:
+                if _length(data) <= limit:
                     break
-            blob = _blob(data)
-            if len(blob) > limit:
+            else:
                 raise StoreFull(self.size)
-        self.dump(blob)
+        self.dump(self._packed(data))
+
+    def _packed(self, data):
+        piece = memoryview(self.piece)
+        end = 0
+
+        def put(part):
+            nonlocal end
+            piece[end : end + len(part)] = part
+            end += len(part)
+
+        put(MAGIC)
+        pack(put, data, 0)
+        return piece[:end]
 
 
-def _blob(data):
-    # In one piece of its size: one that grows needs twice the room in the end, side by side.
-    blob = memoryview(bytearray(size(data) + _HEAD))
-    end = len(MAGIC)
-    blob[:end] = MAGIC
-
-    def put(part):
-        nonlocal end
-        blob[end : end + len(part)] = part
-        end += len(part)
-
-    pack(put, data, 0)
-    return blob[:end]
+def _length(data):
+    n = size(data)
+    return n + len(_head(n)) + _BESIDE
 
 
 class RTCStore(Blob):

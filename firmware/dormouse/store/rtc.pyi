@@ -5,6 +5,7 @@ from . import Store
 
 class Blob(Store):
     size: int
+    piece: bytearray
     def __init__(self, size: int) -> None: ...
     # What a subclass gives; RTCStore by attributes.
     def load(self) -> _Bytes: ...
