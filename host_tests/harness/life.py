@@ -34,7 +34,7 @@ from model.model_broker import ModelBroker
 from tools import parts
 from tools.testing import chaos, runtimes, wire
 from tools.testing.board import RESTARTS, Board, End
-from tools.testing.brokers import MosquittoBroker
+from tools.testing.brokers import Broker, MosquittoBroker
 from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosError, ChaosProxy, ProxiedConnection
 from tools.testing.loop import call, loop, run
@@ -45,6 +45,7 @@ PROGRAM = ROOT / "host_tests" / "scenarios" / "programs" / "life.py"
 WAKES = 3  # boots that publish
 BATCHES = ((1, "a", 2, "A", 1, "b", 2, "B"), (1, "c", 2, "C", 1, "d", 2, "D"))  # QoS, command
 MORE = 10  # boots after that, at most
+OUTGOING = 0x20000  # from this key on a store holds what goes out
 BOOT_TIMEOUT = 20  # s; the node's own budget is far less
 # Times bound what a silent connection costs. On a loaded machine they may be over when nobody is
 # silent: one more network cut, which changes nothing of what must come out.
@@ -137,6 +138,7 @@ class Side(Protocol):
     name: str
     port: int
     client: dict[str, Any]  # what the nodes' Client is given besides
+    known: tuple[str, ...]  # how problems begin that are the broker's
 
     def config(self, client_id: str) -> dict[str, Any]:
         """Return what a node's config.json has besides."""
@@ -157,6 +159,11 @@ class Side(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
 
+def large(name: str) -> str:
+    """Return a payload that begins with a character, for a node with little RAM."""
+    return "".join(f"{name}{n:07}" for n in range(180))
+
+
 def state_topic(client_id: str) -> str:
     """Return the topic that a node publishes on."""
     return f"life/{client_id}/s"
@@ -175,7 +182,7 @@ def command_topic(client_id: str) -> str:
 class _SortingObserver(Observer):
     """Keeps what it sees by topic: lives are many."""
 
-    def __init__(self, broker: MosquittoBroker, *filters: tuple[str, int]) -> None:
+    def __init__(self, broker: Broker, *filters: tuple[str, int]) -> None:
         self.by_topic: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
         super().__init__(broker, *filters)
         # Nagle's algorithm and delayed acknowledgements are 40 ms a handshake.
@@ -205,19 +212,33 @@ class MosquittoSide:
     """A mosquitto process, and paho as the world around the nodes. ``version``: of MQTT, that the
     nodes speak with it; 4 is 3.1.1. ``over``: "tcp", "tls" or "ws". ``changing``: the second boot
     listens to another topic too, at which something is retained, and the third does so no more;
-    what is published is retained, and would expire."""
+    what is published is retained, and would expire. ``large``: all messages are longer than what a
+    node holds in RAM. ``broker``: another in mosquitto's place. ``known``: what is wrong there by
+    the broker's own doing, as problems begin (docs/brokers.md); one with such repeats as it likes,
+    and may leave a node with an identifier that it never releases."""
 
     name = "mosquitto"
 
     def __init__(
-        self, argv: list[str], version: int = 4, over: str = "tcp", changing: bool = False
+        self,
+        argv: list[str],
+        version: int = 4,
+        over: str = "tcp",
+        changing: bool = False,
+        large: bool = False,
+        broker: Broker | None = None,
+        known: tuple[str, ...] = (),
     ) -> None:
+        self.known = known
         self.client: dict[str, Any] = {"version": version}
+        self.large = large
+        if large:
+            self.client |= {"large": True, "max_packet": 512}
         self.over = over
         self.changing = changing
         if changing and version == 4:
             self.client["expiring"] = True
-        self._broker = MosquittoBroker(
+        self._broker = broker or MosquittoBroker(
             argv,
             persistence=False,
             extra_config="set_tcp_nodelay true\n",
@@ -232,6 +253,8 @@ class MosquittoSide:
             out |= {"host": "localhost", "tls": "ca.der"}
         elif self.over == "ws":
             out["path"] = "/mqtt"
+        if self.known:
+            out["pending"] = OUTGOING
         if self.changing:
             out["other"] = other_topic(client_id)
             out["publish"] = {"retain": True, "message_expiry": 86400}
@@ -240,12 +263,14 @@ class MosquittoSide:
     def __enter__(self) -> MosquittoSide:
         self._broker.start()
         try:
-            self._observer = _SortingObserver(self._broker, ("life/+/s", 2), ("fence/#", 2))
+            self._observer = _SortingObserver(self._broker, ("life/+/s/#", 2), ("fence/#", 2))
         except BaseException:
             self._broker.close()
             raise
         broker = self._broker
-        self.port = {"tls": broker.tls_port, "ws": broker.ws_port}.get(self.over, broker.port)
+        self.port = broker.port
+        if isinstance(broker, MosquittoBroker) and self.over != "tcp":
+            self.port = broker.tls_port if self.over == "tls" else broker.ws_port
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -256,10 +281,16 @@ class MosquittoSide:
         if self.changing:
             self._observer.publish(other_topic(client_id), "kept", 1, retain=True)
         for qos, payload in commands:
-            self._observer.publish(command_topic(client_id), payload, qos)
+            sent = large(payload) if self.large else payload
+            self._observer.publish(command_topic(client_id), sent, qos)
 
     def received(self, client_id: str) -> list[tuple[int, str]]:
-        return self._observer.pop(state_topic(client_id))
+        found = self._observer.pop(state_topic(client_id))
+        if not self.large:
+            return found
+        return [
+            (qos, text[0] if text == large(text[:1]) else f"damaged: {text}") for qos, text in found
+        ]
 
     def violations(self, client_id: str) -> list[str]:
         return []
@@ -351,6 +382,7 @@ class ModelSide:
 
     name = "model"
     client: dict[str, Any] = {}  # noqa: RUF012
+    known: tuple[str, ...] = ()
 
     def config(self, client_id: str) -> dict[str, Any]:
         return {}
@@ -465,12 +497,13 @@ class Boot:
 @dataclass
 class Life:
     """A life that was lived. ``reached``: whether each fault happened. ``problems``: what did not
-    come out as promised."""
+    come out as promised; ``known``: of that, what is the broker's."""
 
     faults: tuple[Fault, ...]
     boots: list[Boot] = field(default_factory=list)
     reached: bool = True
     problems: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     received: list[tuple[int, str]] = field(default_factory=list)
     commands: list[tuple[int, str]] = field(default_factory=list)
 
@@ -534,22 +567,11 @@ class Lives:
         """Live a life with these faults, and judge it."""
         life = Life(faults)
         client_id = f"n{next(self._counter):07}"
-        config = {
-            "client": CLIENT | {"client_id": client_id} | self.side.client,
-            "node": NODE | {"subscribe": [[command_topic(client_id), 2]]},
-            "topic": state_topic(client_id),
-            "size": 1,
-            **self.side.config(client_id),
-        }
-        files = {"config.json": config}
-        if "tls" in config:
-            files["ca.der"] = certificates().ca_der  # type: ignore[assignment]
         proxy = ChaosProxy(self.side.port)
-        config["client"]["port"] = proxy.port  # type: ignore[index]
         try:
             with (
                 tempfile.TemporaryDirectory(prefix="dormouse-life-") as name,
-                Board(self.runtime, Path(name), PROGRAM, files, flash=self.flash) as board,
+                self._board(Path(name), client_id, proxy.port) as board,
             ):
                 # The first start formats the flash, which is not the node's doing.
                 board.read("config.json")
@@ -559,10 +581,32 @@ class Lives:
         finally:
             # Nobody waits for this: see _wait_passed_on.
             asyncio.run_coroutine_threadsafe(proxy._close(), loop())
+        self._after(life, client_id)
         life.received = self.side.received(client_id)
         self._judge(life)
         life.problems += self.side.violations(client_id)
+        life.known = [p for p in life.problems if p.startswith(self.side.known)]
+        life.problems = [p for p in life.problems if p not in life.known]
         return life
+
+    def _board(self, folder: Path, client_id: str, port: int) -> Board:
+        """Return the board of a life, with what is on its flash; its broker is at ``port``."""
+        config = {
+            "client": CLIENT | {"client_id": client_id, "port": port} | self.side.client,
+            "node": NODE | {"subscribe": [[command_topic(client_id), 2]]},
+            "topic": state_topic(client_id),
+            "size": 1,
+            **self.side.config(client_id),
+        }
+        files: dict[str, Any] = {"config.json": config}
+        if "large" in self.side.client:
+            files |= {str(n): large(str(n)) for n in range(1, WAKES + 1)}
+        if "tls" in config:
+            files["ca.der"] = certificates().ca_der
+        return Board(self.runtime, folder, PROGRAM, files, flash=self.flash)
+
+    def _after(self, life: Life, client_id: str) -> None:
+        """Look at what else is at the broker when a life is over."""
 
     def _live(self, life: Life, board: Board, proxy: ChaosProxy, client_id: str) -> None:
         batches = [list(zip(b[::2], b[1::2], strict=True)) for b in BATCHES]
@@ -579,7 +623,10 @@ class Lives:
                 self.side.send(client_id, batch)
             elif number > WAKES and boot.idle:
                 return
-        life.problems.append("something is left after all wakes")
+        if life.boots[-1].pending == (0, 0):
+            life.problems.append("commands come again in each wake")
+        else:
+            life.problems.append("something is left after all wakes")
 
     def _boot(self, life: Life, board: Board, proxy: ChaosProxy, number: int) -> Boot:
         wanted = [fault for fault in life.faults if fault.boot == number]
@@ -601,6 +648,8 @@ class Lives:
             life.reached = life.reached and (died if fault.kind == "flash" else boot.cut)
         if end and end.reason not in ("deepsleep", "flash_died", *RESTARTS):
             life.problems.append(f"boot {number} ended by {end.reason}")
+        if boot.words("damaged"):
+            life.problems.append(f"boot {number}: a command came damaged")
         if boot.words("warning"):
             life.problems.append(f"boot {number}: the store was found corrupt")
         if not wanted:

@@ -13,8 +13,9 @@ from harness import life
 from harness.life import Fault, Life, Lives
 
 from tools.desk import prove
+from tools.setup import get
 from tools.testing import runtimes
-from tools.testing.needs import missing, mosquitto_argv
+from tools.testing.needs import missing, mosquitto_argv, needed
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its power, clock, RTC memory and flash")
 
@@ -26,8 +27,8 @@ NAMES = [
     pytest.param(name, marks=[pytest.mark.prove] * (name != QUICK)) for name in runtimes.RUNTIMES
 ]
 # Of these `make test` has few: each is much as another, or takes long.
-FEW = {"changing5": 6}
-SELDOM = ("changing", "websocket", "tls")
+FEW = {"changing5": 6, "large": 4, "update": 4}
+SELDOM = ("changing", "websocket", "tls", "large5", "aedes")
 BROKERS = [
     pytest.param(name, marks=[pytest.mark.prove] * (name in SELDOM)) for name in prove.BROKERS
 ]
@@ -43,9 +44,11 @@ def lives() -> Iterator[Callable[..., Lives]]:
             runtime = life.runtime(name, stack.enter_context(life.library(replace)))
             if runtime.reason:
                 missing(runtime.reason)
-            if broker != "model":
+            if broker == "aedes":
+                needed(lambda: get.aedes("1"))
+            elif broker != "model":
                 mosquitto_argv()
-            return Lives(runtime, stack.enter_context(prove.BROKERS[broker]()))
+            return prove.lives_at(runtime, stack.enter_context(prove.BROKERS[broker]()))
 
         yield make
 
@@ -135,6 +138,31 @@ TWINS = {
 def test_broken_twin_is_noticed(lives, what: str) -> None:
     replace, faults = TWINS[what]
     some = lives("micropython64", "model", replace)
+    assert any(one.problems for one in life.live_all(some, faults, WORKERS))
+
+
+OTHERS = {
+    "takes for whole what was cut": (
+        "large",
+        ("large/taking.py", "            if self.error:\n                raise self.error\n", ""),
+        [(Fault("down", 2, at, "close"),) for at in range(300, 5800, 500)],
+    ),
+    "takes a file that is not written yet for a bad one": (
+        "update",
+        (
+            "field/ota.py",
+            "                if n < 0 and len(text) < _TEXT:\n                    raise EOFError",
+            "                if None:\n                    raise EOFError",
+        ),
+        [(Fault("flash", 2, at),) for at in range(800, 1400, 50)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_broken_twin_of_a_part_is_noticed(lives, what: str) -> None:
+    broker, replace, faults = OTHERS[what]
+    some = lives(QUICK, broker, replace)
     assert any(one.problems for one in life.live_all(some, faults, WORKERS))
 
 

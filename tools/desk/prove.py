@@ -44,21 +44,32 @@ sys.path.insert(0, str(ROOT / "host_tests"))  # a program for a checkout
 
 from harness import life
 from harness.life import Fault, Lives, ModelSide, MosquittoSide, Side
+from harness.update_life import Updates, UpdateSide
+from interop import others
 
 CALM = 8  # lives that are measured
 SHOWN = 20  # failing points with their reasons
 INTERRUPTED = 130  # exit status: 128 + SIGINT
+# It repeats without DUP, and out of order, at times at each connection (docs/brokers.md).
+AEDES = (
+    *(f"commands at QoS {what}" for what in ("1: out of", "2: out of", "2: doubled")),
+    "commands come again",
+)
 BROKERS: dict[str, Callable[[], Side]] = {
     "mosquitto": lambda: MosquittoSide(runtimes.get.mosquitto()),
     "mosquitto5": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5),
     "changing": lambda: MosquittoSide(runtimes.get.mosquitto(), changing=True),
     "changing5": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5, changing=True),
+    "large": lambda: MosquittoSide(runtimes.get.mosquitto(), large=True),
+    "large5": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5, large=True),
+    "update": lambda: UpdateSide(runtimes.get.mosquitto()),
     "websocket": lambda: MosquittoSide(runtimes.get.mosquitto(), over="ws"),
     "tls": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5, over="tls"),
+    "aedes": lambda: MosquittoSide([], broker=others.make("aedes 1"), known=AEDES),
     "model": ModelSide,
 }
-# Of what takes long and is much the same: bytes of certificates, of headers.
-STRIDES = {"tls": 16, "websocket": 4}
+# Of what takes long and is much the same: bytes of certificates, of headers, of payloads.
+STRIDES = {"tls": 16, "websocket": 4, "large": 16, "large5": 16, "update": 16}
 
 
 @dataclass
@@ -68,6 +79,7 @@ class Proof:
     tried: Counter[str] = field(default_factory=Counter)
     reached: Counter[str] = field(default_factory=Counter)
     boots: int = 0
+    known: int = 0  # lives with what is the broker's
     failed: list[life.Life] = field(default_factory=list)
 
     def add(self, one: life.Life) -> None:
@@ -76,6 +88,7 @@ class Proof:
         self.tried[kind] += 1
         self.reached[kind] += one.reached
         self.boots += len(one.boots)
+        self.known += bool(one.known)
         if one.problems:
             self.failed.append(one)
 
@@ -87,6 +100,8 @@ class Proof:
             beyond = n - self.reached[kind]
             rest = f", {beyond} of them behind the end of their life" if beyond else ""
             out.append(f"{NAMES.get(kind, kind)}: {n} points{rest}")
+        if self.known:
+            out.append(f"{self.known} lives with repeats that are the broker's (docs/brokers.md)")
         return out
 
 
@@ -120,6 +135,11 @@ def plan(points: Sequence[Fault], seed: int, stride: int, pairs: int) -> list[tu
     return out
 
 
+def lives_at(runtime: runtimes.Runtime, side: Side) -> Lives:
+    """Return the lives that are lived at one broker."""
+    return Updates(runtime, side) if isinstance(side, UpdateSide) else Lives(runtime, side)
+
+
 @contextmanager
 def ready(runtime: str, broker: str) -> Iterator[Lives]:
     """Give what lives need: the library, compiled, and a broker. Raises runtimes.NotAvailable."""
@@ -128,7 +148,7 @@ def ready(runtime: str, broker: str) -> Iterator[Lives]:
         chosen = life.runtime(runtime, folder)
         if chosen.reason:
             raise runtimes.NotAvailable(chosen.reason)
-        yield Lives(chosen, stack.enter_context(BROKERS[broker]()))
+        yield lives_at(chosen, stack.enter_context(BROKERS[broker]()))
 
 
 def prove(
@@ -196,9 +216,10 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="mosquitto5: the node speaks MQTT 5. changing: it subscribes, gets what is "
-        "retained, unsubscribes, and what it publishes would expire. websocket, tls: over these, "
-        "at every 4th and 16th byte. On two cores a full run takes some hours; --stride 20 "
-        "some minutes.",
+        "retained, unsubscribes, and what it publishes would expire. large: its messages are "
+        "longer than its RAM holds. update: it takes another version of its application. "
+        "websocket, tls: over these. Of websocket it is every 4th byte, of tls, large and update "
+        "every 16th. On two cores a full run takes some hours; --stride 20 some minutes.",
     )
     parser.add_argument("--broker", choices=BROKERS, help="only this one (default: each in turn)")
     names = [*runtimes.RUNTIMES]

@@ -77,7 +77,7 @@ class Observer:
             assert found, f"{len(self.payloads(topic))} of {count} at {topic}"
         return self.payloads(topic)
 
-    def publish(self, topic: str, payload: str, qos: int = 0, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: str | bytes, qos: int = 0, retain: bool = False) -> None:
         """Publish, and wait until the broker acknowledged it."""
         info = self._client.publish(topic, payload, qos, retain)
         info.wait_for_publish(10)

@@ -3,7 +3,9 @@
     life.py NUMBER [QOS ...]        publishes a message with that number at each QoS
 
 A command is processed by adding it to the bytes that are committed with its acknowledgement. With
-"other" in config.json boot 2 listens to that topic too, and no boot after it.
+"other" in config.json boot 2 listens to that topic too, and no boot after it. With "large" what it
+publishes comes from the files 1, 2 and 3, and what it takes comes in pieces. "pending": keys of a
+store from there on are what is not at its end.
 """
 
 import asyncio
@@ -21,8 +23,28 @@ with open("config.json") as f:
 def pending(store):
     n = 0
     for key in store.data:
-        n += key >= 0x10000  # what is left of messages, either way
+        n += key >= config.get("pending", 0x10000)  # what is left of messages, either way
     return n
+
+
+def large(name):
+    # What a message holds whose first byte that is; harness/life.py has the same.
+    return b"".join([b"%s%07d" % (name, n) for n in range(180)])
+
+
+async def whole(message):
+    """Return the first byte of a message that comes in pieces; None of one that has no end."""
+    from dormouse.large import Incomplete
+
+    got = b""
+    try:
+        async for chunk in message.chunks():
+            got += bytes(chunk)
+    except Incomplete:
+        return None
+    if got != large(got[:1]):
+        print("damaged", len(got))
+    return got[:1]
 
 
 async def main():
@@ -53,6 +75,10 @@ async def main():
     more = config.get("publish", {})
     for qos in sys.argv[2:]:
         text = number + "x" * (config["size"] - len(number))
+        if "large" in options:
+            from dormouse.large import Source
+
+            text = Source(number)
         node.publish(config["topic"], text, int(qos), **more)
         print("sent", qos, number)
     async for message in node.wake():
@@ -60,8 +86,13 @@ async def main():
             print("retained", str(message.payload, "utf-8"))
             message.ack()
             continue
-        done = (done + message.payload)[-config.get("keep", 99) :]
-        print("command", message.qos, str(message.payload, "utf-8"))
+        payload = message.payload
+        if "large" in options:
+            payload = await whole(message)
+            if payload is None:
+                continue
+        done = (done + payload)[-config.get("keep", 99) :]
+        print("command", message.qos, str(payload, "utf-8"))
         message.ack(done)
     for name, _ in node.subscribe:
         print("other" if name == other else "subscribed", session.filters.get(name))
