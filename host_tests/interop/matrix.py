@@ -26,6 +26,7 @@ COUNT = 12
 
 BROKERS = {
     "mosquitto": (4, 5),
+    "mosquitto 2.1": (4, 5),
     "aedes 1": (4,),
     "aedes 0.51": (4,),
     "rabbitmq": (4,),

@@ -157,7 +157,8 @@ def make(name: str) -> Broker:
         return RabbitMQ()
     if name.startswith("aedes "):
         return Aedes(name.split()[1])
-    return MosquittoBroker(get.mosquitto(), persistence=True)
+    newer = name == "mosquitto 2.1"
+    return MosquittoBroker(get.newer_mosquitto() if newer else get.mosquitto(), persistence=True)
 
 
 __all__ = ["Aedes", "BrokerFailure", "RabbitMQ", "make"]

@@ -28,7 +28,7 @@ NAMES = [
 ]
 # Of these `make test` has few: each is much as another, or takes long.
 FEW = {"changing5": 6, "large": 4, "update": 4}
-SELDOM = ("changing", "websocket", "tls", "large5", "aedes")
+SELDOM = ("changing", "websocket", "tls", "large5", "newer", "newer5", "aedes")
 BROKERS = [
     pytest.param(name, marks=[pytest.mark.prove] * (name in SELDOM)) for name in prove.BROKERS
 ]
@@ -46,6 +46,8 @@ def lives() -> Iterator[Callable[..., Lives]]:
                 missing(runtime.reason)
             if broker == "aedes":
                 needed(lambda: get.aedes("1"))
+            elif broker[:5] == "newer":
+                needed(get.newer_mosquitto)
             elif broker != "model":
                 mosquitto_argv()
             return prove.lives_at(runtime, stack.enter_context(prove.BROKERS[broker]()))

@@ -58,6 +58,8 @@ AEDES = (
 BROKERS: dict[str, Callable[[], Side]] = {
     "mosquitto": lambda: MosquittoSide(runtimes.get.mosquitto()),
     "mosquitto5": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5),
+    "newer": lambda: MosquittoSide(runtimes.get.newer_mosquitto()),
+    "newer5": lambda: MosquittoSide(runtimes.get.newer_mosquitto(), version=5),
     "changing": lambda: MosquittoSide(runtimes.get.mosquitto(), changing=True),
     "changing5": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5, changing=True),
     "large": lambda: MosquittoSide(runtimes.get.mosquitto(), large=True),
@@ -215,11 +217,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="mosquitto5: the node speaks MQTT 5. changing: it subscribes, gets what is "
-        "retained, unsubscribes, and what it publishes would expire. large: its messages are "
-        "longer than its RAM holds. update: it takes another version of its application. "
-        "websocket, tls: over these. Of websocket it is every 4th byte, of tls, large and update "
-        "every 16th. On two cores a full run takes some hours; --stride 20 some minutes.",
+        epilog="mosquitto5: the node speaks MQTT 5. newer: mosquitto 2.1. changing: it "
+        "subscribes, gets what is retained, unsubscribes, and what it publishes would expire. "
+        "large: its messages are longer than its RAM holds. update: it takes another version of "
+        "its application. websocket, tls: over these. Of websocket it is every 4th byte, of tls, "
+        "large and update every 16th. On two cores a full run takes some hours; --stride 20 some "
+        "minutes.",
     )
     parser.add_argument("--broker", choices=BROKERS, help="only this one (default: each in turn)")
     names = [*runtimes.RUNTIMES]

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 MICROPYTHON_OLDEST = (1, 22)
 DEBIAN_SUITE = "trixie"  # Debian 13: MicroPython 1.25, for amd64, i386, arm64 and armhf
+NEWER_SUITE = "sid"  # has mosquitto 2.1
 NODE_OLDEST = 18
 NODE_PACKAGE = "@micropython/micropython-webassembly-pyscript"
 # Of npm; the versions and the hash of each file are in npm/NAME.json (`make lock`).
@@ -278,20 +279,32 @@ class Apt:
         return folder
 
 
+def link(root: Path) -> None:
+    """Give libraries the names that programs know them by, as their installation would: a few
+    packages leave that to ldconfig."""
+    ldconfig = shutil.which("ldconfig", path="/usr/sbin:/sbin")
+    folders = {str(path.parent) for path in root.glob("**/lib*.so.*")}
+    if ldconfig and folders:
+        run([ldconfig, "-n", *folders])
+
+
 def unpack(debs: list[Path], root: Path) -> None:
     """Unpack .deb files into `root`, which must not exist: it appears complete or not at all."""
     beside = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=root.parent))
     try:
         for deb in debs:
             run(["dpkg", "-x", str(deb), str(beside)], timeout=60)
+        link(beside)
         beside.chmod(0o755)
         beside.rename(root)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def fetch(package: str, bits: int, program: str) -> list[str]:
+def fetch(package: str, bits: int, program: str, suite: str = DEBIAN_SUITE) -> list[str]:
     """Return the argv that starts `program` of a distribution's package, fetched if need be.
+
+    suite: of Debian.
 
     Raises NotAvailable where this machine has no apt, or cannot run that architecture.
     """
@@ -303,10 +316,10 @@ def fetch(package: str, bits: int, program: str) -> list[str]:
         )
     if is_ubuntu() and architecture != native:
         raise NotAvailable(f"Ubuntu has no {architecture} packages any more")
-    root = CACHE / f"{package}-{architecture}"
+    root = CACHE / f"{package}-{architecture}{'' if suite == DEBIAN_SUITE else f'-{suite}'}"
     if not root.exists():
         say(f"fetching {package} for {architecture} by apt ...")
-        apt = Apt(native, architecture)
+        apt = Apt(native, architecture, suite=suite)
         apt.update()
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
             unpack(apt.download(apt.libraries(package), Path(folder)), root)
@@ -492,6 +505,23 @@ def mosquitto() -> list[str]:
     "mosquitto": write `user root` into the configuration. Raises NotAvailable.
     """
     return list(_mosquitto())
+
+
+@functools.cache
+def _newer_mosquitto() -> list[str]:
+    if is_ubuntu():
+        raise NotAvailable(f"mosquitto 2.1 is taken from Debian's {NEWER_SUITE}, on Debian only")
+    argv = once("mosquitto-2.1", lambda: fetch("mosquitto", 64, "mosquitto", NEWER_SUITE))
+    asked = subprocess.run([*argv, "-h"], capture_output=True, text=True, timeout=PROBE_TIMEOUT)
+    if "mosquitto version 2.0" in asked.stdout:
+        raise NotAvailable(f"Debian's {NEWER_SUITE} has no mosquitto 2.1 yet")
+    return argv
+
+
+def newer_mosquitto() -> list[str]:
+    """Return the argv prefix of mosquitto 2.1 or later, of Debian's next release. Raises
+    NotAvailable."""
+    return list(_newer_mosquitto())
 
 
 @functools.cache

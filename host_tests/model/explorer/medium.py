@@ -11,6 +11,7 @@ from typing import Any
 from explorer.library import Library
 
 NAME = "j"
+ROOM = 2048  # bytes of memory
 NOT_THERE = 2  # ENOENT
 PACKETS = 0x40000  # from this key on a store holds packets
 
@@ -204,7 +205,7 @@ class Media:
 
             def __init__(self, disk: Disk) -> None:
                 self.disk = disk
-                super().__init__(2048)
+                super().__init__(ROOM)
 
             def load(self) -> bytes:
                 return self.disk.memory
