@@ -18,6 +18,7 @@ Each target is a function of bytes that raises for what must not be; its name sa
 They run on every Python: `make fuzz` finds bytes on CPython, this program repeats them elsewhere:
 
     micropython -X heapsize=96K targets.py FOLDER...      each named as its target
+    targets.py FILE.txt                                   lines of a target and bytes in hex
 """
 
 import os
@@ -477,9 +478,27 @@ def packet_of(write, changes, crc):
     return pack(write, changes, crc)
 
 
+def lines(file):
+    """Repeat what is in the lines of a file."""
+    n = 0
+    with open(file) as f:
+        for line in f:
+            name, data = line.strip().split(" ")
+            try:
+                TARGETS[name](bytes.fromhex(data))
+            except Exception as e:
+                print("wrong", line)
+                raise e
+            n += 1
+    print("fine", n)
+
+
 def main(folders):
     """Repeat what is in the files of folders."""
     for folder in folders:
+        if folder.endswith(".txt"):
+            lines(folder)
+            continue
         name = folder.rstrip("/").split("/")[-1]
         n = 0
         for file in sorted(os.listdir(folder)):

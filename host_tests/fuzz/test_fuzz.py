@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tools.desk import fuzz
-from tools.testing.runtimes import Runtime
+from tools.testing.needs import missing
+from tools.testing.runtimes import CHIPS, Runtime
 
 sys.path.insert(0, str(Path(__file__).parent))
 import targets
@@ -71,6 +72,26 @@ def test_on_runtime(name: str, runtime: Runtime, folders: Path, tmp_path: Path) 
     )
     with small.start(Path(targets.__file__), str(folders / name), cwd=tmp_path) as device:
         device.wait_line(f"fine {name} {len(list((folders / name).iterdir()))}", timeout=60)
+
+
+# What needs no files and no hashes, which the emulated port has not.
+ON_CHIP = ("session4", "session5", "durable4", "durable5", "decode4", "decode5", "blob")
+
+
+@pytest.mark.prove
+def test_on_an_emulated_chip(folders: Path, tmp_path: Path) -> None:
+    chip = CHIPS["cortex-m3"]
+    if chip.reason:
+        missing(chip.reason)
+    some = [
+        f"{name} {path.read_bytes().hex()}\n"
+        for name in ON_CHIP
+        for path in sorted((folders / name).iterdir())
+    ]
+    (tmp_path / "some.txt").write_text("".join(some))
+    with chip.start(Path(targets.__file__), chip.file(tmp_path / "some.txt")) as device:
+        assert device.wait_exit(300) == 0, device.transcript()
+    assert device.lines[-1] == f"fine {len(some)}", device.transcript()
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
