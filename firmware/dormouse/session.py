@@ -164,6 +164,7 @@ class Session:
     vague = False  # identifiers of the broker's messages may be of a session that it forgot
     past = False  # there was a connection before this one
     fence = 0  # while it is one of 1 and 2, what is set aside is not tried
+    turn = 0  # at which ``pid`` what is set aside has its turn; 0: it has
     ended = ()  # what tells incoming QoS 2 messages, the last ones whose PUBCOMP went
     sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
     tight = lacking = 0  # for which length memory was short, how often

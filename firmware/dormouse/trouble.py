@@ -17,6 +17,7 @@ _BURST = const(536)  # bytes that go as one piece
 _SHOWN = const(64)  # bytes of the topic of a message that is read past
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _TRIES = const(4)  # the last of them
+_TURN = const(16)  # messages of the application between two turns of what is set aside
 
 
 class Undeliverable(MQTTError):
@@ -48,6 +49,8 @@ def lost(s, sent: list, error) -> None:
 
 def _blame(s, o, error):
     o.tries += 1
+    if not s.suspects:
+        s.turn = 0
     s.suspects += o.tries == _ASIDE
     s.tried += o.tries > _ASIDE
     if o.tries > _TRIES:
@@ -93,23 +96,40 @@ def missed(s, now: int) -> int:
 def rests(s, now: int) -> int:
     """Return the ms until what was set aside is tried again: a connection has to live without it.
     The first try is made at once."""
+    left = _FOREVER
     for o in s.outbox:
-        if o.tries >= _ASIDE:
-            return s.rest - (now - s.began & _TICKS) if o.tries > _ASIDE else 0
-    return 0
+        if o.tries == _ASIDE:
+            return 0
+        if o.tries > _ASIDE:
+            left = _rest(s, now)
+    return left
+
+
+def _rest(s, now):
+    return s.rest - (now - s.began & _TICKS)
 
 
 def fill(s, data, now: int):
     """Add to ``data`` what may be sent while packets are set aside: of the others one of each kind
-    at a time, so the first that is not answered is the one. Then one that was set aside, alone."""
+    at a time, so the first that is not answered is the one. Then one that was set aside, alone.
+
+    An application that publishes without end would leave it no moment: now and then all else waits
+    until one of them was answered."""
     busy = 0  # bits: by what the broker owes; for what is set aside, 1
+    for o in s.outbox[: s.flying]:
+        busy |= (o.tries >= _ASIDE) << 1
+    if s.turn:
+        alone = s.pid >= s.turn and _may(s, now)
+    else:  # one had its turn, or this is the first time
+        alone = busy
+        if not busy:
+            s.turn = s.pid + _TURN
     for o in s.outbox[:]:
         kind = o.expect
         if o.tries >= _ASIDE:
-            busy |= (o.sent == _NOW) << 1
             continue
         if o.sent != _NOW:
-            if o.packet and busy >> kind & 1:
+            if o.packet and (alone or busy >> kind & 1):
                 continue
             if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break
@@ -118,15 +138,20 @@ def fill(s, data, now: int):
             s._sent(o, now)
         if kind:
             busy |= 1 << kind
-    if busy or data or s.state != _UP or (s.shed and not s.inbox) or s.fence in (1, 2):
+    if busy or data or not _may(s, now):
         return data
-    return _attempt(s, now)
+    return _attempt(s, now, alone)
 
 
-def _attempt(s, now):
-    # All else is through: a PINGREQ, and when that was answered the first one, alone.
-    if rests(s, now) > 0:
-        return None
+def _may(s, now):
+    # Whether one that was set aside may go.
+    return (
+        s.state == _UP and (s.inbox or not s.shed) and s.fence not in (1, 2) and rests(s, now) <= 0
+    )
+
+
+def _attempt(s, now, alone):
+    # Nothing is under way: a PINGREQ, and when that was answered one that was set aside.
     if s.ponged is None:
         if s.asked is not None:
             return None
@@ -134,8 +159,11 @@ def _attempt(s, now):
         data = s.control
         s.control = b""
         return data
+    rested = _rest(s, now) <= 0
     for o in s.outbox:
-        if o.tries >= _ASIDE:
+        if o.tries == _ASIDE or (o.tries > _ASIDE and rested):
+            if alone:
+                s.turn = 0
             packet = s._wire(o)
             s._sent(o, now)
             return packet

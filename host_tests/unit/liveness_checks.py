@@ -68,6 +68,70 @@ def check_set_aside():
     same((s.outbox, s.suspects), ([], 0))
 
 
+def busily(line, now=0):
+    """The application publishes without end: whenever one is answered, more waits. Returns how many
+    were answered until the session wrote a message of topic "bad"; that stands alone then."""
+    for n in range(100):
+        line.session.publish("t", b"", 1)
+        out = line.written(now)
+        if b"bad" in out:
+            same(out[4:7], b"bad")
+            same(len(out), 9)
+            return n
+        if out == h("c000"):
+            line.reads(PONG, now)
+            out = line.written(now)
+            same(out[4:7], b"bad")
+            return n
+        line.session.receive(memoryview(h("40 02") + out[-2:]), now)
+    raise AssertionError("never")
+
+
+def check_set_aside_has_its_turn():
+    line = Told(timeout=1000, outbox=200).up()
+    s = line.session
+    bad = s.publish("bad", b"", 1)
+    s.publish("t", b"", 1)
+    line.written()
+    line.again().written()
+    line.again()
+    assert busily(line) > 12
+    # All else waits until it is answered, or until the connection has ended. And it is tried again
+    # only on one that has lived without it.
+    for now in (5000, 10000):
+        s.publish("t", b"", 1)
+        line.writes("", now=now)
+        line.again(now=now)
+        for _ in range(30):
+            s.publish("t", b"", 1)
+            out = line.written(now + 999)
+            assert b"bad" not in out
+            line.session.receive(memoryview(h("40 02") + out[-2:]), now + 999)
+        assert busily(line, now + 1000) < 30
+    line.again(now=15000)
+    same((bad.error.args, s.suspects), ((CLOSED, "bad"), 0))
+
+
+def check_turn_of_an_innocent_one():
+    line = Told(timeout=1000, outbox=200).up()
+    s = line.session
+    bad = s.publish("bad", b"", 2)
+    s.publish("t", b"", 1)
+    other = s.publish("bad", b"", 1)
+    line.written()
+    line.again().written()
+    line.again(error=None).written()
+    line.reads("40 02 0002")
+    line.again()
+    line.reads("40 02 0003")
+    same((s.suspects, bad.tries, other.done), (1, 2, True))
+    busily(line)
+    line.reads("50 02 0001")
+    same(line.written()[:4], h("62 02 0001"))
+    line.reads("70 02 0001")
+    assert bad.done and not bad.error
+
+
 def check_silence_is_no_evidence():
     line = Told().up()
     bad = line.session.publish("t", b"", 1)
