@@ -51,3 +51,30 @@ def test_what_is_wrong_is_noticed(texts: list[str], wrong: str) -> None:
     assert bool(count.wrong) == bool(wrong)
     assert not count.missing.get((1, 2))
     assert wrong in "".join(count.wrong)
+
+
+def test_what_was_set_aside_is_waited_for() -> None:
+    count = soak.Count()
+    for text in ["1 2 1 0 0 x", "1 2 3 0 0 x", "2 1 1 0 0 x", "2 2 1 0 0 x"]:
+        count.take(text)
+    assert (count.gaps, count.complete(2, [0, 1, 1])) == ([(1, 2, 2)], False)
+    count.take("1 2 2 0 0 x")
+    assert (count.gaps, count.complete(2, [0, 1, 1])) == ([], True)
+    assert not count.complete(2, [0, 1, 2])
+
+
+def test_what_passed_of_a_message_is_told() -> None:
+    record = soak.Record()
+    publish = bytes.fromhex("3416 0007") + b"soak/up" + b"\x00\x19" + b"7 2 41 0 0 x"
+    pubrec, pubrel, pubcomp = (bytes.fromhex(f"{first} 02 0019") for first in ("50", "62", "70"))
+    record.take(3, True, publish)
+    record.take(3, False, pubrec)
+    record.take(3, True, pubrec)  # of a command under the same identifier
+    record.take(3, True, bytes.fromhex("62 02 001a"))
+    record.take(4, True, pubrel)
+    assert record.tell(7, 41) == (
+        "identifier 25; connection 3: PUBLISH PUBREC; connection 4: PUBREL"
+    )
+    record.take(4, False, pubcomp)
+    assert record.tell(7, 41).endswith("4: PUBREL PUBCOMP")
+    assert record.tell(7, 42) == "it was never sent"

@@ -6,7 +6,8 @@ through a network that is cut at a random byte again and again, closed, reset or
 a journal lose their power too. A client stays connected; a node has one wake after the other, each
 with no more than what the last one left in its store, and leaves one now and then in the middle.
 They publish at every QoS and take commands at QoS 1 and 2. Another client (paho-mqtt) at the broker
-counts, and sends the commands. ticks_ms wraps early on.
+counts, and sends the commands. ticks_ms wraps early on. Of a message that is missing in the end it
+is told what passed of its handshake.
 
 Wrong is: a message that is lost or doubled at QoS 2, either way; a command out of order; a heap, or
 its largest free block, that shrinks; a task or a descriptor that is left at the end; an exception
@@ -32,7 +33,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -64,6 +65,8 @@ SHARE = 1 / 3  # of its largest free block that is there in the end: where it li
 SETTLED = 2  # looks at the heap before which it is not compared
 KEPT = 60  # connections of which it is known what the broker sent
 TOPIC = b"soak/down"
+PUBLISHED = re.compile(rb"soak/up(..).*?(\d+ 2 \d+) ", re.DOTALL)  # identifier; start, QoS, number
+ARRIVES = 10  # s at most for what the broker has, when the device has ended
 TELL = 60  # s between two lines of a log
 OPEN = 6  # descriptors more than at the first look: sockets that are being closed
 # MicroPython's wait_for loses a connection that is cancelled when it stands (extmod/asyncio/
@@ -97,6 +100,38 @@ KINDS = {
 }
 
 
+class Record:
+    """The handshakes of what a device published at QoS 2, as far as they passed: headers only."""
+
+    def __init__(self) -> None:
+        self.packets: list[tuple[int, int, int]] = []  # connection, packet type, identifier
+        self.identifiers: dict[str, int] = {}  # by start, QoS and number
+
+    def take(self, connection: int, upward: bool, raw: bytes) -> None:
+        """Take in a packet that passed."""
+        kind = raw[0] >> 4
+        if upward and raw[0] & 0xF6 == 0x34:
+            if not (found := PUBLISHED.search(raw)):
+                return
+            identifier = int.from_bytes(found[1], "big")
+            self.identifiers[found[2].decode()] = identifier
+        elif kind in ((wire.PUBREL,) if upward else (wire.PUBREC, wire.PUBCOMP)):
+            identifier = int.from_bytes(raw[2:4], "big")
+        else:
+            return
+        self.packets.append((connection, kind, identifier))
+
+    def tell(self, start: int, number: int) -> str:
+        """Return what passed of one message: connections, and on each the packets."""
+        identifier = self.identifiers.get(f"{start} 2 {number}")
+        passed: dict[int, list[str]] = {}
+        for connection, kind, other in self.packets:
+            if other == identifier:
+                passed.setdefault(connection, []).append(wire.NAMES[kind])
+        texts = [f"connection {n}: {' '.join(names)}" for n, names in passed.items()]
+        return f"identifier {identifier}; " + "; ".join(texts) if texts else "it was never sent"
+
+
 class Cutter:
     """A network between a device and its broker: each connection ends at some byte."""
 
@@ -107,6 +142,8 @@ class Cutter:
         self.cuts = 0
         self.calm = False
         self.sent: deque[bytearray] = deque(maxlen=KEPT)  # by the broker, on each connection
+        self.record = Record()
+        self.connections = 0
         self.server: asyncio.Server = loop.call(self._start())
         self.port: int = self.server.sockets[0].getsockname()[1]
         self.serving: set[asyncio.Task[None]] = set()
@@ -126,11 +163,12 @@ class Cutter:
             up, out = await asyncio.open_connection(HOST, self.target)
             ends.append(out)
             budget = [left]
+            self.connections += 1
             sent = bytearray()
             self.sent.append(sent)
             tasks = [
-                asyncio.ensure_future(self._pass(reader, out, budget)),
-                asyncio.ensure_future(self._pass(up, writer, budget, sent)),
+                asyncio.ensure_future(self._pass(reader, out, budget, self._noting(True))),
+                asyncio.ensure_future(self._pass(up, writer, budget, self._noting(False), sent)),
             ]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if budget[0] <= 0:
@@ -149,11 +187,21 @@ class Cutter:
             for end in ends:
                 end.transport.abort() if how == "reset" else end.close()
 
+    def _noting(self, upward: bool) -> Callable[[bytes], None]:
+        splitter, connection = wire.Splitter(), self.connections
+
+        def note(data: bytes) -> None:
+            for raw in splitter.feed(data):
+                self.record.take(connection, upward, raw)
+
+        return note
+
     async def _pass(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         budget: list[float],
+        note: Callable[[bytes], None],
         sent: bytearray | None = None,
     ) -> None:
         with contextlib.suppress(OSError):
@@ -164,11 +212,11 @@ class Cutter:
                     budget[0] -= len(data)
                     if budget[0] <= 0:
                         data = data[: max(0, int(budget[0] + len(data)))]
-                        writer.write(data)
-                        await writer.drain()
-                        return
+                note(data)
                 writer.write(data)
                 await writer.drain()
+                if not self.calm and budget[0] <= 0:
+                    return
 
     def doubled(self, payload: bytes) -> bool:
         """Return whether the broker published a command at QoS 2 again behind its PUBREL."""
@@ -231,6 +279,17 @@ class Count:
             self.repeated += 1
         self.seen[key] = max(before, number)
         self.taken[1], self.taken[2] = max(self.taken[1], last1), max(self.taken[2], last2)
+
+    @property
+    def gaps(self) -> list[tuple[int, int, int]]:
+        """What did not come yet, though a later one did, at QoS 1 and 2: start, QoS, number."""
+        return [(*key, n) for key, all in self.missing.items() if key[1] for n in sorted(all)]
+
+    def complete(self, boot: int, sent: Sequence[int]) -> bool:
+        """Return whether all came that was sent: also what the device had set aside, which comes
+        last, and may be of an earlier start."""
+        last = all(self.seen.get((boot, qos), 0) == sent[qos] for qos in (1, 2))
+        return last and not self.gaps
 
     @property
     def messages(self) -> int:
@@ -344,7 +403,7 @@ class Soak:
             ends = device.wait_line("ends", PATIENCE)
             device.wait_exit(PATIENCE)
             self._ask(device, cutter)
-            self._end(ends, boot)
+            self._end(ends, boot, cutter.record)
         except AssertionError as error:
             count.wrong.append(str(error)[-3000:])
         finally:
@@ -370,14 +429,15 @@ class Soak:
                 count.commands[qos] += 1
                 observer.publish("soak/down", f"{qos} {count.commands[qos]}", qos)
 
-    def _end(self, ends: str, boot: int) -> None:
+    def _end(self, ends: str, boot: int, record: Record) -> None:
         count = self.count
         sent = [int(n) for n in ends.split()[1:4]]
         last1, last2, newest, ticks = map(int, ends.split()[4:8])
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + ARRIVES
         while time.monotonic() < deadline:
-            if [count.seen.get((boot, qos), 0) for qos in (1, 2)] == sent[1:]:
-                break
+            with self.lock:
+                if count.complete(boot, sent):
+                    break
             time.sleep(0.05)
         for qos in (1, 2):
             if count.seen.get((boot, qos), 0) != sent[qos]:
@@ -386,9 +446,9 @@ class Soak:
             count.wrong.append(f"down: {count.commands[1:]} were sent, {[last1, last2]} came")
         if newest != last1:
             count.wrong.append(f"down, QoS 1: it ends at {newest}, and had {last1} before")
-        for (start, qos), numbers in count.missing.items():
-            if qos and numbers:
-                count.wrong.append(f"up, QoS {qos}, start {start}: lost {sorted(numbers)[:9]}")
+        for start, qos, number in count.gaps:
+            told = record.tell(start, number) if qos == 2 else ""
+            count.wrong.append(f"up, QoS {qos}, start {start}: {number} was lost. {told}")
         if not self.kind.stored and ticks > WRAP // 2:
             count.wrong.append(f"ticks_ms did not wrap: {ticks}")
 

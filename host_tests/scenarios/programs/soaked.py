@@ -52,6 +52,7 @@ class Count:
 
 c = Count()
 options = {"version": 5} if VERSION == "5" else {}
+options["on_trouble"] = lambda error: print("wrong:", repr(error))
 
 
 def descriptors():
@@ -200,10 +201,16 @@ def store():
         from dormouse.store.journal import Journal
 
         return Journal(STORE)
-    from dormouse.store.rtc import Blob
+    from dormouse.store.rtc import Blob, Store
 
     class Memory(Blob):
         survives = 1
+
+        def __init__(self):
+            # A chip's heap is whole when a wake begins, and has room for this; not so here.
+            self.size = len(memory)
+            self.piece = piece
+            Store.__init__(self)
 
         def load(self):
             return bytes(memory[: length[0]])
@@ -212,10 +219,11 @@ def store():
             length[0] = len(piece)
             memory[: len(piece)] = piece
 
-    return Memory(len(memory))
+    return Memory()
 
 
 memory = memoryview(bytearray(2048 if STORE == "ram" else 0))  # RTC memory, which is no heap
+piece = bytearray(len(memory))
 length = [0]
 
 
