@@ -85,19 +85,14 @@ QUICK: dict[str, Case] = {
     "store, down 2 1, burst": Case(
         stored=True, burst=True, downs=(2, 1), crashes=1, any_order=False
     ),
-    "store, down 2, burst": Case(stored=True, burst=True, downs=(2,), cuts=1, crashes=1),
     "store, down 2 2": Case(stored=True, downs=(2, 2), crashes=1),
     "store, withdrawn": Case(stored=True, ups=(2, 1), withdrawals=1, crashes=1, window=1),
     "store, expiring": Case(expiring=True, expiry=5, stored=True, ups=(2, 1), waits=1, cuts=1),
-    "store, forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, crashes=1),
     "two stores, one lost": Case(stored=True, layered=True, ups=(2,), downs=(2,), crashes=1),
     # on a disk and in a memory: the power fails at any byte of a record
     "torn, up 2 1": Case(stored=True, real=True, torn=True, burst=True, ups=(2, 1), crashes=1),
     "torn, up 2, and torn again": Case(stored=True, real=True, torn=True, ups=(2,), crashes=2),
     "torn, down 2, and torn again": Case(stored=True, real=True, torn=True, downs=(2,), crashes=2),
-    "torn, two stores": Case(
-        stored=True, layered=True, real=True, torn=True, ups=(2,), downs=(1,), crashes=1
-    ),
     "torn, two stores, MQTT 5": Case(
         broker=FIVE, stored=True, layered=True, real=True, torn=True, ups=(2,), crashes=2
     ),
@@ -125,7 +120,6 @@ QUICK: dict[str, Case] = {
         broker=Kind(closes=(1,)), stored=True, burst=True, ups=(1,), calm_waits=True
     ),
     "never answers a message": Case(broker=Kind(mute=(1,)), ups=(1, 2), calm_waits=True),
-    "the network fails, and fails": Case(ups=(1,), cuts=6),
     "PUBACK for QoS 2": Case(broker=Kind(wrong=True), ups=(2, 1), cuts=1),
     "too long": Case(broker=Kind(oversize=(100,)), downs=(1, 1), max_packet=100),
     "too long, MQTT 5": Case(broker=Kind(version=5, oversize=(100,)), downs=(1, 1), max_packet=100),
@@ -142,6 +136,12 @@ LONG: dict[str, Case] = {
     ),
     "longer; RAM; time passes": Case(ups=(1,), downs=(2,), waits=1, cuts=1),
     "longer; RAM; closes at a message": Case(broker=Kind(closes=(1,)), ups=(1, 1), calm_waits=True),
+    "longer; RAM; the network fails, and fails": Case(ups=(1,), cuts=6),  # a twin's, too
+    "longer; store; down 2": Case(stored=True, burst=True, downs=(2,), cuts=1, crashes=1),
+    "longer; store; forgets": Case(stored=True, burst=True, ups=(2,), forgets=1, crashes=1),
+    "longer; store; two stores, torn": Case(
+        stored=True, layered=True, real=True, torn=True, ups=(2,), downs=(1,), crashes=1
+    ),
 }
 
 

@@ -43,7 +43,8 @@ class Disk:
 
     def step(self) -> None:
         """Do what is done or not. Raises PowerCut."""
-        self.power.append(self.power[0])
+        if self.power[1] < 0:
+            self.power.append(self.power[0])
         if not self.spend(1):
             raise PowerCut
 
@@ -176,9 +177,10 @@ class Media:
 
             def write(self, changes: dict[int, Any]) -> None:
                 power = self.power
-                power.append(power[0])
                 if power[0] == power[1]:
                     raise PowerCut
+                if power[1] < 0:
+                    power.append(power[0])
                 power[0] += 1
                 for key, value in changes.items():
                     self.content.pop(key, None)
@@ -222,7 +224,8 @@ class Media:
                 disk.memory = bytes(piece[:n]) + (disk.memory[n:] if n < len(piece) else b"")
                 if n < len(piece):
                     raise PowerCut
-                disk.marked(begun, n)
+                if disk.power[1] < 0:
+                    disk.marked(begun, n)
 
         def there(disk: Disk) -> dict[int, bytes]:
             """Return what a disk and its memory would give after a power cut."""

@@ -86,7 +86,7 @@ class Search:
                     best = rank
                     self.next[key] = 0, action
                 continue
-            if new.left[1] and "!" not in action and self.case.stored:
+            if new.left[1] and action.count("!") < 2 and self.case.stored:
                 actions += [f"{action}!{k}" for k in new.cuts]
             new_key = new.key()
             if rank < best and new_key != key:

@@ -247,12 +247,13 @@ class World:
             self.own = None
         Clock.seconds = self.now // 1000
         Disk.current = self.disk
-        word, _, fuse = action.partition("!")
-        self.power[:] = 0, int(fuse) if fuse else -1
+        word, *fuses = action.split("!")
+        self.power[:] = 0, int(fuses.pop(0)) if fuses else -1
         try:
-            self._act(word)
-        except PowerCut:
-            self._crash()
+            try:
+                self._act(word)
+            except PowerCut:
+                self._crash(fuses)
         except self.library.packet.MQTTError as error:
             self._ends(error)
         except Violation:
@@ -379,10 +380,13 @@ class World:
         self.small_lost |= bool(argument)
         self._restart(bool(argument))
 
-    def _crash(self) -> None:
+    def _crash(self, fuses: list[str]) -> None:
         self._spend(1)
-        self.power[1] = -1
-        self._restart(False)
+        self.power[1] = int(fuses.pop(0)) if fuses else -1
+        try:
+            self._restart(False)
+        except PowerCut:  # again, in the start behind it
+            self._crash(fuses)
 
     def _restart(self, small_lost: bool) -> None:
         store: Any = self.session.store if self.case.stored else None
