@@ -54,6 +54,7 @@ class Session:
     vague: bool
     past: bool
     fence: int
+    turn: int
     ended: tuple[int, ...]
     sure: int
     shed: bool

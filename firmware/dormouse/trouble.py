@@ -8,6 +8,8 @@ from micropython import const
 from .packet import ConnectionLost, MQTTError, ProtocolError
 
 _PUBLISH = const(3)
+_PUBREC = const(5)
+_PUBCOMP = const(7)
 _CONNECTING = const(1)  # Session.state
 _UP = const(2)
 _NOW = const(2)  # Message.sent
@@ -114,10 +116,15 @@ def fill(s, data, now: int):
     at a time, so the first that is not answered is the one. Then one that was set aside, alone.
 
     An application that publishes without end would leave it no moment: now and then all else waits
-    until one of them was answered."""
+    until one of them was answered. At QoS 2 they are of the window, for the broker may hold them:
+    mosquitto 2.0 acknowledges and loses what comes while it holds 20, of earlier connections too.
+    """
     busy = 0  # bits: by what the broker owes; for what is set aside, 1
-    for o in s.outbox[: s.flying]:
-        busy |= (o.tries >= _ASIDE) << 1
+    room = s.window
+    for o in s.outbox:
+        if o.tries >= _ASIDE:
+            busy |= (o.sent == _NOW) << 1
+            room -= o.expect in (_PUBREC, _PUBCOMP)
     if s.turn:
         alone = s.pid >= s.turn and _may(s, now)
     else:  # one had its turn, or this is the first time
@@ -129,7 +136,7 @@ def fill(s, data, now: int):
         if o.tries >= _ASIDE:
             continue
         if o.sent != _NOW:
-            if o.packet and (alone or busy >> kind & 1):
+            if o.packet and (alone or busy >> kind & 1 or (room <= 0 < kind < _PUBCOMP)):
                 continue
             if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break

@@ -132,6 +132,39 @@ def check_turn_of_an_innocent_one():
     assert bad.done and not bad.error
 
 
+def check_what_the_broker_holds_is_of_the_window():
+    line = Told(window=2, timeout=1000).up()
+    s = line.session
+    s.publish("t", b"", 2)
+    s.publish("t", b"", 2)
+    line.written()
+    line.reads("50 02 0001 50 02 0002")
+    line.writes("62 02 0001 62 02 0002")
+    line.again().writes("62 02 0001 62 02 0002")
+    line.again().writes("62 02 0002")
+    line.again().writes("62 02 0002")
+    line.again()
+    same(s.suspects, 2)
+    o = s.publish("u", b"", 1)
+    s.publish("v", b"", 2)
+    s.publish("w", b"", 0)
+    s.request(0x82, [("a", 0)])
+    line.writes("30 03 0001'w' 82 06 0005 0001'a' 00")
+    line.reads("90 03 0005 00")
+    line.writes("c000")
+    line.reads(PONG)
+    line.writes("62 02 0002")
+    line.reads("70 02 0002")
+    line.writes("32 05 0001'u' 0003 34 05 0001'v' 0004")
+    line.reads("40 02 0003 50 02 0004")
+    assert o.done
+    line.writes("62 02 0004")
+    line.reads("70 02 0004")
+    line.writes("62 02 0001")
+    line.reads("70 02 0001")
+    same((s.outbox, s.suspects, line.told), ([], 0, []))
+
+
 def check_silence_is_no_evidence():
     line = Told().up()
     bad = line.session.publish("t", b"", 1)

@@ -705,6 +705,27 @@ def test_brokers_offer_tls() -> None:
             conn.expect(wire.connack())
 
 
+@pytest.mark.parametrize("held", [19, 20])
+def test_mosquitto_loses_what_it_acknowledges_while_it_holds_20(held: int) -> None:
+    """Why what is set aside at QoS 2 counts in the window (docs/architecture.md)."""
+    with make_mosquitto() as broker:
+        subscriber = Paho(broker, broker.port, "subscriber").subscribed("t", 2)
+        conn = hello(broker)
+        conn.expect_packet(wire.CONNACK)
+        for number in range(held):  # never released
+            conn.send(wire.publish("t", b"old", qos=2, packet_id=number + 1))
+            conn.expect(wire.pubrec(number + 1))
+        conn.close()
+        conn = hello(broker)
+        conn.expect(wire.connack(True))
+        conn.send(wire.publish("t", b"new", qos=1, packet_id=100))
+        conn.expect(wire.puback(100))
+        conn.send(wire.publish("t", b"last"))
+        subscriber.wait(lambda: subscriber.messages and subscriber.messages[-1].payload == b"last")
+        subscriber.stop()
+    assert len(subscriber.messages) == (2 if held < 20 else 1)
+
+
 def test_mosquitto_accounts_save_and_kill() -> None:
     argv = mosquitto_argv()
     with MosquittoBroker(
