@@ -214,10 +214,10 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
     straight into it, and sends back what of it was filled, saves a buffer and calls. A packet takes
     ``limit`` bytes at most; what is longer is for ``owner.too_long``, which returns a generator
     that reads it, and returns where the next packet begins. ``owner.size`` is set to the length of
-    what comes in several chunks, and needs memory of its own. What it raises ends it: what
-    ``fault`` makes of the packet's first byte, and of its length if that is too much, MemoryError,
-    and what the others raise. With a ``fault`` of its own, MQTT 5's, a length must not have a byte
-    too many either.
+    a PUBLISH that comes in several chunks, and needs memory of its own. What it raises ends it:
+    what ``fault`` makes of the packet's first byte, and of its length if that is too much,
+    MemoryError, and what the others raise. With a ``fault`` of its own, MQTT 5's, a length must not
+    have a byte too many either.
     """
     data = b""
     size = i = first = n = shift = 0
@@ -250,7 +250,7 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
         body = data[i : i + n]
         i += n
         if i > size:  # the rest comes in later chunks
-            if owner:
+            if owner and first >> 4 == 3:
                 owner.size = n
             whole = memoryview(bytearray(n))
             k = len(body)

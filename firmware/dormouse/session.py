@@ -310,6 +310,7 @@ class Session:
         limit = (self.lacking >= _SHORT and self.tight) or self.limits[3]
         self.reader = reader(limit, self._packet, self._fault, self)
         next(self.reader)
+        self.size = 0
         self.control = self._greet()  # acknowledgements and pings to send, in order
         self.began = self.sent = self.heard = self.pinged = now
         self.asked = now  # since when CONNACK or PINGRESP is due, or None

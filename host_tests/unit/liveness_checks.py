@@ -350,6 +350,36 @@ def check_too_long_is_kept():
     raises(ValueError, Line, oversize="no")
 
 
+def check_no_memory_that_is_of_no_message():
+    # Whatever came in several chunks before, a CONNACK or a PUBLISH that was cut off: messages of
+    # its length are not read past, and least of all every CONNACK.
+    def none(body):
+        raise MemoryError
+
+    for before in ("20", "20 02 00 00 30 03 00"):
+        line = Told()
+        s = line.session
+        for _ in range(9):
+            s.lost()
+            s.connect(0)
+            line.written()
+            if len(before) > 2:
+                line.reads(before)
+                s.lost()
+                s.connect(0)
+                line.written()
+                before_ = ""
+            else:
+                line.reads(before)
+                before_ = before
+            s._connack = none
+            raises(MemoryError, line.reads, "20 02 00 00"[len(before_) :])
+            del s._connack
+        line.up(present=0)
+        line.reads("30 03 0001't'")
+        same(([m.topic for m in s.inbox], line.told), (["t"], []))
+
+
 def check_no_memory():
     # Three times the message comes again; then it is read past.
     line = Told().up()
