@@ -49,6 +49,7 @@ from interop import others
 
 CALM = 8  # lives that are measured
 SHOWN = 20  # failing points with their reasons
+TELL = 60  # s between two lines of a log
 INTERRUPTED = 130  # exit status: 128 + SIGINT
 # It repeats without DUP, and out of order, at times at each connection (docs/brokers.md).
 AEDES = (
@@ -171,19 +172,24 @@ def prove(
         todo = plan(points, seed, stride * STRIDES.get(broker, 1), pairs)
         console.print(f"\n[bold]{broker}[/bold]: {len(points)} points. A calm life, by boot:")
         console.print(f"  {show(sizes)}", highlight=False, soft_wrap=True)
-        began = time.monotonic()
+        began = told = time.monotonic()
         with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task("", total=len(todo), failed=0)
-            for one in life.live_all(lives, todo, workers):
-                proof.add(one)
-                progress.update(task, advance=1, failed=len(proof.failed))
-        seconds = time.monotonic() - began
-    for line in proof.lines():
-        console.print("  " + line, highlight=False, soft_wrap=True)
-    console.print(
-        f"  {sum(proof.tried.values())} lives, {proof.boots} boots, {seconds:.0f} s",
-        highlight=False,
-    )
+            try:
+                for one in life.live_all(lives, todo, workers):
+                    proof.add(one)
+                    progress.update(task, advance=1, failed=len(proof.failed))
+                    if not console.is_terminal and time.monotonic() - told > TELL:
+                        told = time.monotonic()
+                        done = f"{sum(proof.tried.values())} of {len(todo)} lives"
+                        console.print(f"  {done}, {len(proof.failed)} failed", highlight=False)
+            finally:  # what an interrupted run has seen is told too
+                seconds = time.monotonic() - began
+                for line in proof.lines():
+                    console.print("  " + line, highlight=False, soft_wrap=True)
+                lived = f"{sum(proof.tried.values())} lives, {proof.boots} boots"
+                console.print(f"  {lived}, {seconds:.0f} s", highlight=False)
+                report(console, broker, proof, runtime)
     return proof
 
 
@@ -194,7 +200,7 @@ def show(sizes: Sequence[dict[life.Kind, int]]) -> str:
 
 def report(console: Console, broker: str, proof: Proof, runtime: str) -> None:
     """Tell which points failed, why, and how to see one again."""
-    if not proof.failed:
+    if proof.tried and not proof.failed:
         console.print("  QoS 2 exactly once both ways, QoS 1 at least once, in order, nothing left")
     for one in proof.failed[:SHOWN]:
         points = " ".join(f"--point {fault}" for fault in one.faults)
@@ -268,9 +274,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 failed |= one_point(console, options, broker)
                 continue
             how = (options.seed, options.stride, options.pairs, options.workers)
-            proof = prove(console, options.runtime, broker, *how)
-            report(console, broker, proof, options.runtime)
-            failed |= bool(proof.failed)
+            failed |= bool(prove(console, options.runtime, broker, *how).failed)
     except AssertionError as error:
         console.print(f"a life without a fault failed:\n{error}", markup=False, highlight=False)
         return 1
