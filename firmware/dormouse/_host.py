@@ -42,7 +42,8 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 async def read(stream: Stream, buf: memoryview) -> int:
     """Read as ``stream.read`` does."""
-    await asyncio.sleep(0)  # StreamReader does not, while it has bytes: others have to run too
+    if len(buf) <= 128:  # see there
+        await asyncio.sleep(0)  # StreamReader does not, while it has bytes: others have to run too
     data = await stream[0].read(len(buf))
     buf[: len(data)] = data
     return len(data)

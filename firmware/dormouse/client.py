@@ -245,7 +245,8 @@ class Client:
         try:
             await self._until(o, "done")
         finally:
-            self.session.withdraw(o)
+            if not o.done:
+                self.session.withdraw(o)
         if o.error:
             raise o.error
         return o.codes
@@ -323,6 +324,7 @@ class Client:
                 n = await self.stream.read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
+                k = len(s.inbox)
                 try:
                     room = s.receive(to[:n], ticks_ms())
                 finally:
@@ -330,7 +332,8 @@ class Client:
                     if s.resumed is not None and not self.connected:
                         self.connected = True
                         self._first = False
-                self._changed.set()
+                if not room or len(s.inbox) != k:  # a part of a message is nothing to anybody
+                    self._changed.set()
         except asyncio.CancelledError:
             if not fault:
                 raise

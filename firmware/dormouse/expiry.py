@@ -46,19 +46,21 @@ def expiring(base=Session):
         def __init__(self, *args, clock=time, **options) -> None:
             self.aging = True  # something in the outbox expires, perhaps
             super().__init__(*args, **options)
+            self.plain = False
             self.clock = clock
 
         def publish(
             self, topic, payload=b"", qos=0, retain=False, message_expiry=None, **properties
         ):
             """As Session's; ``message_expiry``: s, or None."""
-            self._expire()
+            if self.aging:
+                self._expire()
             deadline = b""
             if message_expiry is not None:
                 self.aging = True
                 deadline = int(self.clock() + message_expiry).to_bytes(5, "big")
                 deadline += min(max(int(message_expiry), 0), 0xFFFFFFFF).to_bytes(4, "big")
-            o = super().publish(topic, payload, qos, retain, **properties)
+            o = base.publish(self, topic, payload, qos, retain, **properties)
             if deadline:
                 # Behind the packet, so that it is wherever the packet is.
                 o.packet.extend(deadline)
@@ -67,9 +69,9 @@ def expiring(base=Session):
 
         def take(self, now):
             """As Session's, but for what has expired."""
-            if self.state:
+            if self.aging and self.state:
                 self._expire()
-            return super().take(now)
+            return base.take(self, now)
 
         def left(self, o):
             """Return the seconds until a message expires, or None if it does not."""
@@ -83,7 +85,7 @@ def expiring(base=Session):
                 return left
 
         def _wire(self, o):
-            packet = super()._wire(o)
+            packet = base._wire(self, o)
             n = length(packet) if self.aging else len(packet)
             return packet[:n] if n < len(packet) else packet
 

@@ -4,6 +4,9 @@ Section numbers are those of the OASIS standard, MQTT Version 3.1.1. Wrong argum
 ValueError or TypeError with the offending value, before a byte is made.
 """
 
+# Named here, they are found at once: a built-in name costs more instructions than its call.
+from builtins import bytearray, bytes, isinstance, len
+
 
 class MQTTError(Exception):
     """Every error that dormouse raises of its own, but for ValueError and TypeError."""
@@ -76,7 +79,7 @@ def string(text: str) -> bytes:
     return number(len(data)) + data
 
 
-_last = None, None  # the last topic name that was sent or came, and encoded: most come again
+_last = "-", b"\0\1-"  # the last topic name that was sent or came, encoded: most come again
 
 
 def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
@@ -109,13 +112,15 @@ def frame(first: int, data, payload=b"") -> bytearray:
     Raises TypeError for a payload that is no buffer of bytes.
     """
     n = len(data) + len(payload)
-    packet = bytearray((first, n & 0x7F))
+    packet = bytearray(2)
+    packet[0] = first
     end = n + 2
     while n > 127:
-        packet[-1] |= 0x80
+        packet[-1] = n & 0x7F | 0x80
         n >>= 7
-        packet.append(n & 0x7F)
+        packet.append(n)
         end += 1
+    packet[-1] = n
     packet += data
     packet += payload
     if len(packet) != end:  # its items are wider than a byte

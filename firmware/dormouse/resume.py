@@ -1,7 +1,7 @@
 """What a connection does with what an earlier one has left: handshakes, and subscriptions.
 
-Loaded at the first connection behind another one, or when the broker repeats a message: who has
-none of these pays nothing for it.
+Loaded at the first connection behind another one, when the broker repeats a message, or when a
+subscription has to overtake: who has none of these pays nothing for it.
 """
 
 from micropython import const
@@ -58,6 +58,16 @@ def resume(s, present: int) -> None:
         for o in waits:
             if (o.expect == _PUBCOMP) == ahead:
                 s.outbox.append(o)
+
+
+def overtakes(s):
+    """Return what goes though so many are in flight: SUBSCRIBE is not of the window."""
+    n = s.window
+    for o in s.outbox:
+        if o.sent == _NOW:
+            n -= o.expect < _SUBACK
+        elif n > 0 or o.expect >= _SUBACK:
+            return o
 
 
 def groups(pairs):

@@ -14,6 +14,9 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
 
 from binascii import crc32
 
+# Named here, they are found at once: a built-in name costs more instructions than its call.
+from builtins import bytes, len, memoryview
+
 from micropython import const
 
 from .packet import (
@@ -105,7 +108,7 @@ class Message:
         if commit is not None:
             self.session.commit(commit)
         self.done = True
-        if self.session:  # none at QoS 0
+        if self.session is not None:  # at QoS 0
             self.session.flush()
 
 
@@ -140,10 +143,12 @@ class Session:
     Hooks, for other kinds of session; all others are this one's own:
         _hello(...)         the bytes of CONNECT
         _fault(first, ...)  the error for what is no packet, see packet.reader
-        _wire(o)            the bytes of a packet of the outbox, each time it is sent
+        _wire(o)            the bytes of a packet of the outbox, each time it is sent; ``plain`` is
+                            False for a kind that has one
         _answer(first, pid) queue an acknowledgement; no other way leads to one
         _queue(...)         every packet comes into the outbox by it, with its identifier
-        _drop(o, done)      every packet leaves the outbox by it; with ``done`` its message ended
+        _drop(o, done)      every packet leaves the outbox by it, but one at QoS 0 that was sent;
+                            with ``done`` its message ended
         _packet(first, body)    a whole packet came; ``_arrived`` and ``_reply`` decide on it
         _connack(body)      must call the base's, with two bytes as 3.1.1 has them
         _suback(o, codes)   must look at all codes before the first takes effect
@@ -216,6 +221,7 @@ class Session:
         self.bulk = self.used = 0  # bytes of packets in the outbox, and how many: no PUBREL
         self.flying = 0  # of the outbox were sent on this connection, not answered: the first ones
         self.asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
+        self.plain = True  # packets go as they are in the outbox
         self.suspects = 0  # packets in the outbox that are set aside
         # Going out: what was sent on this connection, in that order; what goes before all that
         # waits, PUBREL; the rest.
@@ -312,7 +318,7 @@ class Session:
         next(self.reader)
         self.size = 0
         self.control = self._greet()  # acknowledgements and pings to send, in order
-        self.began = self.sent = self.heard = self.pinged = now
+        self.began = self.sent = self.heard = self.pinged = self.answered = now
         self.asked = now  # since when CONNACK or PINGRESP is due, or None
         self.ponged = None  # when the last PINGRESP came
         self.resumed = None  # CONNACK's session present, once it came
@@ -431,7 +437,30 @@ class Session:
         data = self.control
         self.control = b""
         if state > self.early:
-            data = self._fill(data, now)
+            if self.suspects:
+                from .trouble import fill
+
+                data = fill(self, data, now)
+            else:
+                outbox = self.outbox
+                while self.flying < len(outbox):
+                    o = outbox[self.flying]
+                    # When no more may go, none overtakes, not even at QoS 0; but SUBSCRIBE does.
+                    if self.flying >= self.window and 0 < o.expect < _PUBCOMP:
+                        if not self.asking:
+                            break
+                        from .resume import overtakes
+
+                        o = overtakes(self)
+                        if o is None:
+                            break
+                    if data and len(data) + len(o.packet or b"") + o.size > _BURST:
+                        break
+                    packet = o.packet if self.plain else None
+                    if not packet:
+                        packet = self._wire(o)
+                    data = data + packet if data else packet
+                    self._sent(o, now)
         if not data:
             if state != _CLOSING:
                 if self.shed and not (self.inbox or self.flying):
@@ -473,48 +502,25 @@ class Session:
     # A new connection, session present: all that was sent goes again, PUBLISH with DUP. Without
     # it: what expects PUBCOMP ends with SessionLost, all else goes anew (``resume``).
 
-    def _fill(self, data, now):
-        # Add to ``data`` what may be sent, to the length of a burst. When no more may go, none
-        # overtakes, not even at QoS 0; but SUBSCRIBE does.
-        if self.suspects:
-            from .trouble import fill
-
-            return fill(self, data, now)
-        while self.flying < len(self.outbox):
-            o = self.outbox[self.flying]
-            if self.flying >= self.window and 0 < o.expect < _PUBCOMP:
-                o = self.asking and self._overtakes()
-                if not o:
-                    break
-            if data and len(data) + len(o.packet or b"") + o.size > _BURST:
-                break
-            packet = self._wire(o)
-            data = data + packet if data else packet
-            self._sent(o, now)
-        return data
-
-    def _overtakes(self):
-        # What goes though so many are in flight: SUBSCRIBE is not of the window.
-        n = self.window
-        for o in self.outbox:
-            if o.sent == _NOW:
-                n -= o.expect < _SUBACK
-            elif n > 0 or o.expect >= _SUBACK:
-                return o
-
     def _wire(self, o):
         return o.packet or bytes((0x62, 2, o.pid >> 8, o.pid & 0xFF))  # PUBREL
 
     def _sent(self, o, now):
-        if not o.expect:
-            self._drop(o, True)
-            return
-        if self.outbox[self.flying] != o:
-            self.outbox.remove(o)
-            self.outbox.insert(self.flying, o)
-        self.flying += 1
-        o.sent = _NOW
-        o.at = now
+        outbox = self.outbox
+        if outbox[self.flying] is not o:
+            outbox.remove(o)
+            outbox.insert(self.flying, o)
+        if o.expect:
+            self.flying += 1
+            o.sent = _NOW
+            o.at = now
+        else:
+            del outbox[self.flying]
+            self.bulk -= len(o.packet)
+            self.used -= 1
+            o.packet = None
+            o.done = True
+            self.on_output()
 
     def _mark(self, m):
         # What tells a message from another one under its identifier.
@@ -545,8 +551,8 @@ class Session:
             o.pid = pid
             o.expect = expect
             self.pids[pid] = o
+            self.asking += expect >= _SUBACK
         self.outbox.append(o)
-        self.asking += expect >= _SUBACK
         self.bulk += len(packet)
         self.used += 1
         self.on_output()
@@ -582,7 +588,9 @@ class Session:
         if (kind == _CONNACK) != (self.state == _CONNECTING):
             raise ProtocolError(first)
         if kind == _PUBLISH:
-            self._publish(first, body)
+            m = Message()
+            m.topic, m.payload, _, pid = read_publish(first, body)
+            self._arrived(m, first, pid)
         elif first not in b"\x20\x40\x50\x62\x70\x90\xb0\xd0":
             raise ProtocolError(first)
         elif kind == _CONNACK:
@@ -636,7 +644,8 @@ class Session:
             self._answer(0x70, pid)
             return
         o = self.pids.get(pid)
-        expect = o.expect if o and o.sent else 0
+        # (Whether an object is true takes ten times as long: a chip asks its class.)
+        expect = 0 if o is None or not o.sent else o.expect
         if kind == _PUBREC and expect <= _PUBCOMP:
             if not expect:  # of what this client forgot at a restart: end it
                 self._answer(0x62, pid)
@@ -696,11 +705,6 @@ class Session:
     # The handshakes, in: ``held`` is what the broker waits for, in the order of this connection's
     # PUBLISHes, which is that of the answers [MQTT-4.6.0-2, 4.6.0-3]; ``released`` what it was
     # answered PUBREC. What of them is repeated: see ``resume``.
-
-    def _publish(self, first, body):
-        m = Message()
-        m.topic, m.payload, _, pid = read_publish(first, body)
-        self._arrived(m, first, pid)
 
     def too_long(self, first: int, n: int, data, i: int):
         """For the reader: a packet of ``n`` bytes is too long. Returns what reads past it. Raises

@@ -9,11 +9,16 @@ import sys
 from asyncio.core import _io_queue
 from errno import EINPROGRESS
 
+from micropython import const
+
+_LONG = const(128)  # bytes that are read of no packet in particular
+
 
 def read(stream, buf):
     """Read what there is into ``buf``, waiting for it; return the number of bytes, 0 at the end."""
-    n = None
-    while n is None:  # None: TLS had bytes, but no whole record
+    # A long buffer is for the rest of a packet, which mostly is there already: without waiting.
+    n = stream.readinto(buf) if len(buf) > _LONG else None
+    while n is None:  # None: nothing is there; or TLS had bytes, but no whole record
         yield _io_queue.queue_read(stream)
         n = stream.readinto(buf)
     return n

@@ -285,7 +285,7 @@ def taking(base=Session):
                 data = memoryview(head + data[i:])
                 return (yield from super().too_long(first, n, data, 0))
             into.length = n - need
-            self._publish(first, memoryview(head)[:need])
+            self._packet(first, memoryview(head)[:need])
             m = into.body
             pieces = into.pieces
             chunk = head[need:]

@@ -20,6 +20,7 @@ and value.
 
 from micropython import const
 
+from .. import packet as core
 from ..packet import ProtocolError, binary, encode_topic, frame, number, string
 
 _MALFORMED = const(0x81)
@@ -127,18 +128,18 @@ class ProtocolError5(ProtocolError):
 # --- what is sent
 
 
-def _name(kind, key):
-    # None for a property that does not go into such packets
-    if key <= _LAST and (_TABLE[3 * key + 1] << 8 | _TABLE[3 * key + 2]) >> kind & 1:
-        start = _NAMES.find(chr(key)) + 1
-        return _NAMES[start : _NAMES.find(" ", start)]
+def _goes(kind, key):
+    # Whether a property goes into such packets.
+    return key <= _LAST and (_TABLE[3 * key + 1] << 8 | _TABLE[3 * key + 2]) >> kind & 1
 
 
 def _put(out, kind, name, value):
+    # (The end of a name has a letter before it, which is no key.)
     key = ord(_NAMES[_NAMES.rfind(name + " ") - 1])
     # Table 2-4 tells no direction; two come from a server only [MQTT-3.3.4-6], 3.14.2.2.5.
     if (
-        _name(kind, key) != name
+        " " in name
+        or not _goes(kind, key)
         or key == _SERVER_REFERENCE
         or (key == _SUBSCRIPTION_ID and kind == _PUBLISH)
     ):
@@ -315,7 +316,7 @@ def _uint(first, body, at, n):
 
 
 def _pid(first, body, at):
-    pid = _uint(first, body, at, 2)
+    pid = body[at] << 8 | body[at + 1] if len(body) > at + 1 else _uint(first, body, at, 2)
     if not pid:
         raise ProtocolError5(first, _FORBIDDEN)  # [MQTT-2.2.1-3]
     return pid
@@ -353,7 +354,9 @@ def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
     ``users`` False those are checked and not kept: "user_properties" is then all properties as they
     came, bytes, to be read when somebody asks.
     """
-    start = at
+    if body[at : at + 1] == b"\0":
+        return {}, at + 1
+    begin = at
     n, at = _varint(first, body, at)
     _take(first, body, at, n)
     end = at + n
@@ -361,9 +364,10 @@ def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
     values = {}
     while at < end:
         key, at = _varint(first, body, at)
-        name = _name(first >> 4, key)
-        if not name:
+        if not _goes(first >> 4, key):
             raise ProtocolError5(first, _MALFORMED)
+        start = _NAMES.find(chr(key)) + 1
+        name = _NAMES[start : _NAMES.find(" ", start)]
         form = _TABLE[3 * key]
         if form > _BINARY:
             value, at = _text(first, body, at)
@@ -392,7 +396,7 @@ def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
         else:
             values[name] = value
     if values.get("user_properties") == b"":
-        values["user_properties"] = bytes(body[start:end])
+        values["user_properties"] = bytes(body[begin:end])
     return values, at
 
 
@@ -405,7 +409,10 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
     qos = first >> 1 & 3
     if qos == 3 or first & 0xE == 8:  # [MQTT-3.3.1-4, 3.3.1-2]
         raise ProtocolError5(first, _MALFORMED)
-    topic, at = _text(first, body, 0)
+    topic, data = core._last  # the same again, mostly
+    at = len(data)
+    if body[:at] != data:
+        topic, at = _text(first, body, 0)
     pid = 0
     if qos:
         pid = _pid(first, body, at)
@@ -415,7 +422,8 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
         # What has wildcards can be parsed, so it is not malformed [MQTT-3.3.2-2, 3.3.2-14].
         if topic or "topic_alias" not in properties:
             encode_topic(topic, qos)
-        encode_topic(properties.get("response_topic", "-"), qos)
+        if "response_topic" in properties:
+            encode_topic(properties["response_topic"], qos)
     except ValueError:
         raise ProtocolError5(first, _FORBIDDEN)
     return topic, bytes(body[at:]), qos, pid, properties
@@ -454,7 +462,10 @@ def read_connack(body) -> tuple:
 def read_ack(first: int, body) -> tuple:
     """Return packet identifier, reason code and properties of PUBACK, PUBREC, PUBREL, PUBCOMP
     (sections 3.4 to 3.7). Raises ProtocolError5."""
-    return (_pid(first, body, 0),) + _read_reason(first, body, 2)
+    pid = _pid(first, body, 0)
+    if len(body) == 2:
+        return pid, 0, {}
+    return (pid,) + _read_reason(first, body, 2)
 
 
 def read_suback(first: int, body) -> tuple:

@@ -60,9 +60,9 @@ class Store:
         update(self.data, changes)
         try:
             self.write(changes)
-            old = {}
-        finally:
+        except BaseException:
             update(self.data, old)
+            raise
 
 
 class Layered(Store):
@@ -119,7 +119,8 @@ def message(changes: dict) -> bool:
 
 def update(data: dict, changes: dict) -> None:
     """Apply changes to a dict."""
-    for key, value in changes.items():
+    for key in changes:
+        value = changes[key]
         if value is not None:
             data[key] = value
         elif key in data:

@@ -11,6 +11,8 @@ PINGREQ behind them, before CONNACK (section 3.1.4 allows it). The PINGREQ is a 
 came between it and its PINGRESP, the broker has nothing left to send.
 """
 
+from builtins import bytes, len, max
+
 from micropython import const
 
 from ..packet import number
@@ -51,6 +53,8 @@ _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its id
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
 _FIVE = const(0x20000000)  # + that: a packet of MQTT 5
 
+_STATE = _COMMITTED, _FILTERS, _SERVER, _OWED, _ENDED, _SUSPECTS
+
 # DurableSession.fence
 _NONE = const(0)
 _DUE = const(1)  # goes behind all that may be sent now
@@ -62,8 +66,41 @@ def _number(key):
     return key % _FIVE
 
 
+# Functions, not methods: a method that is inherited has to pass by all that its class has, and each
+# message calls some.
+
+
+def _owed(s):
+    owed = s.owed or s.unsure
+    for o in s.again:  # the broker forgot: what it subscribes again is not there yet
+        owed |= o in s.outbox
+    # Where nothing was agreed with the broker, nothing can be lost: no record for it.
+    agreed = bool(s.filters or s.released or s.held)
+    for o in s.outbox:
+        agreed |= o.expect == _PUBCOMP
+    return b"" if owed and agreed else None
+
+
+def _aside(s):
+    aside = b""
+    if s.wary:
+        aside = b"\0\0\0\0" + bytes((s.wary,))
+    for o in s.outbox:
+        if o.tries >= _ASIDE and o.expect <= _PUBCOMP:
+            aside += o.key.to_bytes(4, "big") + bytes((o.tries,))
+    return aside or None
+
+
 def durable(base=Session):
     """Return a kind of session, made from ``base``, that survives."""
+    # What each message takes goes by name: super() takes three times as long.
+    five = hasattr(base, "reauthenticate")  # Session5
+    first_key = _MESSAGE + (_FIVE if five else 0)
+    base_publish = base.publish
+    base_take = base.take
+    base_packet = base._packet
+    base_queue = base._queue
+    base_drop = base._drop
 
     class DurableSession(base):
         """A session that lives in ``store`` (a ``store.Store``), and goes on where the last one
@@ -79,6 +116,12 @@ def durable(base=Session):
         connection.
         """
 
+        # Of the class until they change, as in Session.
+        past = True  # a connection of an earlier life
+        order = 0  # of the next message whose PUBREC comes
+        doubt = False  # a burst had no answer: so far there is no other
+        overtaken = False  # a message came behind the PINGRESP of a fence
+
         def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
             super().__init__(on_output, client_id, clean, **options)
             if clean or full not in (None, "refuse", "oldest"):
@@ -87,23 +130,17 @@ def durable(base=Session):
             self.full = full
             self.same = False  # whether the medium has all, and nothing happened since
             self.changes = {}  # what of the outbox is not on the medium yet, as for Store.save
-            self.order = 0  # of the next message whose PUBREC comes
             self.marked = None  # what the medium has of ``last``
             self.seen = {}  # incoming QoS 2 messages that the medium has as done with
             self.burst = False  # whether to send before CONNACK, where the broker has a session
-            self.doubt = False  # a burst had no answer: so far there is no other
             self.fencing = False  # whether to send a fence at each connection
-            self.past = True  # a connection of an earlier life
             self.moved = self.proven = self.ready = None
-            self.overtaken = 0
             self.again = ()
             self.wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
             self._load()
 
         def _load(self):
             data = self.store.data
-            five = hasattr(self, "server")  # Session5
-            self.first = _MESSAGE + (_FIVE if five else 0)
             # A copy: the application may add to what it is given, and must not change ``data``.
             self.committed = bytes(data[_COMMITTED]) if _COMMITTED in data else None
             self.known = data.get(_FILTERS)
@@ -173,11 +210,12 @@ def durable(base=Session):
 
         def save(self) -> None:
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
-            changes = dict(self.changes)
+            changes = self.changes
             if self.last != self.marked:
                 changes[_LAST] = self.last.to_bytes(4, "big")
             seen = self.seen
             if not self.same:
+                changes = dict(changes)  # what follows may be otherwise the next time
                 seen = self._state(changes)
             if changes:
                 self.store.save(changes)
@@ -189,18 +227,20 @@ def durable(base=Session):
         def _state(self, changes):
             # Add what has changed beside the outbox; return what is done with.
             data = self.store.data
-            seen = dict(self.released)
-            for m in self.held:
-                # Done with, though its turn to be answered may come later: were it not marked with
-                # what the application committed, it would be processed twice.
-                if m.done and m.qos == 2:
-                    seen[m.pid] = self._mark(m)
-            for pid in self.seen:
-                if pid not in seen:
-                    changes[_SEEN + pid] = None
-            for pid in seen:
-                if self.seen.get(pid) != seen[pid]:
-                    changes[_SEEN + pid] = seen[pid].to_bytes(4, "big")
+            seen = self.seen
+            if seen or self.released or self.held:
+                seen = dict(self.released)
+                for m in self.held:
+                    # Done with, though its turn to be answered may come later: were it not marked
+                    # with what the application committed, it would be processed twice.
+                    if m.done and m.qos == 2:
+                        seen[m.pid] = self._mark(m)
+                for pid in self.seen:
+                    if pid not in seen:
+                        changes[_SEEN + pid] = None
+                for pid in seen:
+                    if self.seen.get(pid) != seen[pid]:
+                        changes[_SEEN + pid] = seen[pid].to_bytes(4, "big")
             ended = b""
             for told in self.ended:
                 ended += told.to_bytes(4, "big")
@@ -212,39 +252,14 @@ def durable(base=Session):
                 self.known = "\0".join(names).encode()
             owed = aside = None
             if self.owed or self.unsure or self.again:
-                owed = self._owed()
+                owed = _owed(self)
             if self.suspects or self.wary:
-                aside = self._aside()
-            for key, value in (
-                (_COMMITTED, self.committed),
-                (_FILTERS, self.known),
-                (_SERVER, self.memory),
-                (_OWED, owed),
-                (_ENDED, ended or None),
-                (_SUSPECTS, aside),
-            ):
+                aside = _aside(self)
+            values = self.committed, self.known, self.memory, owed, ended or None, aside
+            for key, value in zip(_STATE, values):
                 if data.get(key) != value:
                     changes[key] = value
             return seen
-
-        def _owed(self):
-            owed = self.owed or self.unsure
-            for o in self.again:  # the broker forgot: what it subscribes again is not there yet
-                owed |= o in self.outbox
-            # Where nothing was agreed with the broker, nothing can be lost: no record for it.
-            agreed = bool(self.filters or self.released or self.held)
-            for o in self.outbox:
-                agreed |= o.expect == _PUBCOMP
-            return b"" if owed and agreed else None
-
-        def _aside(self):
-            aside = b""
-            if self.wary:
-                aside = b"\0\0\0\0" + bytes((self.wary,))
-            for o in self.outbox:
-                if o.tries >= _ASIDE and o.expect <= _PUBCOMP:
-                    aside += o.key.to_bytes(4, "big") + bytes((o.tries,))
-            return aside or None
 
         def _pubrel(self, o):
             # What is left to do for this message, once its PUBREC came.
@@ -265,61 +280,23 @@ def durable(base=Session):
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
             """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
-            box = self.outbox[:]
-            victims = []
-            while True:
-                try:
-                    o = super().publish(topic, payload, qos, retain, **options)
-                    if qos:
-                        if self.state:
-                            self.last = _number(o.key) - _MESSAGE  # about to be sent: one record
-                        try:
-                            self.save()
-                        except Exception:
-                            self._drop(o)
-                            raise
-                    break
-                except (OutboxFull, StoreFull):
-                    for old in self.outbox:
-                        # What is set aside has held up enough.
-                        if 0 < old.expect < _PUBCOMP and (old.tries >= _ASIDE or not old.sent):
-                            break
-                    else:
-                        old = None
-                    if self.full != "oldest" or not old or not qos:
-                        self._put_back(box, victims)
-                        raise OutboxFull  # whatever had no room
-                    self._drop(old)
-                    victims.append(old)
-                except Exception:
-                    self._put_back(box, victims)
-                    raise
-            for old in victims:
-                old.packet = None
-                old.done = True
-                old.error = OutboxFull()
-            return o
+            try:
+                o = base_publish(self, topic, payload, qos, retain, **options)
+                if qos:
+                    if self.state:
+                        self.last = o.key % _FIVE - _MESSAGE  # about to be sent: one record
+                    try:
+                        self.save()
+                    except Exception:
+                        self._drop(o)
+                        raise
+                return o
+            except (OutboxFull, StoreFull):
+                if self.full != "oldest" or not qos:
+                    raise OutboxFull  # whatever had no room
+            from .room import publish  # loaded now: many a node never needs it
 
-        def _put_back(self, box, victims):
-            # None had to go in vain; but for what has ended meanwhile.
-            for o in victims:
-                if o.key in self.store.data:
-                    del self.changes[o.key]
-                else:
-                    self.changes[o.key] = o.packet
-            self.outbox = [o for o in box if not o.done]
-            self.suspects = self.bulk = self.used = 0
-            self.flying = self.asking = 0
-            self.pids = {}
-            for o in self.outbox:
-                self.flying += o.sent == _NOW
-                self.asking += o.expect >= _SUBACK
-                if o.expect:
-                    self.pids[o.pid] = o
-                self.suspects += o.tries >= _ASIDE
-                if o.packet:
-                    self.bulk += len(o.packet)
-                    self.used += 1
+            return publish(self, topic, payload, qos, retain, **options)
 
         def withdraw(self, o, sent=False) -> None:
             """As the base's; it is gone from the medium too."""
@@ -365,11 +342,12 @@ def durable(base=Session):
         def take(self, now: int) -> memoryview | None:
             """As Session's; saves before it returns. Raises OSError or StoreFull."""
             n = self.flying
-            data = self.ready or super().take(now)
+            owed = self.owed
+            data = self.ready or base_take(self, now)
             self.ready = None
             if self.fence == _DUE and self.early < self.state < _CLOSING:
                 if self.asked is None or self.state == _CONNECTING:
-                    self.ready = super().take(now)
+                    self.ready = base_take(self, now)
                     if not self.ready:  # all is out: the fence goes behind it, in one piece
                         self.fence = _SENT
                         self.moved = False
@@ -377,12 +355,14 @@ def durable(base=Session):
                         data = memoryview(bytes(data or b"") + self.control)
                         self.control = b""
                         self.sent = now
+            last = self.last
             for o in self.outbox[n : self.flying]:
                 if o.expect < _PUBCOMP:
-                    self.last = max(self.last, _number(o.key) - _MESSAGE)
-            if self.state == _CONNECTING:
-                self.same = False  # a CONNACK is owed
-            if self.changes or self.last != self.marked or not self.same:
+                    last = max(last, o.key % _FIVE - _MESSAGE)
+            self.last = last
+            if self.owed and not owed:
+                self.same = False
+            if self.changes or last != self.marked or not self.same:
                 self.save()
             return data
 
@@ -391,7 +371,8 @@ def durable(base=Session):
             m.session = self  # at QoS 0 too: what the application commits with it is kept
             super()._arrived(m, first, pid)
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
-            self.overtaken |= first & 8 and len(self.inbox) > n
+            if first & 8 and len(self.inbox) > n:
+                self.overtaken = True
             self._moves()
 
         def _moves(self):
@@ -400,7 +381,7 @@ def durable(base=Session):
                 self.fence = _NONE
 
         def _drop(self, o, done=False):
-            super()._drop(o, done)
+            base_drop(self, o, done)
             if 0 < o.expect <= _PUBCOMP:
                 if o.key in self.store.data:
                     self.changes[o.key] = None
@@ -408,9 +389,9 @@ def durable(base=Session):
                     self.changes.pop(o.key, None)
 
         def _queue(self, packet, pid, expect):
-            o = super()._queue(packet, pid, expect)
+            o = base_queue(self, packet, pid, expect)
             if expect:
-                o.key = self.first + self.pid
+                o.key = first_key + self.pid
                 if expect < _PUBCOMP:
                     self.changes[o.key] = packet
             return o
@@ -425,7 +406,7 @@ def durable(base=Session):
 
         def _packet(self, first, body):
             self.same = False
-            super()._packet(first, body)
+            base_packet(self, first, body)
             kind = first >> 4
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             self.proven = kind != _CONNACK or not (self.fencing or self.outbox)

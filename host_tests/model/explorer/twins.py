@@ -66,8 +66,8 @@ TWINS = [
     Twin(
         "sends again on a living connection",
         SESSION,
-        "            o.done = True\n            self.on_output()",
-        "            o.done = True\n            self.flying = 0\n            self.on_output()",
+        "            o.done = True\n            self.on_output()  #",
+        "            o.done = True\n            self.flying = 0\n            self.on_output()  #",
         UP,
     ),
     Twin(
@@ -80,8 +80,8 @@ TWINS = [
     Twin(
         "says delivered when it was written",
         SESSION,
-        "        if not o.expect:\n            self._drop(o, True)\n",
-        "        if o.expect < 5:\n            self._drop(o, True)\n",
+        "        if o.expect:\n            self.flying",
+        "        if o.expect > 4:\n            self.flying",
         Case(ups=(1,), cuts=1),
     ),
     Twin(
@@ -122,8 +122,8 @@ TWINS = [
     Twin(
         "sends the newest first",
         SESSION,
-        "        self.outbox.append(o)\n        self.asking",
-        "        self.outbox.insert(self.flying, o)\n        self.asking",
+        "        self.outbox.append(o)\n        self.bulk",
+        "        self.outbox.insert(self.flying, o)\n        self.bulk",
         Case(ups=(1, 1)),
     ),
     Twin(
@@ -254,8 +254,8 @@ TWINS = [
     Twin(
         "puts a message on the medium when it is sent",
         DURABLE,
-        "                            self.save()\n                        except Exception:\n",
-        "                            pass\n                        except Exception:\n",
+        "                        self.save()\n                    except Exception:\n",
+        "                        pass\n                    except Exception:\n",
         STORED_UP,
     ),
     Twin(
@@ -275,8 +275,8 @@ TWINS = [
     Twin(
         "does not keep what it released",
         DURABLE,
-        "            seen = dict(self.released)\n            for",
-        "            seen = {}\n            for",
+        "                seen = dict(self.released)\n                for",
+        "                seen = {}\n                for",
         STORED_DOWN,
     ),
     Twin(
@@ -317,8 +317,8 @@ TWINS = [
     Twin(
         "keeps nothing of what PUBCOMP ended",
         DURABLE,
-        "(_ENDED, ended or None)",
-        "(_ENDED, None)",
+        "ended or None, aside",
+        "None, aside",
         Case(broker=Kind(resets=True), stored=True, downs=(2,), cuts=1, crashes=1),
     ),
     Twin(
@@ -383,7 +383,7 @@ TWINS = [
     Twin(
         "sends what has expired",
         EXPIRY,
-        "            if self.state:\n                self._expire()\n",
+        "            if self.aging and self.state:\n                self._expire()\n",
         "",
         Case(expiring=True, expiry=5, ups=(1,), waits=1),
     ),

@@ -1,0 +1,7 @@
+"""Types of room.py."""
+
+from typing import Any
+
+from ..session import Message, Session
+
+def publish(s: Session, *args: Any, **options: Any) -> Message: ...
