@@ -405,9 +405,11 @@ def durable(base=Session):
                 self._pubrel(o)
 
         def _packet(self, first, body):
-            self.same = False
-            base_packet(self, first, body)
             kind = first >> 4
+            # What PUBACK, PUBREC and PUBCOMP do is in ``changes``, but for what was set aside.
+            if not _PUBLISH < kind < _SUBACK or kind == _PUBREL or self.suspects:
+                self.same = False
+            base_packet(self, first, body)
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             self.proven = kind != _CONNACK or not (self.fencing or self.outbox)
             if kind == _SUBACK and self.fence == CLEAN:
