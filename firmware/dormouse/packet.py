@@ -118,7 +118,7 @@ def frame(first: int, data, payload=b"") -> bytearray:
     while n > 127:
         packet[-1] = n & 0x7F | 0x80
         n >>= 7
-        packet.append(n)
+        packet.append(0)
         end += 1
     packet[-1] = n
     packet += data
