@@ -258,6 +258,7 @@ def check_reader_limit():
         for chunk in (None, 1):
             same(packets(p, len(p), chunk), [(0x30, b"x" * n)])
             same(packets(p, len(p) - 1, chunk), [(packet.ProtocolError, n)])
+    same(packet.frame(0x30, bytes(33000))[:4], h("30 e88102"))
     same(packets(h("30 ff ff ff 7f")), [(packet.ProtocolError, 0xFFFFFFF)])
     same(packets(h("30 ff ff ff ff")), [packet.ProtocolError])
     same(packets(h("d000 00")), [(0xD0, b""), packet.ProtocolError])
