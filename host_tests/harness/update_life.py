@@ -19,7 +19,7 @@ from tools.testing.board import Board
 from tools.testing.chaos import ChaosProxy
 from tools.testing.runtimes import FIRMWARE, ROOT
 
-SOURCE = (ROOT / "host_tests" / "scenarios" / "programs" / "updated.py").read_text()
+SOURCE = (ROOT / "host_tests" / "scenarios" / "programs" / "update_life.py").read_text()
 KEY = "k" * 32
 VERSION = 7  # of the update
 COUNT = 5  # messages

@@ -88,7 +88,7 @@ TWINS = {
     "sends before it saves": (
         (
             "store/durable.py",
-            "            if self.changes or self.last != self.marked or not self.same:\n",
+            "            if self.changes or last != self.marked or not self.same:\n",
             "            if False:\n",
         ),
         WIRE,
