@@ -324,7 +324,6 @@ class Client:
                 n = await self.stream.read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
-                k = len(s.inbox)
                 try:
                     room = s.receive(to[:n], ticks_ms())
                 finally:
@@ -332,8 +331,7 @@ class Client:
                     if s.resumed is not None and not self.connected:
                         self.connected = True
                         self._first = False
-                if not room or len(s.inbox) != k:  # a part of a message is nothing to anybody
-                    self._changed.set()
+                self._changed.set()
         except asyncio.CancelledError:
             if not fault:
                 raise

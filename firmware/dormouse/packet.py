@@ -97,7 +97,7 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
 
             if not (wild and wildcards(text)):
                 raise ValueError(text)
-        elif len(text) < 64:  # a long one is not to be held
+        elif 0 < len(text) < 64 and type(text) is str:  # a long one is not to be held
             _last = text, data
     if not text or qos not in (0, 1, 2):
         raise ValueError(text, qos)

@@ -270,6 +270,8 @@ def check_read_publish():
     def read(first, text):
         return packet.read_publish(first, memoryview(h(text)))
 
+    for _ in range(2):  # no topic is remembered that is none
+        raises(packet.ProtocolError, read, 0x30, "0000 'hi'")
     same(read(0x30, "0003'a/b' 'hi'"), ("a/b", b"hi", 0, 0))
     same(read(0x3B, "0001'a' 0007"), ("a", b"", 1, 7))
     same(read(0x34, "0001'a' ffff 00"), ("a", b"\x00", 2, 65535))

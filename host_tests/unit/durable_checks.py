@@ -7,6 +7,7 @@ from binascii import crc32
 
 import core_checks
 from core_checks import Line, h, raises, same
+from dormouse.expiry import expiring
 from dormouse.session import OutboxFull, Refused, Session, SessionLost
 from dormouse.store import Store, StoreFull
 from dormouse.store.durable import CLEAN, durable
@@ -349,6 +350,44 @@ def check_refused_and_ended_meanwhile():
     first = s.session.publish("a", b"1", 1)
     raises(ValueError, s.session.publish, "a/#", b"2", 1)
     same(s.session.outbox, [first])
+
+
+class Narrow(dict):
+    """There is no memory for one more."""
+
+    def __setitem__(self, key, value):
+        raise MemoryError
+
+
+def check_no_memory_for_its_place():
+    # What cannot be noted for the medium is not in the outbox.
+    s = Sleeper().known()
+    first = s.session.publish("a", b"1", 1)
+    s.session.changes = Narrow()
+    raises(MemoryError, s.session.publish, "a", b"2", 1)
+    s.session.changes = {}
+    same((s.session.outbox, s.session.used, list(s.session.pids)), ([first], 1, [1]))
+    s.session.publish("a", b"3", 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1' 32 06 0001'a' 0003 '3'")
+
+
+def check_put_back_expires():
+    # Dropped for one that is too large, and put back: it still expires, and goes as it is.
+    store = Medium()
+    kind = durable(expiring())
+    clock = [1000]
+    s = Sleeper(store)
+    s.session = kind(
+        s.kick, "c", store, "oldest", clean=False, outbox_bytes=100, clock=lambda: clock[0]
+    )
+    s.session.publish("a", b"1", 1, message_expiry=50)
+    store.room = 0
+    raises(OutboxFull, s.session.publish, "a", b"2" * 20, 1)
+    store.room = 9
+    s.session.connect(0)
+    s.writes(HELLO)
+    s.reads("20 02 00 00")
+    s.writes("32 06 0001'a' 0001 '1'")
 
 
 def check_withdrawn_from_the_medium():

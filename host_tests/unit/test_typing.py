@@ -92,6 +92,7 @@ def test_typed_programs_use_all(program: Path) -> None:
         "resume",
         "text",
         "trouble",
+        "store/room",
         "field/safe",
         "field/mend",
         "field/watchdog",

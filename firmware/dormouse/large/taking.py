@@ -293,7 +293,8 @@ def taking(base=Session):
                 m._put(chunk)
                 if not m.left:
                     break
-                data = yield pieces[: m.left]
+                # (What nobody takes is read as all else is: there others have their turn.)
+                data = yield None if m.skip else pieces[: m.left]
                 if m.chunk:  # the driver reads on, though it is not taken
                     self._leave(m, "not taken")
                 i = min(len(data), m.left)

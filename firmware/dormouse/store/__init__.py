@@ -47,6 +47,7 @@ class Store:
     def write(self, changes: dict) -> None:
         """Put ``changes`` on the medium, all or none, a power cut at any moment included; ``data``
         has them already, for media that hold all of it in one piece. A value None removes the key.
+        ``changes`` are the session's: they are not to be changed.
         Raises StoreFull, OSError."""
 
     def save(self, changes: dict) -> None:

@@ -285,13 +285,15 @@ def durable(base=Session):
                 if qos:
                     if self.state:
                         self.last = o.key % _FIVE - _MESSAGE  # about to be sent: one record
-                    try:
-                        self.save()
-                    except Exception:
-                        self._drop(o)
-                        raise
+                    self.save()
                 return o
-            except (OutboxFull, StoreFull):
+            except Exception as e:
+                # It may be in the outbox, and is not on the medium: out again.
+                o = self.outbox[-1] if qos and self.outbox else None
+                if o is not None and o.pid == (self.pid - 1) % 65535 + 1:
+                    self._drop(o)
+                if not isinstance(e, (OutboxFull, StoreFull)):
+                    raise
                 if self.full != "oldest" or not qos:
                     raise OutboxFull  # whatever had no room
             from .room import publish  # loaded now: many a node never needs it
@@ -301,6 +303,7 @@ def durable(base=Session):
         def withdraw(self, o, sent=False) -> None:
             """As the base's; it is gone from the medium too."""
             if o in self.outbox:
+                self.same = False
                 super().withdraw(o, sent)
                 if o not in self.outbox:
                     try:
@@ -391,9 +394,13 @@ def durable(base=Session):
         def _queue(self, packet, pid, expect):
             o = base_queue(self, packet, pid, expect)
             if expect:
-                o.key = first_key + self.pid
-                if expect < _PUBCOMP:
-                    self.changes[o.key] = packet
+                try:
+                    o.key = first_key + self.pid
+                    if expect < _PUBCOMP:
+                        self.changes[o.key] = packet
+                except MemoryError:
+                    base_drop(self, o)  # nothing is in the outbox without its key
+                    raise
             return o
 
         def _ahead(self, o):

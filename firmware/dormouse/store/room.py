@@ -19,6 +19,7 @@ def publish(s, *args, **options):
     end, none is dropped. Raises OutboxFull, and what else ``publish`` raises."""
     box = s.outbox[:]
     victims = []
+    s.same = False  # it may be one that was set aside
     s.full = "refuse"
     try:
         while True:
@@ -49,6 +50,7 @@ def publish(s, *args, **options):
 
 def _put_back(s, box, victims):
     # None had to go in vain; but for what has ended meanwhile.
+    s.aging = True  # one may expire
     for o in victims:
         if o.key in s.store.data:
             del s.changes[o.key]

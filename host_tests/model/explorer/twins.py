@@ -254,8 +254,8 @@ TWINS = [
     Twin(
         "puts a message on the medium when it is sent",
         DURABLE,
-        "                        self.save()\n                    except Exception:\n",
-        "                        pass\n                    except Exception:\n",
+        "                    self.save()\n                return o\n",
+        "                return o\n",
         STORED_UP,
     ),
     Twin(
