@@ -1,7 +1,7 @@
 """What a connection does with what an earlier one has left: handshakes, and subscriptions.
 
-Loaded at the first connection behind another one, when the broker repeats a message, or when a
-subscription has to overtake: who has none of these pays nothing for it.
+Loaded with the session, though a client's first connection needs nothing of it: the second one
+comes when the heap is in pieces, and may have no room to load anything, ever.
 """
 
 from micropython import const

@@ -32,6 +32,7 @@ from .packet import (
     reader,
     request,
 )
+from .resume import connected, overtakes, repeated
 
 # Packet types (section 2.2.1).
 _CONNACK = const(2)
@@ -137,8 +138,9 @@ class Session:
 
     Raises ValueError or TypeError for what the standard forbids.
 
-    Two modules hold what is seldom needed, and are loaded when it is: ``resume``, what an earlier
-    connection has left; ``trouble``, what the broker does not bear, or this chip cannot hold.
+    ``resume`` is what a connection does with what an earlier one has left. Another module holds
+    what is seldom needed, and is loaded when it is: ``trouble``, what the broker does not bear, or
+    this chip cannot hold.
 
     Hooks, for other kinds of session; all others are this one's own:
         _hello(...)         the bytes of CONNECT
@@ -449,8 +451,6 @@ class Session:
                     if self.flying >= self.window and 0 < o.expect < _PUBCOMP:
                         if not self.asking:
                             break
-                        from .resume import overtakes
-
                         o = overtakes(self)
                         if o is None:
                             break
@@ -621,8 +621,6 @@ class Session:
         self.state = _UP
         self.resumed = body[0]
         if self.past:
-            from .resume import connected  # loaded now: many a client never needs it
-
             connected(self, body[0])
         self.owed = self.unsure = False
         self.on_output()
@@ -731,8 +729,6 @@ class Session:
             for old in self.held:
                 known |= old.pid == pid
             if known:
-                from .resume import repeated
-
                 new = repeated(self, m, first)
             else:
                 self.held.append(m)

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from play import acknowledge, connected, grant
+from play import PROGRAMS, acknowledge, connected, grant
 
 from tools.testing import wire, wire5
 from tools.testing.address import HOST
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.chaos import ChaosProxy
+from tools.testing.needs import needed
 from tools.testing.peer import ScriptedPeer
+from tools.testing.runtimes import MICROPYTHON32, Runtime
 
 
 def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
@@ -29,6 +31,21 @@ def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
     acknowledge(conn, topic="after")  # and nothing of "waiting"
     conn.expect(wire.disconnect())
     assert device.wait_exit(5) == 0
+
+
+def test_heap_in_pieces(peer: ScriptedPeer) -> None:
+    """A reconnect loads nothing: there may be no room for it, ever."""
+    argv = [*needed(lambda: MICROPYTHON32.argv), "-X", "heapsize=88k"]
+    small = Runtime("small", lambda: argv, MICROPYTHON32.path_env, (".frozen",))
+    with small.start(PROGRAMS / "in_pieces.py", str(peer.port)) as device:
+        conn = connected(peer)
+        device.wait_line("in pieces", 20)
+        conn.close()
+        conn = connected(peer, True)
+        device.wait_line("again ConnectionLost", 5)
+        acknowledge(conn, topic="a")
+        conn.expect(wire.disconnect())
+        device.wait_line("end", 5)
 
 
 @pytest.mark.parametrize("version", [4, 5])
