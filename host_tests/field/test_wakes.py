@@ -223,4 +223,5 @@ def test_full_flash(
         observer.wait_count("g/meter", seen + 1)
         observer.wait_count("g/log", 1)
         end = board.run(2)[-1]  # there is room
-        assert "error" not in "".join(end.lines) and " 0 waiting" in end.lines[-1]
+        # (PUBREL of the meter, at QoS 2, may be left to the next wake.)
+        assert "error" not in "".join(end.lines) and int(end.lines[-1].split()[-2]) < 2, end.lines
