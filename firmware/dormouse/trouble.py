@@ -118,6 +118,7 @@ def fill(s, data, now: int):
     An application that publishes without end would leave it no moment: now and then all else waits
     until one of them was answered. At QoS 2 they are of the window, for the broker may hold them:
     mosquitto 2.0 acknowledges and loses what comes while it holds 20, of earlier connections too.
+    (A window full of such holds up nothing at QoS 0 and 1.)
     """
     busy = 0  # bits: by what the broker owes; for what is set aside, 1
     room = s.window
@@ -136,7 +137,7 @@ def fill(s, data, now: int):
         if o.tries >= _ASIDE:
             continue
         if o.sent != _NOW:
-            if o.packet and (alone or busy >> kind & 1 or (room <= 0 < kind < _PUBCOMP)):
+            if o.packet and (alone or busy >> kind & 1 or (room <= 0 and kind == _PUBREC)):
                 continue
             if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break
