@@ -160,8 +160,7 @@ def test_kept_while_the_network_goes(
             board.power_on()
             board.wait_line("no connection: WifiError", 10)
             board.set_network()
-            board.wait_line("UP", 20)
-            board.wait_line("ready", 10)
+            board.wait_line("ready", 20)  # and UP, before or behind it
             with outage(board, broker):
                 board.wait_line("DOWN", 10)
                 board.wait_line("no connection: WifiError", 30)
