@@ -34,7 +34,6 @@ _CLOSING = const(3)
 
 _NEVER = const(0)  # Message.sent
 _BEFORE = const(1)
-_NOW = const(2)
 
 _ASIDE = const(2)  # Message.tries
 
