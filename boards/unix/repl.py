@@ -5,7 +5,8 @@
 Only host_tests/harness/serial_board.py starts it. On stdin and stdout is the REPL.
 MODE is `friendly` (boot.py, main.py, REPL) or `raw` (boot.py, raw REPL), as shared/runtime/pyexec.c
 and the ports' main.c have it. On STATUS_FD goes a byte when it matters to the host: b busy with a
-program, i idle, R and F for the mode in which the board starts next.
+program, i idle at a prompt, h neither (between two programs nobody reads what is typed), R and F
+for the mode in which the board starts next.
 """
 
 import io
@@ -29,14 +30,14 @@ def tell(mark):
     status.write(mark)
 
 
-def busy(function, *args):
-    """Run something that Ctrl-C interrupts; return the error, or None."""
+def busy(then, function, *args):
+    """Run something that Ctrl-C interrupts, and tell `then`; return the error, or None."""
     try:
         tell(b"b")
         try:
             function(*args)
         finally:
-            tell(b"i")
+            tell(then)
     except SystemExit:  # ports/esp32/main.c, ports/rp2/main.c: soft_reset_exit
         _board.end("soft_reset")
     except BaseException as error:
@@ -51,7 +52,7 @@ def run_file(name):
             source = f.read()
     except OSError:
         return
-    error = busy(lambda: exec(compile(source, name, "exec"), names))  # a SyntaxError, too
+    error = busy(b"h", lambda: exec(compile(source, name, "exec"), names))  # a SyntaxError, too
     if error:
         stdout.write(error.encode())
 
@@ -63,7 +64,7 @@ def run_text(source, kind):
         text = io.StringIO()
         sys.print_exception(error, text)
         return text.getvalue()
-    return busy(exec, code, names)
+    return busy(b"i", exec, code, names)
 
 
 def byte():
@@ -111,6 +112,7 @@ def soft_reset(mark):
 
 def raw():
     """The raw REPL, until Ctrl-B."""
+    tell(b"i")
     stdout.write(b"raw REPL; CTRL-B to exit\r\n>")
     source = bytearray()
     while True:
@@ -137,6 +139,7 @@ def raw():
 
 def friendly():
     """The REPL for people, in the end for ever: one line at a time."""
+    tell(b"i")
     while True:
         stdout.write(b"MicroPython on the simulated board\r\n>>> ")
         line = bytearray()

@@ -94,18 +94,19 @@ class SerialBoard:
     def _run(self, process: subprocess.Popen[bytes], status: int) -> str:
         """Hand bytes to and fro until the process ends; return the mode of the next one."""
         assert process.stdin and process.stdout
-        busy, mode = False, "friendly"
+        state, mode = "h", "friendly"  # h: it starts, or is between two programs: nothing is typed
         pending: Pending | None = None
         output = process.stdout.fileno()
         sources = [status, output, self._master, self._stop]
         while True:
-            if pending and not busy:
+            if pending and state == "i":
                 self._type(process, b"\x03")
                 pending = None
-            if pending and pending.sent():
+            if pending and state == "b" and pending.sent():
                 pending = None
             room = [self._master] if self._pending else []
-            reading = [s for s in sources if not pending or s != self._master]
+            held = pending or state == "h"
+            reading = [s for s in sources if not held or s != self._master]
             ready, room, _ = select.select(reading, room, [], 0.001 if pending else None)
             if room:
                 del self._pending[: os.write(self._master, self._pending)]
@@ -118,7 +119,7 @@ class SerialBoard:
                     sources.remove(status)
                     sources.remove(self._master)
                 for mark in marks:
-                    busy = mark == ord("b") if mark in b"bi" else busy
+                    state = chr(mark) if mark in b"bih" else state
                     mode = "raw" if mark == ord("R") else mode
             elif output in ready:
                 data = os.read(output, 4096)
@@ -130,8 +131,8 @@ class SerialBoard:
                 self._pending += data
                 del self._pending[:-UNREAD]
             elif self._master in ready:
-                data = os.read(self._master, 1 if busy else 256)
-                if busy and data == b"\x03":
+                data = os.read(self._master, 1 if state == "b" else 256)
+                if state == "b" and data == b"\x03":
                     pending = Pending(process.pid)
                 else:
                     self._type(process, data)
