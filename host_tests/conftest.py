@@ -26,6 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 PROGRAMS = ("scenarios", "field")  # folders of device programs
+PURE = {"unit", "model"}  # folders of tests that have no process and no network beside them
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -33,8 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave to `make prove` (`-m prove`) what differs in the runtime only, where the 32-bit
     MicroPython shows it in `make test`: device programs on the 64-bit one, tests marked `once` on
     CPython too.
+
+    In CI, what fails beside real processes is tried a second time, and pytest lists it as RERUN: of
+    thousands of those on a machine that others use too, one may be held up for a minute. Each such
+    line is a fault, of the test or of the product, to be mended as if it were red. What is PURE has
+    no such excuse; neither has anything on a desk.
     """
     for item in items:
+        if os.environ.get("CI") and not PURE & set(item.path.parts):
+            item.add_marker(pytest.mark.flaky(reruns=1))
         chosen = getattr(item, "callspec", None) and item.callspec.params.get("runtime")
         once = item.get_closest_marker("once")
         others = {runtimes.MICROPYTHON64} if once or item.path.parent.name in PROGRAMS else set()
