@@ -93,7 +93,7 @@ fuzz:  ## bytes of all kinds against what reads bytes: SECONDS=600 ARGS="session
 	@$(tool) $@
 
 .PHONY: interop
-interop: bootstrap  ## other brokers, as real processes: aedes, RabbitMQ, mosquitto; ARGS goes to pytest
+interop: bootstrap  ## other brokers, as real processes: aedes, RabbitMQ, ejabberd, mosquitto; ARGS goes to pytest
 	@$(tool) $@
 
 .PHONY: soak

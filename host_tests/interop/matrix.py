@@ -30,6 +30,7 @@ BROKERS = {
     "aedes 1": (4,),
     "aedes 0.51": (4,),
     "rabbitmq": (4,),
+    "ejabberd": (4, 5),
 }
 # After how many bytes of a connection it is cut, in which direction; each connection by the next.
 CUTS = {
@@ -92,6 +93,9 @@ def play(broker: Broker, version: int, cuts: str, folder: Path) -> Outcome:
     }
     with ChaosProxy(broker.port) as proxy, Observer(broker, (topic + "/+", 2)) as observer:
         config["client"]["port"] = proxy.port  # type: ignore[index]
+        if broker.username:
+            config["client"]["username"] = broker.username  # type: ignore[index]
+            config["client"]["password"] = broker.password  # type: ignore[index]
         if CUTS[cuts]:
             proxy.cut_each(*((n, way, "close") for n, way in CUTS[cuts]))
         file = folder / "config.json"

@@ -1,4 +1,4 @@
-"""Brokers beside those that `make test` uses: aedes and RabbitMQ, as processes on loopback.
+"""Brokers beside those that `make test` uses: aedes, RabbitMQ, ejabberd, as processes on loopback.
 
 What they are known to do is in docs/brokers.md; host_tests/interop/matrix.py looks.
 """
@@ -151,14 +151,58 @@ class RabbitMQ(Process):
             self._epmd.wait(5)
 
 
+class Ejabberd(Process):
+    """ejabberd with mod_mqtt alone, for anybody who has a password, out of Debian's packages.
+
+    It is no node of Erlang's distribution, so it needs no epmd, listens on nothing else, and ends
+    by SIGTERM as it would by its own `stop`.
+    """
+
+    name = "ejabberd"
+    username, password = "dormouse", "any"  # 23.01 refuses an empty password, also where all may
+
+    def __init__(self) -> None:
+        self._root = get.ejabberd().resolve()
+        super().__init__()
+
+    @property
+    def _libraries(self) -> Path:
+        return next(self._root.glob("usr/lib/*/ejabberd-*")).parent
+
+    def environment(self) -> dict[str, str]:
+        folder = str(self.folder)
+        return {
+            "HOME": folder,
+            "LD_LIBRARY_PATH": str(self._libraries),
+            "ERL_LIBS": str(self._libraries),
+            "ERL_CRASH_DUMP_SECONDS": "0",
+            "EJABBERD_CONFIG_PATH": folder + "/ejabberd.yml",
+            "EJABBERD_LOG_PATH": folder + "/ejabberd.log",
+        }
+
+    def argv(self) -> list[str]:
+        (self.folder / "ejabberd.yml").write_text(
+            "hosts: [localhost]\n"
+            "auth_method: [anonymous]\n"
+            "anonymous_protocol: login_anon\n"
+            "allow_multiple_connections: true\n"
+            f'listen: [{{module: mod_mqtt, ip: "{HOST}", port: {self.port}}}]\n'
+            "modules: {mod_mqtt: {}}\n"
+        )
+        erl = str(self._root / "usr/lib/erlang/bin/erl")
+        return [erl, "-noinput", "-mnesia", "dir", f'"{self.folder}/mnesia"', "-s", "ejabberd"]
+
+
 def make(name: str) -> Broker:
     """Return a broker by name, not started. Raises get.NotAvailable."""
     if name == "rabbitmq":
         return RabbitMQ()
+    if name == "ejabberd":
+        return Ejabberd()
     if name.startswith("aedes "):
         return Aedes(name.split()[1])
     newer = name == "mosquitto 2.1"
     return MosquittoBroker(get.newer_mosquitto() if newer else get.mosquitto(), persistence=True)
 
 
-__all__ = ["Aedes", "BrokerFailure", "RabbitMQ", "make"]
+__all__ = ["Aedes", "BrokerFailure", "Ejabberd", "RabbitMQ", "make"]

@@ -246,8 +246,8 @@ class Apt:
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
             unpack(self.download([name], Path(folder)), root)
 
-    def libraries(self, package: str) -> list[str]:
-        """Return `package` and the libraries of its dependency closure, as NAME:ARCHITECTURE."""
+    def closure(self, package: str) -> list[tuple[str, str]]:
+        """Return `package` and all that it depends on, as (name, architecture or "all")."""
         plan = run(
             self._argv(
                 "install",
@@ -261,9 +261,13 @@ class Apt:
         # A line reads: 'URI' NAME_VERSION_ARCHITECTURE.deb SIZE HASH
         files = [line.split()[1] for line in plan.splitlines() if line.startswith("'")]
         parts = [file.removesuffix(".deb").split("_") for file in files]
+        return [(name, architecture) for name, _, architecture in parts]
+
+    def libraries(self, package: str) -> list[str]:
+        """Return `package` and the libraries of its dependency closure, as NAME:ARCHITECTURE."""
         return [
-            f"{name}:{self.architecture}"
-            for name, _, architecture in parts
+            f"{name}:{architecture}"
+            for name, architecture in self.closure(package)
             if architecture == self.architecture
             and (name == package or name.startswith(("lib", "zlib")))
         ]
@@ -671,27 +675,29 @@ ERLANG = (
     *("public-key", "runtime-tools", "snmp", "ssl", "syntax-tools", "tftp", "tools", "xmerl"),
 )
 RABBITMQ = ["rabbitmq-server", *(f"erlang-{part}" for part in ERLANG)]
+# Of what ejabberd of Debian depends on; a machine need not have these libraries.
+EJABBERD = ("erlang-", "libyaml", "libexpat")
 
 
-def rabbitmq() -> Path:
-    """Return the root of an unpacked RabbitMQ with its Erlang, of the machine's own release (its
-    programs start each other with the machine's C library). Raises NotAvailable."""
+def of_own_release(name: str, packages: Callable[[Apt], list[str]]) -> Path:
+    """Return the root of a broker's unpacked packages, of the machine's own release of Debian (its
+    programs run with the machine's C library), fetched if need be. Raises NotAvailable."""
 
     def fetch() -> Path:
         release = os_release()
         if release.get("ID") != "debian":
-            raise NotAvailable("RabbitMQ is taken from Debian's packages, on Debian only")
+            raise NotAvailable(f"{name} is taken from Debian's packages, on Debian only")
         architecture = native_architecture()
         suite = release["VERSION_CODENAME"]
-        root = CACHE / f"rabbitmq-{architecture}-{suite}"
+        root = CACHE / f"{name}-{architecture}-{suite}"
         if not root.exists():
-            say("fetching RabbitMQ and Erlang by apt ...")
+            say(f"fetching {name} and Erlang by apt ...")
             apt = Apt(architecture, architecture, suite=suite)
             apt.update()
             with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
-                unpack(apt.download(RABBITMQ, Path(folder)), root)
-            for name in ("erl", "start"):  # where Erlang is, is written into these
-                program = root / "usr/lib/erlang/bin" / name
+                unpack(apt.download(packages(apt), Path(folder)), root)
+            for script in ("erl", "start"):  # where Erlang is, is written into these
+                program = root / "usr/lib/erlang/bin" / script
                 if program.is_symlink():
                     continue
                 text = program.read_text()
@@ -700,7 +706,22 @@ def rabbitmq() -> Path:
                 )
         return root
 
-    return once("rabbitmq", fetch)
+    return once(name, fetch)
+
+
+def rabbitmq() -> Path:
+    """Return the root of an unpacked RabbitMQ with its Erlang. Raises NotAvailable."""
+    return of_own_release("rabbitmq", lambda _: RABBITMQ)
+
+
+def ejabberd() -> Path:
+    """Return the root of an unpacked ejabberd with its Erlang. Raises NotAvailable."""
+
+    def packages(apt: Apt) -> list[str]:
+        names = [name for name, _ in apt.closure("ejabberd")]
+        return ["ejabberd", *(name for name in names if name.startswith(EJABBERD))]
+
+    return of_own_release("ejabberd", packages)
 
 
 def fetch_pip_wheel() -> Path:
