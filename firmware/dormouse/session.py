@@ -576,7 +576,7 @@ class Session:
             del self.pids[o.pid]
             if o.expect >= _SUBACK:
                 self.asking -= 1
-            if o.tries >= _ASIDE:
+            if self.suspects and o.tries >= _ASIDE:
                 self.suspects -= 1
         if done:
             o.packet = None
@@ -666,12 +666,12 @@ class Session:
                     for known in (self.filters, self.denied):
                         if name in known:
                             del known[name]
-            if o.vague:
+            if expect == _PUBCOMP and o.vague:
                 o.error = SessionLost()  # PUBCOMP comes also for what it does not know
             self._drop(o, True)
             if kind != expect:
                 self._tell(ProtocolError(first))
-            if o.error and o in self.again:  # nobody waits for this one
+            if kind == _SUBACK and o.error and o in self.again:  # nobody waits for this one
                 self._tell(o.error)
         elif expect or kind != _PUBCOMP:  # that may be for what this client forgot, too
             self._tell(ProtocolError(first))
