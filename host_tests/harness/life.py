@@ -245,6 +245,11 @@ class MosquittoSide:
             tls=certificates() if over == "tls" else None,
             websocket=over == "ws",
         )
+        if self._broker.username:
+            self.client |= {
+                "username": self._broker.username,
+                "password": self._broker.password,
+            }
 
     def config(self, client_id: str) -> dict[str, Any]:
         """Return what a node's config.json has besides."""

@@ -1,28 +1,33 @@
 """Each broker, version and what is cut: what arrives, once. Run by `make interop`, not `make test`.
 
 A device program on MicroPython publishes numbers at each QoS through a proxy that cuts, and takes
-commands at QoS 1 and 2, from paho on the other side.
+commands at QoS 1 and 2, from paho on the other side. And a node sleeps while commands are queued.
 """
 
 import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from interop import others
 
 from tools.setup import get
+from tools.testing.board import Board
 from tools.testing.brokers import Broker
 from tools.testing.chaos import ChaosProxy
 from tools.testing.needs import missing
 from tools.testing.observer import Observer
 from tools.testing.runtimes import RUNTIMES
 
-PROGRAMS = Path(__file__).parent.parent / "scenarios" / "programs"
+TESTS = Path(__file__).parent.parent
 COUNT = 12
+FLOW = TESTS / "scenarios" / "programs" / "flow.py"
+ASLEEP = TESTS / "field" / "programs" / "asleep.py"
+WAKES = 6
+QUEUED = 5  # commands before each wake but the first and the last
 
 BROKERS = {
     "mosquitto": (4, 5),
@@ -48,7 +53,8 @@ ALL = {"end"} | {
 KNOWN = {
     "aedes 1": {"back 1 order", "back 2 order", "back 2 doubled"},  # repeats without DUP
     "aedes 0.51": {*ALL},  # wedges at a repeated PUBREL
-    "rabbitmq": {"back 2 doubled"},  # delivers at QoS 1 at most
+    "rabbitmq": {"back 2 doubled", "late"},  # delivers at QoS 1 at most; PINGRESP overtakes
+    "ejabberd": {"late"},  # one message at a time
 }
 # What is published: RabbitMQ has no QoS 2.
 OUT = {"rabbitmq": [1]}
@@ -72,6 +78,19 @@ class Outcome:
     out: dict[int, list[int]]  # by QoS: numbers that the observer saw
     back: dict[int, list[int]]  # by QoS: commands that the device took
     end: bool
+    wanted: dict[str, dict[int, range]] = field(
+        default_factory=lambda: {
+            way: dict.fromkeys((1, 2), range(COUNT)) for way in ("out", "back")
+        }
+    )
+    late: tuple[int, ...] = ()  # commands that came later than in the wake behind them
+
+
+def login(broker: Broker) -> dict[str, str | None]:
+    """Return what a client of this broker is given besides."""
+    if broker.username is None:
+        return {}
+    return {"username": broker.username, "password": broker.password}
 
 
 def play(broker: Broker, version: int, cuts: str, folder: Path) -> Outcome:
@@ -85,6 +104,7 @@ def play(broker: Broker, version: int, cuts: str, folder: Path) -> Outcome:
             "timeout": 2,
             "backoff": [0.05, 0.2],
             "version": version,
+            **login(broker),
         },
         "topic": topic,
         "count": COUNT,
@@ -93,14 +113,11 @@ def play(broker: Broker, version: int, cuts: str, folder: Path) -> Outcome:
     }
     with ChaosProxy(broker.port) as proxy, Observer(broker, (topic + "/+", 2)) as observer:
         config["client"]["port"] = proxy.port  # type: ignore[index]
-        if broker.username:
-            config["client"]["username"] = broker.username  # type: ignore[index]
-            config["client"]["password"] = broker.password  # type: ignore[index]
         if CUTS[cuts]:
             proxy.cut_each(*((n, way, "close") for n, way in CUTS[cuts]))
         file = folder / "config.json"
         file.write_text(json.dumps(config))
-        with RUNTIMES["micropython32"].start(PROGRAMS / "flow.py", str(file)) as device:
+        with RUNTIMES["micropython32"].start(FLOW, str(file)) as device:
             device.wait_line("subscribed", 20)
             for n in range(COUNT):
                 for qos in (1, 2):
@@ -134,23 +151,79 @@ def faults(outcome: Outcome) -> set[str]:
     for way, got in (("out", outcome.out), ("back", outcome.back)):
         for qos, numbers in got.items():
             count = Counter(numbers)
-            if any(not count[n] for n in range(COUNT)):
+            if any(not count[n] for n in outcome.wanted[way][qos]):
                 wrong.add(f"{way} {qos} lost")
             if qos == 2 and any(k > 1 for k in count.values()):
                 wrong.add(f"{way} 2 doubled")
             first = list(dict.fromkeys(numbers))
             if first != sorted(first):
                 wrong.add(f"{way} {qos} order")
+    if outcome.late:
+        wrong.add("late")
     return wrong
 
 
-@pytest.mark.parametrize("cuts", CUTS)
-@pytest.mark.parametrize("version", [4, 5], ids=["3.1.1", "5"])
-def test_both_ways(broker: Broker, version: int, cuts: str, tmp_path: Path) -> None:
-    if version not in BROKERS[broker.name]:
-        pytest.skip(f"{broker.name} speaks 3.1.1 only")
-    outcome = play(broker, version, cuts, tmp_path)
+def sleep(broker: Broker, version: int, folder: Path) -> Outcome:
+    """Let a node sleep while commands are queued, and wake."""
+    topic = f"n{version}"
+    qos = OUT.get(broker.name, [1, 2])
+    client = {"port": broker.port, "client_id": topic, "clean": False, "timeout": 5}
+    config = {
+        "client": client | {"version": version} | login(broker),
+        "node": {"period": 60, "budget": 8000, "subscribe": [[topic + "/cmd/+", 2]]},
+        "publish": [[f"{topic}/{q}", "N", q, {}] for q in qos],
+    }
+    late: list[int] = []
+    back: dict[int, list[int]] = {1: [], 2: []}
+    end = True
+    with (
+        Observer(broker, (topic + "/+", 2)) as observer,
+        Board(RUNTIMES["micropython32"], folder, ASLEEP, {"config.json": config}) as board,
+    ):
+        sent = due = 0
+        for wake in range(WAKES):
+            lines = board.run(timeout=20)[0].lines
+            commands = [int(line.split()[1]) for line in lines if line.startswith("command")]
+            for n in commands:
+                if n < due and n not in back[1 + n % 2]:
+                    late.append(n)
+                back[1 + n % 2].append(n)
+            end &= lines[-1].endswith("error None")
+            due = sent
+            if wake < WAKES - 2:
+                for n in range(sent, sent + QUEUED):
+                    observer.publish(f"{topic}/cmd/{1 + n % 2}", str(n), 1 + n % 2)
+                sent += QUEUED
+        for q in qos:
+            observer.wait_count(f"{topic}/{q}", WAKES)
+        out = {q: [int(p) - 1 for p in observer.payloads(f"{topic}/{q}")] for q in qos}
+    wanted = {
+        "out": dict.fromkeys(qos, range(WAKES)),
+        "back": {q: range(q - 1, sent, 2) for q in (1, 2)},
+    }
+    return Outcome(out, back, end, wanted, tuple(late))
+
+
+def look(broker: Broker, version: int, what: str, outcome: Outcome) -> None:
+    """Tell what holds; fail for what does not, and is not known of the broker."""
     wrong = faults(outcome)
     told = ", ".join(sorted(wrong)) or "holds"
-    print(f"{broker.name:12} {version} {cuts:5} {told}", file=sys.stderr)
+    print(f"{broker.name:13} {version} {what:6} {told}", file=sys.stderr)
     assert wrong <= KNOWN.get(broker.name, set()), outcome
+
+
+@pytest.fixture(params=[4, 5], ids=["3.1.1", "5"])
+def version(request: pytest.FixtureRequest, broker: Broker) -> int:
+    if request.param not in BROKERS[broker.name]:
+        pytest.skip(f"{broker.name} speaks 3.1.1 only")
+    number: int = request.param
+    return number
+
+
+@pytest.mark.parametrize("cuts", CUTS)
+def test_both_ways(broker: Broker, version: int, cuts: str, tmp_path: Path) -> None:
+    look(broker, version, cuts, play(broker, version, cuts, tmp_path))
+
+
+def test_asleep(broker: Broker, version: int, tmp_path: Path) -> None:
+    look(broker, version, "asleep", sleep(broker, version, tmp_path))

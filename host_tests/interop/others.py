@@ -187,7 +187,7 @@ class Ejabberd(Process):
             "anonymous_protocol: login_anon\n"
             "allow_multiple_connections: true\n"
             f'listen: [{{module: mod_mqtt, ip: "{HOST}", port: {self.port}}}]\n'
-            "modules: {mod_mqtt: {}}\n"
+            "modules: {mod_mqtt: {session_expiry: 1 day}}\n"  # 5 minutes otherwise
         )
         erl = str(self._root / "usr/lib/erlang/bin/erl")
         return [erl, "-noinput", "-mnesia", "dir", f'"{self.folder}/mnesia"', "-s", "ejabberd"]

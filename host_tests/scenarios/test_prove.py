@@ -28,9 +28,11 @@ NAMES = [
 ]
 # Of these `make test` has few: each is much as another, or takes long.
 FEW = {"changing5": 6, "large": 4, "update": 4}
-SELDOM = ("changing", "websocket", "tls", "large5", "newer", "newer5", "aedes")
+SELDOM = ("changing", "websocket", "tls", "large5")
+OTHERS = ("newer", "newer5", "aedes", "ejabberd", "ejabberd5")
 BROKERS = [
-    pytest.param(name, marks=[pytest.mark.prove] * (name in SELDOM)) for name in prove.BROKERS
+    pytest.param(name, marks=[pytest.mark.prove] * (name in SELDOM + OTHERS))
+    for name in prove.BROKERS
 ]
 WORKERS = 3
 
@@ -46,6 +48,8 @@ def lives() -> Iterator[Callable[..., Lives]]:
                 missing(runtime.reason)
             if broker == "aedes":
                 needed(lambda: get.aedes("1"))
+            elif broker[:8] == "ejabberd":
+                needed(get.ejabberd)
             elif broker[:5] == "newer":
                 needed(get.newer_mosquitto)
             elif broker != "model":

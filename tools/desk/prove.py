@@ -69,6 +69,8 @@ BROKERS: dict[str, Callable[[], Side]] = {
     "websocket": lambda: MosquittoSide(runtimes.get.mosquitto(), over="ws"),
     "tls": lambda: MosquittoSide(runtimes.get.mosquitto(), version=5, over="tls"),
     "aedes": lambda: MosquittoSide([], broker=others.make("aedes 1"), known=AEDES),
+    "ejabberd": lambda: MosquittoSide([], broker=others.make("ejabberd")),
+    "ejabberd5": lambda: MosquittoSide([], version=5, broker=others.make("ejabberd")),
     "model": ModelSide,
 }
 # Of what takes long and is much the same: bytes of certificates, of headers, of payloads.
@@ -223,7 +225,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="mosquitto5: the node speaks MQTT 5. newer: mosquitto 2.1. changing: it "
+        epilog="mosquitto5, ejabberd5: the node speaks MQTT 5. newer: mosquitto 2.1. changing: it "
         "subscribes, gets what is retained, unsubscribes, and what it publishes would expire. "
         "large: its messages are longer than its RAM holds. update: it takes another version of "
         "its application. websocket, tls: over these. Of websocket it is every 4th byte, of tls, "
