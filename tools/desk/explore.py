@@ -44,7 +44,7 @@ from explorer.cases import LONG, QUICK, wide  # noqa: E402
 from explorer.library import Library  # noqa: E402
 from explorer.record import record  # noqa: E402
 from explorer.search import Search  # noqa: E402
-from explorer.story import Play, save  # noqa: E402
+from explorer.story import Play, save, whole  # noqa: E402
 from explorer.twins import TWINS, row  # noqa: E402
 
 PAGE = ROOT / "docs" / "proof.md"
@@ -100,8 +100,12 @@ def explore(name: str, limit: int, records: int) -> Result:
             play = Play(case, library)
             play.follow(way)
             result.wrong.append((wrong, way, play.text()))
-        for way in search.sample(records) if records and not case.real else ():
-            result.records.append(record(case, library, way))
+        ways: list[Sequence[str]] = []
+        if records and case.real:
+            ways += [whole(case, library, way) for way in search.torn(records)]
+        elif records:
+            ways += search.sample(records)
+        result.records += [record(case, library, way) for way in ways]
         return result
     finally:
         library.close()

@@ -8,13 +8,18 @@ Prints "same COUNT" at the end, or the first call that differs. (See record.py.)
 import json
 import sys
 
+from disk import (  # type: ignore[import-not-found]  # beside this file
+    NAME,
+    ROOM,
+    Disk,
+    PowerCut,
+    stand_on_disk,
+)
 from dormouse.packet import ConnectionLost, MQTTError
 from dormouse.session import Session
-from dormouse.store import Layered, Store
+from dormouse.store import Layered, Store, journal, rtc
 
-
-class PowerCut(BaseException):
-    """The power is gone."""
+stand_on_disk(journal, rtc)
 
 
 class Clock:
@@ -44,6 +49,22 @@ class Medium(Store):
             self.content.pop(key, None)
             if changes[key] is not None:
                 self.content[key] = bytes(changes[key])
+
+
+class Memory(rtc.Blob):
+    """The disk's memory, as RTCStore has the chip's."""
+
+    survives = 1
+
+    def __init__(self, disk):
+        self.disk = disk
+        super().__init__(ROOM)
+
+    def load(self):
+        return self.disk.load()
+
+    def dump(self, piece):
+        self.disk.dump(piece)
 
 
 def kind(record):
@@ -78,18 +99,23 @@ class Chip:
         self.record = record
         self.kind = kind(record)
         self.power = [0, -1]
+        self.disk = Disk.current = Disk(self.power, True, True)
+        self.content = self.disk.content()  # as recorded
+        self.gone = False  # the power is, and the record has not said so yet
         self.small = {}
         self.large = {}
         self.start()
 
     def start(self):
         record = self.record
+        real = record["real"]
         options = dict(record["options"])
         if record["stored"]:
-            large = Medium(self.large, self.power)
+            large = journal.Journal(NAME) if real else Medium(self.large, self.power)
             options["store"] = large
             if record["layered"]:
-                options["store"] = Layered(Medium(self.small, self.power), large)
+                small = Memory(self.disk) if real else Medium(self.small, self.power)
+                options["store"] = Layered(small, large)
         if record["expiring"] or record["version"] == 5:
             options["clock"] = lambda: Clock.now // 1000
         self.session = self.kind(lambda: None, client_id="c", **options)
@@ -133,6 +159,17 @@ class Chip:
             s.withdraw(self.handles.pop(a[0]))
         elif name == "request":
             self.handles.append(s.request(0x82, [(a[0], 2)]))
+        elif name == "restart":
+            self.power[1] = a[1]
+            if a[0]:
+                self.small.clear()
+                self.disk.memory = b""
+            self.start()
+        elif name == "found":
+            store = self.session.store
+            want = {key: bytes.fromhex(value) for key, value in a[0]}
+            got = {key: bytes(value) for key, value in store.data.items()}
+            return store.warning if got == want else str(got)
         elif name == "ended":
             for i in a[0][::-1]:
                 if not self.handles.pop(i).done:
@@ -147,19 +184,32 @@ class Chip:
 
     def repeat(self):
         """Do all calls; return the first that gave something else, or None."""
-        for name, *a in self.record["calls"]:
-            self.power[0] = 0
+        last = None
+        for call in self.record["calls"] + [["end"]]:
+            name, *a = call
+            if name == "file":
+                if a[1] is None:
+                    del self.content[a[0]]
+                else:
+                    self.content[a[0]] = bytes.fromhex(a[1])
+                continue
+            content = self.disk.content()
+            if content != self.content:
+                return last, "want:", self.content, "got:", content
             if name == "fuse":
-                self.power[1] = a[0]
+                self.power[:] = (0, a[0])
+                self.disk.cut = ""
                 continue
-            if name == "restart":
-                self.power[1] = -1
-                if a[0]:
-                    self.small.clear()
-                self.start()
+            if self.gone != (name == "cut") or (self.gone and self.disk.cut != a[0]):
+                return last, "cut in the middle of:", self.gone and self.disk.cut, "and then:", call
+            if name == "cut":
+                self.gone = False
                 continue
+            if name == "end":
+                break
+            last = call
             want = None
-            if name in ("take", "tick", "receive"):
+            if name in ("take", "tick", "receive", "found"):
                 want = a.pop()
             elif name == "pop":
                 want = a[0]
@@ -168,13 +218,12 @@ class Chip:
             try:
                 got = self.call(name, a)
             except PowerCut:
-                if want not in (None, "PowerCut"):
-                    return name, a, want, "PowerCut"
-                continue
+                self.gone = True
+                got = want and "PowerCut"
             except MQTTError as error:
                 got = type(error).__name__
             if got != want and not self.alike(want, got):
-                return name, a, want, got
+                return call, "got:", got
         return None
 
 

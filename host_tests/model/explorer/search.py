@@ -42,6 +42,7 @@ class Search:
         self.first = first
         self.parent: dict[int, tuple[int, str]] = {}  # state: the one before it, and what happened
         self.next: dict[int, tuple[int, str]] = {}  # state: what a calm end makes of it
+        self.cuts: dict[str, tuple[int, str]] = {}  # in the middle of what the power was cut, where
         self.end: dict[int, str | None] = {}  # calm states: what is wrong with them
         self.wrong: dict[str, tuple[str, tuple[str, ...]]] = {}
         self.steps = 0
@@ -88,6 +89,8 @@ class Search:
                 continue
             if new.left[1] and action.count("!") < 2 and self.case.stored:
                 actions += [f"{action}!{k}" for k in new.cuts]
+            if new.disk.cut:
+                self.cuts.setdefault(new.disk.cut, (key, action))
             new_key = new.key()
             if rank < best and new_key != key:
                 best = rank
@@ -115,6 +118,12 @@ class Search:
         """Return so many ways, to states from all over, the deepest first."""
         keys = list(self.parent)
         return [self.way(key) for key in keys[:: -max(1, len(keys) // count)][:count]]
+
+    def torn(self, count: int) -> list[tuple[str, ...]]:
+        """Return so many ways, each through another place on the disk at which the power went."""
+        places = list(self.cuts.values())
+        step = max(1, -(-len(places) // count))
+        return [(*self.way(key), action) for key, action in places[::-step]]
 
     def _liveness(self) -> None:
         """From every state that was reached a calm end: does it end, and is all well then?"""

@@ -135,6 +135,13 @@ class Play:
         return "\n".join([*self.lines, f"WRONG: {self.wrong}" if self.wrong else "all is well"])
 
 
+def whole(case: Case, library: Library, way: Sequence[str]) -> list[str]:
+    """Return a way with the calm end that follows it."""
+    play = Play(case, library)
+    play.follow(way)
+    return play.played
+
+
 def save(name: str, case: Case, way: Sequence[str], wrong: str, folder: Path = FOUND) -> Path:
     """Keep a way as a file."""
     plain = Case()

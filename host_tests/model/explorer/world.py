@@ -21,8 +21,9 @@ from explorer.broker import (
     split,
 )
 from explorer.cases import Case
+from explorer.disk import NAME, Disk, PowerCut
 from explorer.library import Library
-from explorer.medium import NAME, Disk, PowerCut, media_of, plain
+from explorer.medium import media_of, plain
 from explorer.snapshot import copied, told
 
 COMMITTED = 1  # the key in a store under which the application's own state is
@@ -51,6 +52,7 @@ class World:
 
     broker: Broker
     session: Any
+    in_order = False  # what is written to the disk
 
     def __init__(self, case: Case, library: Library) -> None:
         self.case = case
@@ -58,7 +60,7 @@ class World:
         self.broker = Broker(case.broker)
         self.power = [0, -1]  # what was written so far; at what the power is cut, or -1; at what
         # it could have been
-        self.disk = Disk.current = Disk(self.power, case.torn)
+        self.disk = Disk.current = Disk(self.power, case.torn, self.in_order)
         self.now = 0  # ms; time goes on by "wait" only
         self.waits = 0
         self.session = self._booted({}, {})
@@ -127,6 +129,7 @@ class World:
         """Return what tells this state from others."""
         self.power[0] = 0
         del self.power[2:]
+        self.disk.cut = ""
         if self.own is None:
             seen: dict[int, int] = {}
             self.own = hash(
@@ -248,6 +251,7 @@ class World:
         Clock.seconds = self.now // 1000
         Disk.current = self.disk
         word, *fuses = action.split("!")
+        self.disk.cut = ""
         self.power[:] = 0, int(fuses.pop(0)) if fuses else -1
         try:
             try:
