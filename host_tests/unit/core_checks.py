@@ -708,7 +708,7 @@ def check_suback_bad():
         "90 04 0001 00 00",
         "90 02 0001",
         "90 03 0001 03",
-        "90 03 0001 81",
+        "90 03 0001 7f",
     ):
         line = Line().up()
         o = line.session.request(0x82, [("a", 1)])
@@ -720,6 +720,17 @@ def check_suback_bad():
         line.writes("82 06 0002 0001'a' 01")
         line.reads("90 03 0002 01")
         same(line.session.filters, {"a": 1})
+
+
+def check_suback_refuses_as_mqtt_5_does():
+    # ejabberd answers a filter that is too deep so, also to who speaks 3.1.1; the other one is granted.
+    line = Line().up()
+    o = line.session.request(0x82, [("a", 1), ("b/#", 1)])
+    line.writes("82 0c 0001 0001'a' 01 0003'b/#' 01")
+    line.reads("90 04 0001 01 8f")
+    assert o.done and isinstance(o.error, dormouse.Refused)
+    same(o.error.code, [1, 0x8F])
+    same(line.session.filters, {"a": 1})
 
 
 # mqtt311: MQTT-3.2.2-2 MQTT-3.2.2-3

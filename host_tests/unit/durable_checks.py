@@ -440,6 +440,24 @@ def check_first_time_is_careful():
     s.writes("32 06 0001'a' 0001 '1'" + FENCE)
 
 
+def check_fence_that_goes_while_a_message_waits():
+    # Its PUBACK may be what the broker waits for with the next one: ejabberd has one in flight.
+    s = Sleeper().known()
+    s.session.fencing = True
+    s.connect(HELLO + FENCE)
+    s.reads("20 02 01 00 d0 00")
+    s.session.fence = 1  # the Node, while nothing waits ...
+    s.reads("32 06 0001't' 0001 'x'")  # ... and before it goes out, this comes
+    s.writes(FENCE)
+    s.reads("d0 00")
+    assert s.session.fence not in (CLEAN, 1)
+    s.session.inbox.pop().ack()
+    s.session.fence = 1
+    s.writes("40 02 0001" + FENCE)
+    s.reads("d0 00")
+    same(s.session.fence, CLEAN)
+
+
 def check_fence():
     s = Sleeper().known()
     s.session.fencing = True

@@ -352,7 +352,10 @@ def durable(base=Session):
                     self.ready = base_take(self, now)
                     if not self.ready:  # all is out: the fence goes behind it, in one piece
                         self.fence = _SENT
+                        # Whose PUBACK is yet to go makes room for another one.
                         self.moved = False
+                        for m in self.held:
+                            self.moved |= m.fresh
                         self.ping(now)
                         data = memoryview(bytes(data or b"") + self.control)
                         self.control = b""
