@@ -6,7 +6,7 @@ from os import urandom
 
 from micropython import const
 
-from .packet import ConnectionLost, MQTTError, Refused
+from .packet import ConnectionLost, MQTTError, ProtocolError, Refused
 from .session import Session
 
 if sys.implementation.name == "micropython":
@@ -346,10 +346,12 @@ class Client:
                 task.cancel()
             if close:
                 close()
-            closed = isinstance(e, ended) or getattr(e, "errno", 0) in _CLOSED_BY_PEER
+            closed = isinstance(e, (*ended, ProtocolError)) or (
+                getattr(e, "errno", 0) in _CLOSED_BY_PEER
+            )
             try:
                 s.lost(e if closed else None)
-            except MemoryError as error:  # its state is sound, evidence will come again
+            except Exception as error:  # (MemoryError) its state is sound, evidence comes again
                 e = error
             self._changed.set()
         return e

@@ -175,6 +175,7 @@ class Session:
     ended = ()  # what tells incoming QoS 2 messages, the last ones whose PUBCOMP went
     sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
     tight = lacking = 0  # for which length memory was short, how often
+    malformed = 0  # messages that the standard does not allow
 
     def __init__(
         self,
@@ -530,7 +531,10 @@ class Session:
         self.troubles += 1
         self.trouble = error
         if self.on_trouble:
-            self.on_trouble(error)
+            try:
+                self.on_trouble(error)
+            except Exception as e:
+                self.trouble = e  # the application's own
 
     def _answer(self, first, pid):
         self.control += bytes((first, 2, pid >> 8, pid & 0xFF))
@@ -589,7 +593,12 @@ class Session:
             raise ProtocolError(first)
         if kind == _PUBLISH:
             m = Message()
-            m.topic, m.payload, _, pid = read_publish(first, body)
+            try:
+                m.topic, m.payload, _, pid = read_publish(first, body)
+            except ProtocolError as e:
+                from .trouble import malformed
+
+                pid = malformed(self, m, first, body, e)
             self._arrived(m, first, pid)
         elif first not in b"\x20\x40\x50\x62\x70\x90\xb0\xd0":
             raise ProtocolError(first)

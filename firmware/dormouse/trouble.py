@@ -10,6 +10,7 @@ from .packet import ConnectionLost, MQTTError, ProtocolError
 _PUBLISH = const(3)
 _PUBREC = const(5)
 _PUBCOMP = const(7)
+_SUBACK = const(9)
 _CONNECTING = const(1)  # Session.state
 _UP = const(2)
 _NOW = const(2)  # Message.sent
@@ -19,6 +20,7 @@ _BURST = const(536)  # bytes that go as one piece
 _SHOWN = const(64)  # bytes of the topic of a message that is read past
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _TRIES = const(4)  # the last of them
+_BAD = const(3)  # messages that are malformed: from this one on they end no connection
 _TURN = const(16)  # messages of the application between two turns of what is set aside
 
 
@@ -45,6 +47,8 @@ def lost(s, sent: list, error) -> None:
     #      With others under way beside it, it says nothing.
     # With packets set aside the others go one of a kind at a time, so the first is the one.
     first = sent[0] if sent else None
+    if isinstance(error, ProtocolError) and error.args[0] >> 4 == _PUBLISH:
+        return  # that is nothing of what was sent
     if error and first and not first.once and (len(sent) == 1 or first.tries < _ASIDE):
         _blame(s, first, error)
 
@@ -122,7 +126,9 @@ def fill(s, data, now: int):
     """
     busy = 0  # bits: by what the broker owes; for what is set aside, 1
     room = s.window
+    quota = s.window  # of this connection
     for o in s.outbox:
+        quota -= o.sent == _NOW and o.expect < _SUBACK
         if o.tries >= _ASIDE:
             busy |= (o.sent == _NOW) << 1
             room -= o.expect in (_PUBREC, _PUBCOMP)
@@ -137,13 +143,19 @@ def fill(s, data, now: int):
         if o.tries >= _ASIDE:
             continue
         if o.sent != _NOW:
-            if o.packet and (alone or busy >> kind & 1 or (room <= 0 and kind == _PUBREC)):
+            if o.packet and (
+                alone
+                or busy >> kind & 1
+                or (room <= 0 and kind == _PUBREC)
+                or (quota <= 0 and 0 < kind < _PUBCOMP)
+            ):
                 continue
             if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                 break
             packet = s._wire(o)
             data = data + packet if data else packet
             s._sent(o, now)
+            quota -= 0 < kind < _SUBACK
         if kind:
             busy |= 1 << kind
     if busy or data or not _may(s, now):
@@ -177,6 +189,33 @@ def _attempt(s, now, alone):
             return packet
 
 
+def malformed(s, m, first: int, body, error) -> int:
+    """A PUBLISH came that the standard does not allow: it says that such a one ends the connection
+    [MQTT-1.5.3-1, 1.5.3-2, 3.3.2-2, 4.8.0-1], and so do the first ones. A broker that let it pass
+    once will do so at each connection, so a third one is acknowledged, told, and not delivered.
+
+    ``m``: an empty Message. Returns the packet identifier; raises ``error``.
+    """
+    qos = first >> 1 & 3
+    at = 2 + (body[0] << 8 | body[1]) if len(body) > 1 else 0
+    pid = body[at] << 8 | body[at + 1] if at and qos and len(body) > at + 1 else 0
+    s.malformed += 1
+    if s.malformed < _BAD or qos == 3 or not 0 < at <= len(body) or (qos and not pid):
+        raise error
+    topic = ""
+    for c in body[2 : min(at, _SHOWN + 2)]:
+        topic += _shown(c)
+    m.topic = topic
+    m.payload = b""
+    m.done = True
+    s._tell(ProtocolError(first, len(body), topic))
+    return pid
+
+
+def _shown(c):
+    return chr(c) if 31 < c < 127 else "?"
+
+
 def skip(s, m, first: int, n: int, data, i: int):
     """Read past a PUBLISH of ``n`` bytes that is too long, in constant memory, and acknowledge it:
     a part of ``packet.reader``, which goes on with what it returns. ``m``: an empty Message."""
@@ -196,7 +235,7 @@ def skip(s, m, first: int, n: int, data, i: int):
                 name = name << 8 | c
             elif k < name + 2:
                 if len(topic) < _SHOWN:
-                    topic += chr(c) if 31 < c < 127 else "?"
+                    topic += _shown(c)
             elif first & 6:
                 pid = pid << 8 | c
             k += 1

@@ -102,6 +102,27 @@ def check_publish_is_saved():
     same(s.store.saved(), [])
 
 
+def check_publish_that_is_refused_takes_nothing_along():
+    def wrong(session):
+        raises(TypeError, session.publish, "b", b"", 1, message_expiry=60)
+        raises(TypeError, session.publish, "b", 5, 1)
+        raises(ValueError, session.publish, "b#", b"", 2)
+
+    for full in ("refuse", "oldest"):
+        s = Sleeper(full=full).known()
+        o = s.session.publish("a", b"1", 2)
+        wrong(s.session)
+        assert o in s.session.outbox and 0x40001 in s.store.data
+        s.connect(HELLO + "34 06 0001'a' 0001 '1'")
+        s.reads("20 02 01 00")
+        wrong(s.session)
+        s.reads("50 02 0001")
+        s.writes("62 02 0001")
+        wrong(s.session)
+        s.reads("70 02 0001")
+        assert o.done and not o.error
+
+
 def check_handshakes_out():
     s = Sleeper().known()
     s.session.publish("a", b"1", 2)

@@ -165,6 +165,40 @@ def check_what_the_broker_holds_is_of_the_window():
     same((s.outbox, s.suspects, line.told), ([], 0, []))
 
 
+def check_window_while_something_is_set_aside():
+    # MQTT 5's Receive Maximum is a window: a server ends the connection at one too many.
+    line = Told(window=1, timeout=1000).up()
+    s = line.session
+    s.publish("bad", b"", 1)
+    one = s.publish("one", b"", 1)
+    two = s.publish("two", b"", 2)
+    line.writes("32 07 0003'bad' 0001")
+    line.again().writes("3a 07 0003'bad' 0001")
+    line.again().writes("32 07 0003'one' 0002")
+    line.reads("40 02 0002")
+    line.writes("34 07 0003'two' 0003")
+    three = s.publish("three", b"", 1)
+    s.publish("four", b"")
+    line.writes("30 06 0004'four'")
+    line.reads("50 02 0003")
+    line.writes("62 02 0003")
+    line.reads("70 02 0003")
+    line.writes("32 09 0005'three' 0004")
+    line.reads("40 02 0004")
+    assert one.done and two.done and three.done
+
+
+def check_on_trouble_that_raises():
+    def raising(error):
+        raise OSError("no room on the card")
+
+    line = Line(on_trouble=raising, max_packet=40, inbox_bytes=200).up()
+    s = line.session
+    line.session.receive(memoryview(h("32 ae02 0003'big' 0007") + b"x" * 295), 0)
+    line.writes("40 02 0007")
+    same((s.troubles, type(s.trouble)), (1, OSError))
+
+
 def check_silence_is_no_evidence():
     line = Told().up()
     bad = line.session.publish("t", b"", 1)
@@ -341,6 +375,69 @@ def check_too_long_and_broken():
     # An answer is never that long.
     line = Told(max_packet=40, inbox_bytes=200).up()
     raises(ProtocolError, line.session.receive, memoryview(h("90 64")), 0)
+
+
+def check_malformed_message():
+    # The standard wants such a one to end the connection. The broker that let it pass gives it again.
+    for bad in (
+        "32 06 0001 ff 0007'x'",
+        "32 06 0001 00 0007'x'",
+        "32 06 0001'#' 0007'x'",
+        "32 06 0001'+' 0007'x'",
+        "32 05 0000 0007'x'",
+        "34 06 0001 ff 0007'x'",
+        "38 04 0001'a' 'x'",  # DUP at QoS 0
+        "30 04 0001 ff 'x'",
+    ):
+        line = Told().up()
+        s = line.session
+        for _ in range(2):
+            e = raises(ProtocolError, line.reads, bad)
+            same(e.args, (int(bad[:2], 16),))
+            line.again(e)
+        same(line.told, [])
+        line.reads(bad + "32 06 0001't' 0008'y'")
+        answer = {"32": "40 02 0007", "34": "50 02 0007"}.get(bad[:2], "")
+        line.writes(answer)
+        same(len(line.told), 1)
+        same(line.told[0].args[:2], (int(bad[:2], 16), h(bad)[1]))
+        same([m.topic for m in s.inbox], ["t"])
+        s.inbox.pop().ack()
+        line.writes("40 02 0008")
+        line.again()
+        line.reads(bad)  # from now on at once
+        line.writes(answer)
+        same((len(line.told), s.troubles, s.inbox), (2, 2, []))
+
+
+def check_malformed_beyond_repair():
+    line = Told().up()
+    for bad in ("36 06 0001'a' 0007'x'", "32 06 0001'a' 0000'x'", "32 03 0001'a'", "30 01 00"):
+        for _ in range(4):
+            line.again(raises(ProtocolError, line.reads, bad))
+    same(line.told, [])
+
+
+def check_answer_that_is_no_packet():
+    # It ends the connection, as the standard wants. So it is evidence, as if the broker had ended it.
+    line = Told().up()
+    s = line.session
+    bad = s.publish("bad", b"", 1)
+    good = s.publish("good", b"", 1)
+    line.writes("32 07 0003'bad' 0001 32 08 0004'good' 0002")
+    for _ in range(2):
+        line.again(raises(ProtocolError, line.reads, "40 03 0001 00"))
+        data = line.written(0)
+    same(data, h("3a 08 0004'good' 0002"))
+    line.reads("40 02 0002")
+    assert good.done and not bad.done
+    line.writes("c000")
+    line.reads(PONG)
+    line.writes("3a 07 0003'bad' 0001")
+    # What came in says nothing of what went out.
+    before = bad.tries
+    line.again(ProtocolError(0x32))
+    same(bad.tries, before)
 
 
 def check_too_long_is_kept():

@@ -422,6 +422,27 @@ def check_alias_is_worth_it():
     )
 
 
+def check_malformed_message():
+    # As at 3.1.1: the first ones end the connection, as the standard wants.
+    for bad, reason in (
+        ("32 07 0001 ff 0007 00'x'", "81"),
+        ("34 07 0001'#' 0007 00'x'", "82"),
+        ("32 09 0001'a' 0007 02 7f00'x'", "81"),  # no such property
+        ("32 0b 0001'a' 0007 04 080001'+' 'x'", "82"),  # no topic name to respond to
+    ):
+        told = []
+        line = Line5(on_trouble=told.append).up()
+        for _ in range(2):
+            line.fails(bad, reason)
+            line.up(1)
+        line.reads(bad + "32 07 0001't' 0008 00'y'")
+        line.writes("40 02 0007" if bad[:2] == "32" else "50 02 0007")
+        same([e.args[0] for e in told], [int(bad[:2], 16)])
+        same([m.topic for m in line.session.inbox], ["t"])
+        line.session.inbox.pop().ack()
+        line.writes("40 02 0008")
+
+
 def check_alias_in():
     line = Line5(properties={"topic_alias_maximum": 2}).up()
     s = line.session
@@ -1296,6 +1317,15 @@ class Sleeper5(Line5):
         data = self.hello()
         same(data[0], 0x10)
         return data[2 + data[1] :]
+
+
+def check_publish_that_is_refused_takes_nothing_along():
+    s = Sleeper5()
+    o = s.session.publish("a", b"1", 1)
+    for payload, options in ((5, {}), (b"", {"contenttype": "json"}), (b"", {"message_expiry": -1})):
+        raises((TypeError, ValueError), s.session.publish, "b", payload, 1, **options)
+    same(s.session.outbox, [o])
+    assert 0x20040001 in s.store.data
 
 
 def check_burst_heeds_remembered_limits():

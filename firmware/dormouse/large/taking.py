@@ -334,6 +334,8 @@ def taking(base=Session):
                 new.skip = qos == 2 and pid in self.released
                 for old in self.held:
                     new.skip |= old.pid == pid and old.qos == qos
+            if m.done:  # it is malformed
+                new.skip = new.done = True
             new.known = new.skip
             if not new.known:
                 # Whether it is 5 is known at its end; now it has no CRC.

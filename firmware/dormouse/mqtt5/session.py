@@ -556,9 +556,17 @@ class Session5(_Base):
         return True
 
     def _publish(self, first, body):
-        topic, payload, _, pid, properties = read_publish(first, body, False)
-        if "topic_alias" in properties:
-            alias = properties.pop("topic_alias")
+        m = Message5()
+        try:
+            topic, m.payload, _, pid, m.kept = read_publish(first, body, False)
+        except ProtocolError as e:
+            from ..trouble import malformed
+
+            pid = malformed(self, m, first, body, e)
+            topic = m.topic
+            m.kept = {}
+        if "topic_alias" in m.kept:
+            alias = m.kept.pop("topic_alias")
             if alias > self.properties.get("topic_alias_maximum", 0):
                 raise ProtocolError5(first, 0x94)
             if topic:
@@ -567,11 +575,8 @@ class Session5(_Base):
                 topic = self.names[alias]
             else:
                 raise ProtocolError5(first, 0x82)
-        m = Message5()
         m.topic = topic
-        m.payload = payload
-        m.size = len(body) - len(payload)
-        m.kept = properties
+        m.size = len(body) - len(m.payload)
         self._arrived(m, first, pid)
 
     def _arrived(self, m, first, pid):

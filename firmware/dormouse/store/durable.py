@@ -279,6 +279,7 @@ def durable(base=Session):
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
             """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
+            pid = self.pid
             try:
                 o = base_publish(self, topic, payload, qos, retain, **options)
                 if qos:
@@ -288,7 +289,8 @@ def durable(base=Session):
                 return o
             except Exception as e:
                 # It may be in the outbox, and is not on the medium: out again.
-                o = self.outbox[-1] if qos and self.outbox else None
+                # (The last one there is another, if there was no identifier for this one yet.)
+                o = self.outbox[-1] if self.pid != pid and self.outbox else None
                 if o is not None and o.pid == (self.pid - 1) % 65535 + 1:
                     self._drop(o)
                 if not isinstance(e, (OutboxFull, StoreFull)):
