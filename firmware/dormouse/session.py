@@ -162,7 +162,7 @@ class Session:
     # the class takes ten times as long.)
     dropped = 0  # incoming QoS 0 messages for which there was no room
     again = ()  # the SUBSCRIBEs that repeat ``filters``
-    late = ()  # packets whose acknowledgement is missed for good
+    late = ()  # packets whose acknowledgement is missed for good, and when they were sent
     denied = ()  # topic filters that a repeat was refused: asked for at each connection
     tried = 0  # how often one that was set aside was tried in vain
     troubles = 0

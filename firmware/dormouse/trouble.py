@@ -35,8 +35,8 @@ class Undeliverable(MQTTError):
 def lost(s, sent: list, error) -> None:
     """A connection has ended. ``sent``: what it left unanswered; ``error``: why, if the broker
     ended it."""
-    for o in s.late:
-        if o in s.outbox:
+    for o, at in s.late:
+        if o in sent and o.at == at:  # its answer did not come after all
             o.tries = o.tries or 1  # that is evidence enough
             _blame(s, o, ConnectionLost("no acknowledgement"))
     s.late = ()
@@ -92,10 +92,10 @@ def missed(s, now: int) -> int:
         if s.ponged is not None and 0 < s.answered - o.at & _TICKS < _FOREVER:
             n += s.patience
             if n <= 0:
-                late.append(o)
+                late.append((o, o.at))
         left = min(left, n)
     if late:
-        raise ConnectionLost("no acknowledgement", late[0].expect << 4)
+        raise ConnectionLost("no acknowledgement", late[0][0].expect << 4)
     return left
 
 

@@ -320,6 +320,22 @@ def check_no_acknowledgement():
     line.writes("30 03 0001'w' c000", now=3001)  # and then the first of those, alone
 
 
+def check_acknowledgement_that_comes_after_all():
+    # Missed for good, but what lay in the socket is read yet: it says nothing at the next end.
+    line = Told(keepalive=60, timeout=1000).up()
+    s = line.session
+    o = s.publish("t", b"", 2)
+    line.written()
+    s.tick(1000)
+    line.writes("c000", now=1000)
+    line.reads(PONG, now=1001)
+    raises(ConnectionLost, s.tick, 2000)
+    line.reads("50 02 0001", now=2001)
+    line.writes("62 02 0001", now=2001)
+    s.lost()
+    same((o.tries, s.suspects), (0, 0))
+
+
 def check_dead_link_is_noticed_by_what_it_owes():
     line = Told(keepalive=0, timeout=1000).up()
     s = line.session

@@ -371,6 +371,7 @@ class Session5(_Base):
                 o.error = self._unfit(o)
                 if o.error:
                     self._drop(o, True)
+                    self._tell(o.error)
 
     def _unfit(self, o):
         # Why the server does not take what was published before it said so, or None.
@@ -453,10 +454,13 @@ class Session5(_Base):
             # PUBCOMP has nothing to say where PUBREC had.
             o.codes = codes or o.codes or 0
             o.properties = properties or getattr(o, "properties", None) or {}
-            if kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
+            if codes == 0x91 and o.packet and o.packet[0] & 8:
+                pass  # "identifier in use": EMQX says so of what it has, and gets again with DUP
+            elif kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
                 self._drop(o, True)
                 o.error = Failed(codes, properties)
+                self._tell(o.error)  # perhaps nobody waits for it
                 return
             if kind == _UNSUBACK:
                 self._unsuback(o, codes)
