@@ -306,7 +306,7 @@ class Client:
         fault = []  # why one of the other two ended; anything: it is too late to say
         tasks = []
         close = e = None
-        ended = ()  # errors that are the broker's doing
+        ended = ProtocolError  # errors that are the broker's doing
         try:
             stream, close = await asyncio.wait_for(
                 self.stream.open_stream(*self.address), self.timeout
@@ -338,7 +338,7 @@ class Client:
             e = fault[0]
         except Exception as error:  # for _run to sort
             e = error
-            ended = ConnectionLost, Refused
+            ended = ConnectionLost, Refused, ProtocolError
         finally:
             self.connected = False
             fault.append(None)
@@ -346,9 +346,7 @@ class Client:
                 task.cancel()
             if close:
                 close()
-            closed = isinstance(e, (*ended, ProtocolError)) or (
-                getattr(e, "errno", 0) in _CLOSED_BY_PEER
-            )
+            closed = isinstance(e, ended) or getattr(e, "errno", 0) in _CLOSED_BY_PEER
             try:
                 s.lost(e if closed else None)
             except Exception as error:  # (MemoryError) its state is sound, evidence comes again

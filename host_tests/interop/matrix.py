@@ -54,7 +54,6 @@ KNOWN = {
     "aedes 1": {"back 1 order", "back 2 order", "back 2 doubled"},  # repeats without DUP
     "aedes 0.51": {*ALL},  # wedges at a repeated PUBREL
     "rabbitmq": {"back 2 doubled", "late"},  # delivers at QoS 1 at most; PINGRESP overtakes
-    "ejabberd": {"late"},  # one message at a time
 }
 # What is published: RabbitMQ has no QoS 2.
 OUT = {"rabbitmq": [1]}
