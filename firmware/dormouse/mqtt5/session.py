@@ -454,9 +454,9 @@ class Session5(_Base):
             # PUBCOMP has nothing to say where PUBREC had.
             o.codes = codes or o.codes or 0
             o.properties = properties or getattr(o, "properties", None) or {}
-            if codes == 0x91 and o.packet and o.packet[0] & 8:
-                pass  # "identifier in use": EMQX says so of what it has, and gets again with DUP
-            elif kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
+            if kind == _PUBREC and codes == 0x91 and o.packet and o.packet[0] & 8:
+                codes = 0  # "in use": EMQX says so of what it has, and gets again with DUP
+            if kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
                 self._drop(o, True)
                 o.error = Failed(codes, properties)
