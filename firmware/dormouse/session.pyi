@@ -59,10 +59,11 @@ class Session:
     sure: int
     shed: bool
     paused: bool
-    late: list[Message] | tuple[()]
+    late: list[tuple[Message, int]] | tuple[()]
     tight: int
     size: int
     lacking: int
+    malformed: int
     on_output: Callable[[], object]
     clean: bool
     greeting: tuple[str, int, _Will | None]

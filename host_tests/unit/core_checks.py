@@ -723,7 +723,7 @@ def check_suback_bad():
 
 
 def check_suback_refuses_as_mqtt_5_does():
-    # ejabberd answers a filter that is too deep so, also to who speaks 3.1.1; the other one is granted.
+    # ejabberd answers a filter that is too deep so, also to who speaks 3.1.1.
     line = Line().up()
     o = line.session.request(0x82, [("a", 1), ("b/#", 1)])
     line.writes("82 0c 0001 0001'a' 01 0003'b/#' 01")

@@ -394,7 +394,7 @@ def check_too_long_and_broken():
 
 
 def check_malformed_message():
-    # The standard wants such a one to end the connection. The broker that let it pass gives it again.
+    # The standard wants such a one to end the connection. Who let it pass sends it again.
     for bad in (
         "32 06 0001 ff 0007'x'",
         "32 06 0001 00 0007'x'",
@@ -435,7 +435,7 @@ def check_malformed_beyond_repair():
 
 
 def check_answer_that_is_no_packet():
-    # It ends the connection, as the standard wants. So it is evidence, as if the broker had ended it.
+    # It ends the connection, as the standard wants: evidence, as if the broker had ended it.
     line = Told().up()
     s = line.session
     bad = s.publish("bad", b"", 1)

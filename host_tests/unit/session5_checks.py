@@ -1351,7 +1351,11 @@ class Sleeper5(Line5):
 def check_publish_that_is_refused_takes_nothing_along():
     s = Sleeper5()
     o = s.session.publish("a", b"1", 1)
-    for payload, options in ((5, {}), (b"", {"contenttype": "json"}), (b"", {"message_expiry": -1})):
+    for payload, options in (
+        (5, {}),
+        (b"", {"contenttype": "json"}),
+        (b"", {"message_expiry": -1}),
+    ):
         raises((TypeError, ValueError), s.session.publish, "b", payload, 1, **options)
     same(s.session.outbox, [o])
     assert 0x20040001 in s.store.data
