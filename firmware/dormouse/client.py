@@ -383,7 +383,8 @@ class Client:
         try:
             while not stream:
                 try:
-                    await sleep_ms(s.tick(ticks_ms()))
+                    # (No longer than that: what is published meanwhile has its time, too.)
+                    await sleep_ms(min(s.tick(ticks_ms()), s.patience))
                 except ConnectionLost:
                     # The program may have blocked meanwhile, and the answer lie in the socket.
                     await sleep_ms(_GRACE)

@@ -49,6 +49,9 @@ def lost(s, sent: list, error) -> None:
     first = sent[0] if sent else None
     if isinstance(error, ProtocolError) and error.args[0] >> 4 == _PUBLISH:
         return  # that is nothing of what was sent
+    # What may have another reason, as DISCONNECT by an administrator, sets aside, and gives up nothing.
+    if first and first.tries > _ASIDE and getattr(error, "mild", False):
+        return
     if error and first and not first.once and (len(sent) == 1 or first.tries < _ASIDE):
         _blame(s, first, error)
 

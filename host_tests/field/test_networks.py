@@ -4,6 +4,9 @@
 WebSocket: `make prove`. A peer that reads nothing: scenarios/test_client.py.)
 """
 
+import contextlib
+import json
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +19,7 @@ from tools.testing import wire
 from tools.testing.board import Board
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.observer import Observer
-from tools.testing.peer import Connection, ScriptedPeer
+from tools.testing.peer import Connection, PeerFailure, PeerTimeout, ScriptedPeer
 from tools.testing.runtimes import MICROPYTHON32, Device, Runtime
 
 TIMEOUT = 0.3  # s, the client's
@@ -27,6 +30,65 @@ def closed(conn: Connection, timeout: float) -> str:
     with conn._changed:
         conn._changed.wait_for(lambda: conn.closed_by, timeout)
     return conn.closed_by
+
+
+@VERSIONS
+@pytest.mark.parametrize("keepalive", [0, 60])
+def test_acknowledgement_that_never_comes(
+    stay: Callable[..., Device], peer: ScriptedPeer, version: int, keepalive: int
+) -> None:
+    """Noticed in time, also by a client that was asleep when it published, with or without pings."""
+    broker = Broker(peer, version)
+    options = {"version": version, "timeout": TIMEOUT, "keepalive": keepalive}
+    stay(peer.port, options, count=1, pause=3 * TIMEOUT)
+    conn = broker.accept()
+    assert broker.decode(conn.next_packet()).type == wire.PUBLISH
+    conn.expect(wire.pingreq(), 3)
+    conn.send(wire.pingresp())
+    assert closed(conn, 3)
+
+
+def serve(broker: Broker, conn: Connection) -> None:
+    """Answer as a broker does until the device leaves, but for what is published as "bad"."""
+    conn.next_packet()  # CONNECT
+    conn.send(broker.wire.connack(True))
+    with contextlib.suppress(PeerFailure):  # closed
+        while True:
+            packet = broker.decode(conn.next_packet())
+            if packet.type == wire.PINGREQ:
+                conn.send(wire.pingresp())
+            elif packet.type == wire.PUBLISH and packet.topic != "bad":
+                conn.send(broker.wire.puback(packet.packet_id))
+
+
+@VERSIONS
+@pytest.mark.once
+def test_acknowledgement_that_never_comes_to_a_node(
+    board: Callable[..., Board], peer: ScriptedPeer, version: int
+) -> None:
+    """It is given up some wakes later; no wake takes its whole budget for it after that."""
+    broker = Broker(peer, version)
+    over = threading.Event()
+
+    def listen() -> None:
+        while not over.is_set():
+            with contextlib.suppress(PeerTimeout):
+                serve(broker, peer.accept(0.1))
+
+    thread = threading.Thread(target=listen, daemon=True)
+    thread.start()
+    node = board(peer.port, (("bad", "N", 1, {}),), {"version": version}, {"budget": 1200})
+    config = json.loads((node.folder / "put" / "config.json").read_text())
+    last = node.run()[-1].lines[-1]
+    assert last.startswith("left 1 error ")
+    node.put("config.json", config | {"publish": [["n", "N", 1, {}]]})
+    for _ in range(8):
+        if last == "left 0 error None":
+            break
+        last = node.run()[-1].lines[-1]
+    over.set()
+    thread.join()
+    assert last == "left 0 error None", [end.lines for end in node.records]
 
 
 def accepts_and_is_silent(broker: Broker) -> None:

@@ -559,6 +559,39 @@ def check_failing_pubrec():
     line.writes("62 02 0063")
 
 
+def check_disconnect_for_another_reason():
+    # An administrator's, or the end of a plan: if it comes at one packet each time, that one lets all
+    # else go first. It is not given up.
+    told = []
+    line = Line5(on_trouble=told.append, timeout=1000).up()
+    s = line.session
+    bad = s.publish("bad", b"", 1)
+    good = s.publish("good", b"", 1)
+    line.written()
+    now = 0
+    for n in range(9):
+        s.lost(raises((Disconnected, Failed), line.reads, "e0 01 98", now))
+        line.up(1, now)
+        line.written(now)
+        if not good.done and n:
+            line.reads("40 02 0002", now)
+        now += 1000  # it rests
+        line.written(now)
+        line.reads("d0 00", now)
+        line.written(now)
+    assert good.done and not bad.done
+    same((told, s.suspects), ([], 1))
+
+
+def check_malformed_acknowledgement():
+    line = Line5().up()
+    s = line.session
+    bad = s.publish("bad", b"", 1)
+    line.written()
+    s.lost(line.fails("40 03 0001 04", "82"))
+    same(bad.tries, 1)
+
+
 def check_pubrec_identifier_in_use():
     # EMQX says so of a message that it has, when it comes again because PUBREC was lost.
     line = Line5().up()

@@ -299,9 +299,10 @@ class Session5(_Base):
         super().connect(now)
 
     def lost(self, error=None) -> None:
-        """As Session's. A DISCONNECT whose reason is the connection's is nothing of the packets."""
-        code = getattr(error, "code", None)
-        super().lost(error if code is None or code in _BLAMES else None)
+        """As Session's. For a DISCONNECT whose reason is the connection's no packet is given up."""
+        if getattr(error, "code", 0x80) not in _BLAMES:
+            error.mild = True
+        super().lost(error)
         if self.home and not self.moving and self.resumed is None:
             self.owner.address = self.home
             self.home = None

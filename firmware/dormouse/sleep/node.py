@@ -487,22 +487,21 @@ class Node:
         for name in wanted:
             if s.filters.get(name) != wanted[name]:
                 pairs.append((name, wanted[name]))
-        # One that ended connections in earlier wakes goes behind all else; given up, it is tried
-        # now and then, for the reason may have passed.
-        self.asked = []
-        if s.wary > _TRIES and urandom(1)[0] % _SELDOM:
-            pairs = []
-        for part in groups(pairs):
-            o = s.request(0x82, part)
-            o.tries = min(s.wary, _TRIES)
-            s.suspects += o.tries >= _ASIDE
-            self.asked.append(o)
         names = []
         for name in s.filters:
             if name not in wanted:
                 names.append(name)
-        if names:
-            s.request(0xA2, names)
+        # What ended connections in earlier wakes goes behind all else; given up, it is tried
+        # now and then, for the reason may have passed.
+        self.asked = []
+        if s.wary <= _TRIES or not urandom(1)[0] % _SELDOM:
+            for part in groups(pairs):
+                self.asked.append(s.request(0x82, part))
+            if names:
+                self.asked.append(s.request(0xA2, names))
+        for o in self.asked:
+            o.tries = min(s.wary, _TRIES)
+            s.suspects += o.tries >= _ASIDE
         # A broker at which nothing is subscribed has nothing to send.
         s.fencing = bool(wanted or names)
 

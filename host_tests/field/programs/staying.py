@@ -3,7 +3,7 @@
 Its argument is a JSON file: ``client``, the Client's arguments; ``count``, how many numbers;
 ``tls``, a file of the authority; ``password``: "function" or "replaced"; ``block``: s that it does
 not let asyncio run after each number; ``subscribe``: a topic filter, to which it listens instead;
-``wifi``: join one first, and try to connect until it works.
+``pause``: s before the first number; ``wifi``: join one first, and try to connect until it works.
 """
 
 import asyncio
@@ -58,6 +58,7 @@ async def main():
         await c.subscribe(config["subscribe"], qos=1)
         print("subscribed")
     task = asyncio.create_task(tell(c))
+    await asyncio.sleep(config.get("pause", 0))
     for n in range(config.get("count", 0)):
         if "block" in config:
             c.publish_nowait("n", str(n), 1)
