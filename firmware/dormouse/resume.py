@@ -14,6 +14,7 @@ _BEFORE = const(1)  # Message.sent
 _NOW = const(2)
 _FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
 _ASIDE = const(2)  # Message.tries
+_OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
 def connected(s, present: int) -> None:
@@ -23,6 +24,13 @@ def connected(s, present: int) -> None:
         s.held = []
         s.released = {}
         s.ended = ()
+    n = 0
+    for m in s.held[::-1]:
+        if m.done:
+            # Not for ever: not every broker repeats what it had no answer to.
+            n += len(m.topic) + len(m.payload) + _OVERHEAD
+            if n > s.limits[2]:
+                s.held.remove(m)
     if not (s.held or s.released):
         s.vague = False
     if present and s.unsure:

@@ -165,6 +165,7 @@ class Session:
     late = ()  # packets whose acknowledgement is missed for good, and when they were sent
     denied = ()  # topic filters that a repeat was refused: asked for at each connection
     tried = 0  # how often one that was set aside was tried in vain
+    other = None  # a message that went while any were, through if there is one
     troubles = 0
     trouble = on_trouble = None
     unsure = False  # a CONNACK was owed: what the next one says of the session may be old news
@@ -254,7 +255,13 @@ class Session:
                 if not o.expect:
                     break
             else:
-                raise OutboxFull
+                o = None
+                if self.suspects:
+                    from .trouble import spare
+
+                    o = spare(self)
+                if o is None:
+                    raise OutboxFull
             self._drop(o, True)
             o.error = OutboxFull()
         return self._queue(packet, pid, qos and _PUBLISH + qos)

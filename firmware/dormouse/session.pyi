@@ -64,6 +64,7 @@ class Session:
     size: int
     lacking: int
     malformed: int
+    other: Message | None
     on_output: Callable[[], object]
     clean: bool
     greeting: tuple[str, int, _Will | None]

@@ -5,10 +5,11 @@ Loaded when there is such a packet for the first time: who has none pays nothing
 
 from micropython import const
 
-from .packet import ConnectionLost, MQTTError, ProtocolError
+from .packet import ConnectionLost, MQTTError, OutboxFull, ProtocolError
 
 _PUBLISH = const(3)
 _PUBREC = const(5)
+_PUBREL = const(6)
 _PUBCOMP = const(7)
 _SUBACK = const(9)
 _CONNECTING = const(1)  # Session.state
@@ -35,8 +36,11 @@ class Undeliverable(MQTTError):
 def lost(s, sent: list, error) -> None:
     """A connection has ended. ``sent``: what it left unanswered; ``error``: why, if the broker
     ended it."""
+    first = sent[0] if sent else None
     for o, at in s.late:
         if o in sent and o.at == at:  # its answer did not come after all
+            if o is first:
+                first = None  # once is enough
             o.tries = o.tries or 1  # that is evidence enough
             _blame(s, o, ConnectionLost("no acknowledgement"))
     s.late = ()
@@ -46,20 +50,21 @@ def lost(s, sent: list, error) -> None:
     #   3. and then alone, behind a PINGRESP, on a connection that lived without it: a try less.
     #      With others under way beside it, it says nothing.
     # With packets set aside the others go one of a kind at a time, so the first is the one.
-    first = sent[0] if sent else None
-    if isinstance(error, ProtocolError) and error.args[0] >> 4 == _PUBLISH:
+    if isinstance(error, ProtocolError) and error.args[0] >> 4 in (_PUBLISH, _PUBREL):
         return  # that is nothing of what was sent
-    # What may have another reason, as DISCONNECT by an administrator, sets aside, and gives up nothing.
-    if first and first.tries > _ASIDE and getattr(error, "mild", False):
-        return
     if error and first and not first.once and (len(sent) == 1 or first.tries < _ASIDE):
         _blame(s, first, error)
 
 
 def _blame(s, o, error):
+    # Where another reason is likely, it is set aside and not given up: DISCONNECT by an
+    # administrator, a broker that lets nothing at all through.
+    if o.tries > _ASIDE and (getattr(error, "mild", False) or not _others(s)):
+        return
     o.tries += 1
     if not s.suspects:
         s.turn = 0
+        s.other = None
     s.suspects += o.tries == _ASIDE
     s.tried += o.tries > _ASIDE
     if o.tries > _TRIES:
@@ -69,6 +74,26 @@ def _blame(s, o, error):
         if o in s.again:
             deny(s, o.filters)
         s._tell(o.error)
+
+
+def _others(s):
+    # Whether the broker bears others: it is one that is set aside, or a message went through since.
+    return s.suspects < 2 or _through(s.other)
+
+
+def _through(o):
+    return o is not None and ((o.done and not o.error) or o.expect == _PUBCOMP)
+
+
+def spare(s):
+    """Return what of the outbox has to make room for what the broker may bear, or None: the first
+    one that was set aside."""
+    if _others(s):
+        for o in s.outbox:
+            if o.tries >= _ASIDE and o.sent != _NOW and o.packet:
+                what = getattr(o, "filters", None) or _topic(o.packet)
+                s._tell(Undeliverable(OutboxFull(), what))
+                return o
 
 
 def _topic(packet):
@@ -158,7 +183,10 @@ def fill(s, data, now: int):
             packet = s._wire(o)
             data = data + packet if data else packet
             s._sent(o, now)
-            quota -= 0 < kind < _SUBACK
+            if 0 < kind < _SUBACK:
+                quota -= 1
+                if not _through(s.other):
+                    s.other = o
         if kind:
             busy |= 1 << kind
     if busy or data or not _may(s, now):

@@ -37,7 +37,7 @@ def closed(conn: Connection, timeout: float) -> str:
 def test_acknowledgement_that_never_comes(
     stay: Callable[..., Device], peer: ScriptedPeer, version: int, keepalive: int
 ) -> None:
-    """Noticed in time, also by a client that was asleep when it published, with or without pings."""
+    """Noticed in time, also by a client that was idle when it published, with or without pings."""
     broker = Broker(peer, version)
     options = {"version": version, "timeout": TIMEOUT, "keepalive": keepalive}
     stay(peer.port, options, count=1, pause=3 * TIMEOUT)

@@ -6,7 +6,7 @@ import core_checks
 import dormouse.packet as packet
 from core_checks import Line, h, raises, same
 from dormouse.packet import ConnectionLost, ProtocolError
-from dormouse.session import SessionLost
+from dormouse.session import OutboxFull, SessionLost
 from dormouse.store import Store
 from dormouse.store.durable import durable
 from dormouse.trouble import Undeliverable
@@ -334,6 +334,89 @@ def check_acknowledgement_that_comes_after_all():
     line.writes("62 02 0001", now=2001)
     s.lost()
     same((o.tries, s.suspects), (0, 0))
+
+
+def check_missed_and_closed_is_one_cause():
+    # The broker closes in the moment in which its answer is missed: that is one try, not two.
+    line = Told(keepalive=60, timeout=1000).up()
+    s = line.session
+    o = s.publish("t", b"", 1)
+    now = 0
+    for tries in (2, 3, 4, 5):
+        line.written(now)
+        if not s.flying:  # it was set aside: behind a PINGRESP, when it has rested
+            now += 1000
+            line.written(now)
+            line.reads(PONG, now)
+            line.written(now)
+        s.tick(now + 1000)
+        line.written(now + 1000)
+        line.reads(PONG, now + 1001)
+        now += 2000
+        raises(ConnectionLost, s.tick, now)
+        line.again(now=now)
+        same(o.tries, tries)
+    assert o.done and isinstance(o.error, Undeliverable)
+
+
+def check_broker_that_bears_nothing():
+    # It closes at every PUBLISH, its disk is full: that says nothing of any of them.
+    for one_goes in (False, True):
+        line = Told(timeout=1000).up()
+        s = line.session
+        every = [s.publish("t%d" % i, b"", 1) for i in range(3)]
+        now = 0
+        for _ in range(40):
+            line.written(now)
+            if s.asked is not None:
+                line.reads(PONG, now)
+            now += 1000
+            line.written(now)
+            if s.asked is not None:
+                line.reads(PONG, now)
+                line.written(now)
+            if one_goes and s.flying and s.outbox[0] is every[2]:
+                line.session.receive(memoryview(h("40 02") + bytes((0, every[2].pid))), now)
+                line.written(now)
+            line.again(now=now)
+        given_up = [isinstance(o.error, Undeliverable) for o in every]
+        same(given_up, [one_goes, one_goes, False])
+
+
+def check_room_for_what_is_borne():
+    # Of a topic that ends connections more is published than can be given up.
+    line = Told(outbox=4, timeout=1000).up()
+    s = line.session
+    for _ in range(3):
+        s.publish("bad", b"", 1)
+    for _ in range(6):
+        line.written()
+        line.again()
+    same((s.suspects, len(s.outbox)), (3, 3))
+    good = s.publish("good", b"", 1)
+    line.written()
+    line.session.receive(memoryview(h("40 02") + bytes((0, good.pid))), 0)
+    assert good.done
+    first = s.outbox[0]
+    for n in range(3):
+        s.publish("bad", b"", 1)
+        same(len(s.outbox), 4)
+        same((type(first.error), len(line.told)), (OutboxFull if n else type(None), n))
+    assert first.done and isinstance(line.told[0], Undeliverable)
+
+
+def check_held_is_bounded():
+    # Acknowledged while the connection was down, and never repeated by the broker.
+    for kind in (1, 2):
+        line = Told(inbox_bytes=4200).up()
+        s = line.session
+        for pid in range(1, 200):
+            line.reads("3%d 69 0001't' 00%02x" % (2 * kind, pid) + "00" * 100)
+            s.lost()
+            s.inbox.pop().ack()
+            line.again(None)
+        assert len(s.held) < 30
+        same(s.held[-1].pid, 199)
 
 
 def check_dead_link_is_noticed_by_what_it_owes():

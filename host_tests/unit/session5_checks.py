@@ -560,8 +560,8 @@ def check_failing_pubrec():
 
 
 def check_disconnect_for_another_reason():
-    # An administrator's, or the end of a plan: if it comes at one packet each time, that one lets all
-    # else go first. It is not given up.
+    # An administrator's, or the end of a plan: if it comes at one packet each time, that one lets
+    # all else go first. It is not given up.
     told = []
     line = Line5(on_trouble=told.append, timeout=1000).up()
     s = line.session
@@ -607,6 +607,17 @@ def check_pubrec_identifier_in_use():
     line.writes("34 07 0001'a' 0002 00 '2'")
     line.reads("50 03 0002 91")
     same((o.done, o.error.code), (True, 0x91))
+
+
+def check_expiring_at_3_1_1_then_5():
+    s = durable(expiring())(lambda: None, "c", Medium(), clean=False, clock=lambda: 1000)
+    s.publish("t", b"x", 1, message_expiry=9)
+    data = {key: bytearray(value) for key, value in s.store.data.items()}
+    line = Line5()
+    line.session = DurableSession5(
+        line.kick, "c", Medium(data), clean=False, clock=lambda: 1004, timeout=1000
+    )
+    line.up(1).writes("32 0c 0001't' 0001 05 02 00000005 'x'")
 
 
 def check_what_the_server_forbids_is_told():

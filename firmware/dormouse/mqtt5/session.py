@@ -408,7 +408,7 @@ class Session5(_Base):
         values, at = read_properties(packet[0], packet, n + len(pid))
         if left is not None:
             # A clock that went back must not make it longer.
-            values["message_expiry"] = min(max(left, 1), values["message_expiry"])
+            values["message_expiry"] = min(max(left, 1), values.get("message_expiry", left))
         if alias > 0:
             values["topic_alias"] = alias
         packet = memoryview(packet)[at:end]

@@ -179,7 +179,7 @@ async def _exactly(stream, n):
     while n:
         got = await below.read(stream, view[-n:])
         if not got:
-            raise OSError("closed in the middle of a frame")
+            raise ConnectionLost("closed")  # by TCP alone
         n -= got
     return data
 

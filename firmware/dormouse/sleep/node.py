@@ -496,7 +496,10 @@ class Node:
         self.asked = []
         if s.wary <= _TRIES or not urandom(1)[0] % _SELDOM:
             for part in groups(pairs):
-                self.asked.append(s.request(0x82, part))
+                try:
+                    self.asked.append(s.request(0x82, part))
+                except MQTTError as e:  # MQTT 5: the server has said that it does not take them
+                    self._refused = e
             if names:
                 self.asked.append(s.request(0xA2, names))
         for o in self.asked:
