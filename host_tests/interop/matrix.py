@@ -4,7 +4,9 @@ A device program on MicroPython publishes numbers at each QoS through a proxy th
 commands at QoS 1 and 2, from paho on the other side. And a node sleeps while commands are queued.
 """
 
+import contextlib
 import json
+import socket
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import pytest
 from interop import others
 
 from tools.setup import get
+from tools.testing import wire
 from tools.testing.board import Board
 from tools.testing.brokers import Broker
 from tools.testing.chaos import ChaosProxy
@@ -26,6 +29,7 @@ TESTS = Path(__file__).parent.parent
 COUNT = 12
 FLOW = TESTS / "scenarios" / "programs" / "flow.py"
 ASLEEP = TESTS / "field" / "programs" / "asleep.py"
+STAYING = TESTS / "field" / "programs" / "staying.py"
 WAKES = 6
 QUEUED = 5  # commands before each wake but the first and the last
 
@@ -226,3 +230,36 @@ def test_both_ways(broker: Broker, version: int, cuts: str, tmp_path: Path) -> N
 
 def test_asleep(broker: Broker, version: int, tmp_path: Path) -> None:
     look(broker, version, "asleep", sleep(broker, version, tmp_path))
+
+
+@pytest.mark.parametrize("topic", [b"m/\0", b"m/+", b"m/\xff"], ids=["nul", "wildcard", "utf8"])
+def test_malformed(broker: Broker, version: int, topic: bytes, tmp_path: Path) -> None:
+    """A neighbour publishes to a topic that is none. RabbitMQ and aedes pass some of these on."""
+    config = {
+        "client": {
+            "host": "127.0.0.1",
+            "port": broker.port,
+            "client_id": f"m{version}",
+            "clean": False,
+            "timeout": 2,
+            "backoff": [0.05, 0.2],
+            "version": version,
+            **login(broker),
+        },
+        "subscribe": "m/#",
+    }
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    with RUNTIMES["micropython32"].start(STAYING, str(file)) as device:
+        device.wait_line("subscribed", 20)
+        neighbour = socket.create_connection(("127.0.0.1", broker.port))
+        with neighbour, contextlib.suppress(OSError):  # most brokers close
+            neighbour.settimeout(5)
+            neighbour.sendall(wire.connect(client_id="neighbour", **login(broker)))
+            assert neighbour.recv(4) == wire.connack()
+            body = len(topic).to_bytes(2, "big") + topic + b"\0\7x"
+            neighbour.sendall(bytes((0x32, len(body))) + body)
+            neighbour.recv(4)  # PUBACK, or the end
+        with Observer(broker) as observer:
+            observer.publish("m/behind", "stop", 1)
+        device.wait_line("got stop", 20)
