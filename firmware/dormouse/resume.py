@@ -31,6 +31,8 @@ def connected(s, present: int) -> None:
             n += len(m.topic) + len(m.payload) + _OVERHEAD
             if n > s.limits[2]:
                 s.held.remove(m)
+                if m.qos == 2:
+                    s._release(m)
     if not (s.held or s.released):
         s.vague = False
     if present and s.unsure:

@@ -302,9 +302,7 @@ class Session:
                 elif not blocked & m.qos:
                     self.held.remove(m)
                     if m.qos == 2:
-                        if len(self.released) >= _RELEASED:
-                            self.released.pop(next(iter(self.released)))
-                        self.released[m.pid] = self._mark(m)
+                        self._release(m)
                     self._answer(0x30 + (m.qos << 4), m.pid)
 
     def put_back(self, m) -> None:
@@ -529,6 +527,11 @@ class Session:
             o.packet = None
             o.done = True
             self.on_output()
+
+    def _release(self, m):
+        if len(self.released) >= _RELEASED:
+            self.released.pop(next(iter(self.released)))
+        self.released[m.pid] = self._mark(m)
 
     def _mark(self, m):
         # What tells a message from another one under its identifier.

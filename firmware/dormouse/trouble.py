@@ -9,7 +9,6 @@ from .packet import ConnectionLost, MQTTError, OutboxFull, ProtocolError
 
 _PUBLISH = const(3)
 _PUBREC = const(5)
-_PUBREL = const(6)
 _PUBCOMP = const(7)
 _SUBACK = const(9)
 _CONNECTING = const(1)  # Session.state
@@ -50,8 +49,8 @@ def lost(s, sent: list, error) -> None:
     #   3. and then alone, behind a PINGRESP, on a connection that lived without it: a try less.
     #      With others under way beside it, it says nothing.
     # With packets set aside the others go one of a kind at a time, so the first is the one.
-    if isinstance(error, ProtocolError) and error.args[0] >> 4 in (_PUBLISH, _PUBREL):
-        return  # that is nothing of what was sent
+    if isinstance(error, ProtocolError) and error.args[0] >> 4 not in b"\4\5\7\x09\x0b":
+        return  # that was no answer to what was sent
     if error and first and not first.once and (len(sent) == 1 or first.tries < _ASIDE):
         _blame(s, first, error)
 
@@ -90,9 +89,8 @@ def spare(s):
     one that was set aside."""
     if _others(s):
         for o in s.outbox:
-            if o.tries >= _ASIDE and o.sent != _NOW and o.packet:
-                what = getattr(o, "filters", None) or _topic(o.packet)
-                s._tell(Undeliverable(OutboxFull(), what))
+            if o.tries >= _ASIDE and o.sent != _NOW and o.expect < _PUBCOMP:
+                s._tell(Undeliverable(OutboxFull(), _topic(o.packet)))
                 return o
 
 

@@ -417,6 +417,9 @@ def check_held_is_bounded():
             line.again(None)
         assert len(s.held) < 30
         same(s.held[-1].pid, 199)
+        # What comes after all was not forgotten at QoS 2.
+        line.reads("3c 69 0001't' 0080" + "00" * 100)
+        same(len(s.inbox), kind == 1)
 
 
 def check_dead_link_is_noticed_by_what_it_owes():
