@@ -173,7 +173,8 @@ def test_broken_twin_of_a_part_is_noticed(lives, what: str) -> None:
 
 
 def test_a_subscription_that_stays_is_noticed(lives) -> None:
-    replace = ("sleep/node.py", "            s.request(0xA2, names)\n", "            pass\n")
+    asks = "                self.asked.append(s.request(0xA2, names))\n"
+    replace = ("sleep/node.py", asks, "                pass\n")
     one = lives(QUICK, "changing5", replace).run()
     assert "it listens to what it has given up" in one.problems
 
