@@ -90,7 +90,9 @@ def spare(s):
     if _others(s):
         for o in s.outbox:
             if o.tries >= _ASIDE and o.sent != _NOW and o.expect < _PUBCOMP:
-                s._tell(Undeliverable(OutboxFull(), _topic(o.packet)))
+                # Not told by a call: who is told may publish, and this is in the middle of that.
+                s.troubles += 1
+                s.trouble = Undeliverable(OutboxFull(), _topic(o.packet))
                 return o
 
 
