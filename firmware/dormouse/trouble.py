@@ -87,7 +87,7 @@ def _through(o):
 def spare(s):
     """Return what of the outbox has to make room for what the broker may bear, or None: the first
     one that was set aside."""
-    if _others(s):
+    if _through(s.other):
         for o in s.outbox:
             if o.tries >= _ASIDE and o.sent != _NOW and o.expect < _PUBCOMP:
                 # Not told by a call: who is told may publish, and this is in the middle of that.

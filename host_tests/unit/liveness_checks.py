@@ -393,6 +393,9 @@ def check_room_for_what_is_borne():
         line.written()
         line.again()
     same((s.suspects, len(s.outbox)), (3, 3))
+    full = s.publish("u", b"", 1)
+    raises(OutboxFull, s.publish, "t", b"", 1)  # nothing shows that it would be better off
+    s.withdraw(full)
     good = s.publish("good", b"", 1)
     line.written()
     line.session.receive(memoryview(h("40 02") + bytes((0, good.pid))), 0)
