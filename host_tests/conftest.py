@@ -51,8 +51,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.prove)
 
 
-def pytest_configure() -> None:
-    """Let programs under test see Ctrl-C: `make test &` in a script starts all that ignore it."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Let programs under test see Ctrl-C: `make test &` in a script starts all that ignore it. And
+    tell why a test had to be tried twice."""
+    if hasattr(config.option, "rerun_show_tracebacks"):
+        config.option.rerun_show_tracebacks = True
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # Device programs and tools start by the thousand, and write no bytecode themselves.
