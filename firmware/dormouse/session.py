@@ -599,9 +599,7 @@ class Session:
 
     def _packet(self, first, body):
         kind = first >> 4
-        if (kind == _CONNACK) != (self.state == _CONNECTING):
-            raise ProtocolError(first)
-        if kind == _PUBLISH:
+        if kind == _PUBLISH and self.state != _CONNECTING:
             m = Message()
             try:
                 m.topic, m.payload, _, pid = read_publish(first, body)
@@ -610,6 +608,8 @@ class Session:
 
                 pid = malformed(self, m, first, body, e)
             self._arrived(m, first, pid)
+        elif (kind == _CONNACK) != (self.state == _CONNECTING):
+            raise ProtocolError(first)
         elif first not in b"\x20\x40\x50\x62\x70\x90\xb0\xd0":
             raise ProtocolError(first)
         elif kind == _CONNACK:
