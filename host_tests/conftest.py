@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 PROGRAMS = ("scenarios", "field")  # folders of device programs
-PURE = {"unit", "model"}  # folders of tests that have no process and no network beside them
+PURE = ("unit", "model")  # folders of tests that are decided by bytes: none of them needs luck
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     no such excuse; neither has anything on a desk.
     """
     for item in items:
-        if os.environ.get("CI") and not PURE & set(item.path.parts):
+        if os.environ.get("CI") and item.path.parent.name not in PURE:
             item.add_marker(pytest.mark.flaky(reruns=1))
         chosen = getattr(item, "callspec", None) and item.callspec.params.get("runtime")
         once = item.get_closest_marker("once")

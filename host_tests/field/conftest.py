@@ -12,7 +12,7 @@ import pytest
 from tools.testing import wire, wire5
 from tools.testing.address import HOST
 from tools.testing.board import Board
-from tools.testing.peer import Connection, ScriptedPeer
+from tools.testing.peer import Connection, PeerFailure, ScriptedPeer
 from tools.testing.runtimes import Device, Runtime
 
 PROGRAMS = Path(__file__).parent / "programs"
@@ -43,6 +43,24 @@ class Broker:
     def decode(self, raw: bytes) -> Any:
         """Return a packet of the device, decoded."""
         return wire5.decode(raw, "up")[0] if self.five else wire.decode(raw)[0]
+
+    def serve(self, conn: Connection, deaf: str = "") -> list[int]:
+        """Answer until the device leaves, but for what is published as ``deaf``; return which
+        messages it acknowledged."""
+        acknowledged = []
+        try:
+            while True:
+                packet = self.decode(conn.next_packet())
+                if packet.type == wire.SUBSCRIBE:
+                    conn.send(self.wire.suback(packet.packet_id, 1))
+                elif packet.type == wire.PUBLISH and packet.qos and packet.topic != deaf:
+                    conn.send(self.wire.puback(packet.packet_id))
+                elif packet.type == wire.PINGREQ:
+                    conn.send(wire.pingresp())
+                elif packet.type == wire.PUBACK:
+                    acknowledged.append(packet.packet_id)
+        except PeerFailure:  # closed
+            return acknowledged
 
     def take(self, conn: Connection, payload: str) -> None:
         """Take a PUBLISH at QoS 1, which has this payload."""

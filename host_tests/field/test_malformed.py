@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 from field.conftest import VERSIONS, Broker
 
-from tools.testing import wire
 from tools.testing.board import Board
-from tools.testing.peer import Connection, PeerFailure, ScriptedPeer
+from tools.testing.peer import ScriptedPeer
 from tools.testing.runtimes import Device
 
 TOPICS = pytest.mark.parametrize(
@@ -22,24 +21,6 @@ def publish(broker: Broker, topic: bytes, packet_id: int, payload: bytes) -> byt
     body = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big")
     body += b"\0" * broker.five + payload
     return bytes((0x32, len(body))) + body
-
-
-def answer(broker: Broker, conn: Connection) -> list[int]:
-    """Answer as a broker does until the device leaves; return which messages it acknowledged."""
-    acknowledged = []
-    try:
-        while True:
-            packet = broker.decode(conn.next_packet())
-            if packet.type == wire.SUBSCRIBE:
-                conn.send(broker.wire.suback(packet.packet_id, 1))
-            elif packet.type == wire.PUBLISH and packet.qos:
-                conn.send(broker.wire.puback(packet.packet_id))
-            elif packet.type == wire.PINGREQ:
-                conn.send(wire.pingresp())
-            elif packet.type == wire.PUBACK:
-                acknowledged.append(packet.packet_id)
-    except PeerFailure:  # closed
-        return acknowledged
 
 
 @VERSIONS
@@ -57,9 +38,9 @@ def test_client(
             conn.send(broker.wire.suback(packet.packet_id, 1))
         conn.send(bad)
         if n < 2:
-            assert not answer(broker, conn)
+            assert not broker.serve(conn)
     conn.send(publish(broker, b"cmd", 8, b"go") + bad + publish(broker, b"cmd", 9, b"stop"))
-    assert answer(broker, conn) == [7, 8, 7, 9]
+    assert broker.serve(conn) == [7, 8, 7, 9]
     device.wait_line("end", 5)
     assert [line for line in device.lines if line[:3] == "got"] == ["got go", "got stop"]
 
@@ -74,8 +55,8 @@ def test_node(board: Callable[..., Board], peer: ScriptedPeer, version: int, top
         conn = broker.accept(present=n > 0)
         conn.send(publish(broker, topic, 7, b"x"))
         if n < 2:
-            assert not answer(broker, conn)
+            assert not broker.serve(conn)
     conn.send(publish(broker, b"cmd", 8, b"go"))
-    assert answer(broker, conn) == [7, 8]
+    assert broker.serve(conn) == [7, 8]
     end = node.wait_end(10)
     assert end.lines[-2:] == ["command go", "left 0 error None"]

@@ -19,7 +19,7 @@ from tools.testing import wire
 from tools.testing.board import Board
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.observer import Observer
-from tools.testing.peer import Connection, PeerFailure, PeerTimeout, ScriptedPeer
+from tools.testing.peer import Connection, PeerTimeout, ScriptedPeer
 from tools.testing.runtimes import MICROPYTHON32, Device, Runtime
 
 TIMEOUT = 0.3  # s, the client's
@@ -48,19 +48,6 @@ def test_acknowledgement_that_never_comes(
     assert closed(conn, 3)
 
 
-def serve(broker: Broker, conn: Connection) -> None:
-    """Answer as a broker does until the device leaves, but for what is published as "bad"."""
-    conn.next_packet()  # CONNECT
-    conn.send(broker.wire.connack(True))
-    with contextlib.suppress(PeerFailure):  # closed
-        while True:
-            packet = broker.decode(conn.next_packet())
-            if packet.type == wire.PINGREQ:
-                conn.send(wire.pingresp())
-            elif packet.type == wire.PUBLISH and packet.topic != "bad":
-                conn.send(broker.wire.puback(packet.packet_id))
-
-
 @VERSIONS
 @pytest.mark.once
 def test_acknowledgement_that_never_comes_to_a_node(
@@ -73,7 +60,10 @@ def test_acknowledgement_that_never_comes_to_a_node(
     def listen() -> None:
         while not over.is_set():
             with contextlib.suppress(PeerTimeout):
-                serve(broker, peer.accept(0.1))
+                conn = peer.accept(0.1)
+                conn.next_packet()  # CONNECT
+                conn.send(broker.wire.connack(True))
+                broker.serve(conn, deaf="bad")
 
     thread = threading.Thread(target=listen, daemon=True)
     thread.start()

@@ -238,7 +238,8 @@ def test_deep_sleep_of_rp2_on_a_usb_host(make, version):
     board.power_on()
     end = board.wait_end(10)
     assert end.reason == "reset", "with RAM lost, as at the end of a deep sleep"
-    assert 500 <= end.light_ms < 1500  # the rest of it went by before, on a busy machine
+    # On a busy machine some of it goes by awake.
+    assert end.light_ms < 1500 and end.light_ms + end.main_ms >= 690
 
 
 def test_a_person_at_the_usb_of_a_sleeping_rp2(make):
