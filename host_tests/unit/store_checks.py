@@ -779,6 +779,16 @@ def check_rtc_memory_corrupt():
         same((plain(rtc.RTCStore().data), rtc.RTCStore().warning), ({1: b"a"}, None))
 
 
+def check_rtc_memory_that_removes():
+    # A record that is sound and removes what is not there: who wrote it does not matter.
+    machine = Machine()
+    out = bytearray(stores.MAGIC)
+    stores.pack(out.extend, {1: None, 2: b"b", 0x40001: None}, 0)
+    machine.held[0] = bytes(out)
+    store = rtc.RTCStore()
+    same((plain(store.data), store.warning), ({2: b"b"}, None))
+
+
 def check_board_without():
     machine = Machine()
 

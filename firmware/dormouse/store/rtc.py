@@ -9,7 +9,7 @@ from io import BytesIO
 
 from micropython import const
 
-from . import MAGIC, Store, StoreFull, _head, message, pack, size, unpack
+from . import MAGIC, Store, StoreFull, _head, message, pack, size, unpack, update
 
 _LOG = const(9)  # keys in the store
 _ENDED = const(13)
@@ -41,7 +41,9 @@ class Blob(Store):
                 return {}
             f = BytesIO(blob)
             if f.read(len(MAGIC)) == MAGIC:
-                return unpack(f, 0, len(blob) - len(MAGIC))[0]
+                data = {}
+                update(data, unpack(f, 0, len(blob) - len(MAGIC))[0])
+                return data
         except (EOFError, ValueError, OSError):
             pass
         self.warning = "%s: corrupt or foreign, reset" % type(self).__name__
