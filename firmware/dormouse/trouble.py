@@ -265,7 +265,7 @@ def skip(s, m, first: int, n: int, data, i: int):
             if k < 2:
                 name = name << 8 | c
             elif k < name + 2:
-                if len(topic) < _SHOWN:
+                if k < _SHOWN + 2:
                     topic += _shown(c)
             elif first & 6:
                 pid = pid << 8 | c
