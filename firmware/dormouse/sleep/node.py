@@ -161,7 +161,8 @@ class Node:
         self.address = client.address
         # DISCONNECT "with will message": its delay begins, and the next wake ends it.
         self._bye = {"code": 4} if delay else {}
-        self.error = self._task = self._last = self._refused = self.asked = None
+        self.error = self._task = self._last = self._refused = None
+        self.asked = []
         if not getattr(session, "full", True):
             session.full = "oldest"  # whatever the broker does, the newest is what it is for
         self.over = True
@@ -371,7 +372,8 @@ class Node:
         # What this wake tells about the next ones.
         s = self.session
         if self.asked:
-            s.wary = max([o.tries if not o.error else _TRIES + 1 for o in self.asked])
+            # (Given up, it has more than _TRIES.)
+            s.wary = max([0 if o.done and o.tries <= _TRIES else o.tries for o in self.asked])
         if s.overtaken and self.flags & _WHOLE:
             self.flags |= _OVERTAKES
         self.flags &= ~_WHOLE
@@ -491,20 +493,21 @@ class Node:
         for name in s.filters:
             if name not in wanted:
                 names.append(name)
+        for o in self.asked:  # in an earlier wake of this process
+            s.withdraw(o, True)
+        self.asked = []
         # What ended connections in earlier wakes goes behind all else; given up, it is tried
         # now and then, for the reason may have passed.
-        self.asked = []
-        if s.wary <= _TRIES or not urandom(1)[0] % _SELDOM:
-            for part in groups(pairs):
+        if (pairs or names) and (s.wary <= _TRIES or not urandom(1)[0] % _SELDOM):
+            for part in list(groups(pairs)) + [names]:
                 try:
-                    self.asked.append(s.request(0x82, part))
-                except MQTTError as e:  # MQTT 5: the server has said that it does not take them
+                    if part:
+                        o = s.request(0xA2 if part is names else 0x82, part)
+                        o.tries = min(s.wary, _TRIES)
+                        s.suspects += o.tries >= _ASIDE
+                        self.asked.append(o)
+                except Exception as e:  # no filter; MQTT 5: what the server said it does not take
                     self._refused = e
-            if names:
-                self.asked.append(s.request(0xA2, names))
-        for o in self.asked:
-            o.tries = min(s.wary, _TRIES)
-            s.suspects += o.tries >= _ASIDE
         # A broker at which nothing is subscribed has nothing to send.
         s.fencing = bool(wanted or names)
 

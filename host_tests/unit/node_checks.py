@@ -1,0 +1,280 @@
+"""Checks of sleep/node.py on every runtime: the shipped Client and Node, a broker of scripted bytes
+in the same process, and no wait. See core_checks.py, whose way this is.
+"""
+
+import asyncio
+import sys
+
+import core_checks
+import dormouse.sleep.node as sleep
+from core_checks import h, same
+from dormouse import Client
+from dormouse.mqtt5.session import Failed
+from dormouse.packet import Refused, reader
+from dormouse.trouble import Undeliverable
+from durable_checks import Medium
+
+CONNECT = 1
+PUBLISH = 3
+SUBSCRIBE = 8
+UNSUBSCRIBE = 10
+PINGREQ = 12
+DISCONNECT = 14
+
+
+class Machine:
+    """``machine`` of an ESP32, as far as it is needed."""
+
+    PWRON_RESET = 1
+    DEEPSLEEP_RESET = 4
+
+    class RTC:
+        memory = None
+
+    def reset_cause(self):
+        return 1
+
+    def deepsleep(self, ms):
+        pass
+
+
+class Broker:
+    """Answers at once, to all but what it closes at: packets of one type. It is the client's stream
+    too. ``seen``: the types of the packets of each connection."""
+
+    def __init__(self, five):
+        self.five = five
+        self.closes_at = 0
+        self.limits = b""  # properties of its CONNACK
+        self.granted = b"\x01"
+        self.seen = []
+        self.came = []  # payloads
+
+    async def open_stream(self, *address):
+        self.ready = asyncio.Event()
+        self.out = b""
+        self.open = True
+        self.seen.append([])
+        self.cut = reader(1000, self._packet)
+        next(self.cut)
+        return self, self._close
+
+    def _close(self):
+        self.open = False
+        self.ready.set()
+
+    async def read(self, stream, buf):
+        while self.open and not self.out:
+            self.ready.clear()
+            await self.ready.wait()
+        n = min(len(buf), len(self.out))
+        buf[:n] = self.out[:n]
+        self.out = self.out[n:]
+        return n
+
+    async def write(self, stream, data):
+        if not self.open:
+            raise OSError(104)
+        self.cut.send(data)
+        self.ready.set()
+
+    def _packet(self, first, body):
+        kind = first >> 4
+        body = bytes(body)
+        if not self.open:
+            return
+        self.seen[-1].append(kind)
+        if kind in (self.closes_at, DISCONNECT):
+            self.open = False
+        elif kind == CONNECT:
+            present = bytes((len(self.seen) > 1,))
+            limits = bytes((len(self.limits),)) + self.limits if self.five else b""
+            self.out += bytes((0x20, 2 + len(limits))) + present + b"\0" + limits
+        elif kind == PUBLISH:
+            assert first == 0x32
+            self.came.append(body[5 + self.five :])  # behind the topic "t"
+            self.out += b"\x40\x02" + body[3:5]
+        elif kind == SUBSCRIBE:
+            codes = b"\0" * self.five + self.granted
+            self.out += bytes((0x90, 2 + len(codes))) + body[:2] + codes
+        elif kind == UNSUBSCRIBE:
+            codes = b"\0\0" * self.five
+            self.out += bytes((0xB0, 2 + len(codes))) + body[:2] + codes
+        else:
+            same(kind, PINGREQ)
+            self.out += b"\xd0\0"
+
+
+def boot(broker, store, subscribe, luck=1):
+    """Return the Node of a chip that starts. ``luck``: 0 for the one wake in some that tries again
+    what was given up."""
+    sys.modules["machine"] = Machine()
+    sleep.urandom = lambda n: bytes((luck,)) * n
+    client = Client(
+        "",
+        client_id="c",
+        clean=False,
+        store=store,
+        stream=broker,
+        version=5 if broker.five else 4,
+        backoff=(0.001, 0.01),
+        timeout=2,
+    )
+    return sleep.Node(client, period=300, subscribe=subscribe, guard=False)
+
+
+async def wake(broker, node):
+    """Publish, wake and sleep; return the types of the packets of each connection."""
+    before = len(broker.seen)
+    reading = b"%d" % before
+    node.publish("t", reading, 1)
+    async for m in node.wake():
+        raise AssertionError(m)
+    node.sleep()
+    same(broker.came, [reading])  # whatever else befell: it went through, and once
+    broker.came = []
+    return broker.seen[before:]
+
+
+def aside(seen, kind):
+    """Return how often a request went. It has to be the last of its connection, behind all else."""
+    n = 0
+    for packets in seen:
+        if kind in packets:
+            same(packets.index(kind), len(packets) - 1)
+            n += 1
+    assert not n or PUBLISH in seen[0]
+    return n
+
+
+async def ends_connections(five, kind, before, wanted):
+    broker = Broker(five)
+    store = Medium()
+    await wake(broker, boot(broker, store, before))
+
+    async def again(luck=1):
+        nonlocal store
+        store = Medium({key: bytearray(value) for key, value in store.data.items()})
+        node = boot(broker, store, wanted, luck)
+        return node, await wake(broker, node)
+
+    broker.closes_at = kind
+    await again()
+    same(bytes(store.data[15]), b"\0\0\0\0\3")
+    errors = []
+    while not errors or not errors[-1]:
+        node, seen = await again()
+        same(aside(seen, kind), 1)
+        errors.append(node.error)
+        assert len(errors) < 9
+    same((type(errors[-1]), errors[-1].args[1][0][0]), (Undeliverable, "f"))
+    # Given up: it is tried again now and then, for the reason may have passed.
+    for luck in (1, 0):
+        node, seen = await again(luck)
+        same(aside(seen, kind), 1 - luck)
+        same(node.session.filters, dict(before))
+    broker.closes_at = 0
+    node, seen = await again()
+    same((aside(seen, kind), node.error, 15 in store.data), (0, None, True))
+    # Taken: all that is forgotten. What is asked for next has its place, and its tries.
+    node, seen = await again(0)
+    same((node.session.filters, node.error, 15 in store.data), (dict(wanted), None, False))
+    node, seen = await again()
+    same((len(seen), kind in seen[0]), (1, False))
+
+
+def check_request_that_ends_connections():
+    # SUBSCRIBE and UNSUBSCRIBE are made in each wake, and are in no store: how often connections
+    # ended at them is. So from the second wake on all else goes before them, and one try is made.
+    for five in (False, True):
+        asyncio.run(ends_connections(five, SUBSCRIBE, [], [("f", 1)]))
+        asyncio.run(ends_connections(five, UNSUBSCRIBE, [("f", 1)], []))
+
+
+async def left_over(five, kind, before, wanted):
+    broker = Broker(five)
+    node = boot(broker, Medium(), before)
+    await wake(broker, node)
+    node.subscribe = wanted
+    broker.closes_at = kind
+    await wake(broker, node)
+    for _ in range(9):
+        assert len(node.session.outbox) < 2
+        assert aside(await wake(broker, node), kind) < 2
+    # It was given up: the same as after a deep sleep.
+    same((node.session.outbox, node.session.suspects, node.session.wary), ([], 0, 5))
+    sleep.urandom = bytes
+    broker.closes_at = 0
+    await wake(broker, node)
+    same((node.session.filters, node.session.wary, node.error), (dict(wanted), 0, None))
+
+
+def check_request_of_an_earlier_wake():
+    # Of the same process: it is made anew, so what is left of it is none of the outbox.
+    for five in (False, True):
+        asyncio.run(left_over(five, SUBSCRIBE, [], [("f", 1)]))
+        asyncio.run(left_over(five, UNSUBSCRIBE, [("f", 1)], []))
+
+
+async def refused(five):
+    broker = Broker(five)
+    node = boot(broker, Medium(), [("f", 1)])
+    broker.granted = b"\x87" if five else b"\x80"
+    for _ in range(3):
+        (packets,) = await wake(broker, node)
+        assert SUBSCRIBE in packets and DISCONNECT in packets
+        assert isinstance(node.error, Refused)
+        same((node.error.code, node.session.wary), ([broker.granted[0]], 0))
+
+
+def check_refused():
+    # That ends no connection: it is asked for, and told, in each wake.
+    for five in (False, True):
+        asyncio.run(refused(five))
+
+
+async def not_taken(limits, before, wanted, code):
+    broker = Broker(True)
+    node = boot(broker, Medium(), before)
+    broker.granted = b"\x01" if before else b"\xa2"
+    await wake(broker, node)
+    broker.limits = h(limits)
+    await wake(broker, node)
+    node.subscribe = wanted
+    (packets,) = await wake(broker, node)
+    same((type(node.error), node.error.code), (Failed, code))
+    same(sorted(packets), [CONNECT, PUBLISH, PINGREQ, DISCONNECT])
+
+
+def check_request_that_the_server_does_not_take():
+    # MQTT 5: CONNACK has said so in an earlier wake of the same process. Readings go all the same.
+    long = [("a/long/topic", 1)]
+    for limits, before, wanted, code in (
+        ("28 00", [], [("a/#", 1)], 0xA2),  # no wildcards
+        ("27 00000010", [], long, 0x95),  # no packet of more than 16 bytes
+        ("27 00000010", long, [], 0x95),
+    ):
+        asyncio.run(not_taken(limits, before, wanted, code))
+
+
+async def no_filter(five):
+    broker = Broker(five)
+    for name, error in (("a#", ValueError), (b"a", TypeError)):
+        store = Medium()
+        for _ in range(2):
+            node = boot(broker, store, [(name, 1)])
+            (packets,) = await wake(broker, node)
+            assert SUBSCRIBE not in packets
+            assert isinstance(node.error, error), node.error
+
+
+def check_no_filter():
+    # A mistake in the program: it would be made in each wake, and none of them send anything.
+    for five in (False, True):
+        asyncio.run(no_filter(five))
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+if __name__ == "__main__":
+    core_checks.run(globals(), CHECKS)
