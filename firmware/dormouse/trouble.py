@@ -239,7 +239,7 @@ def malformed(s, m, first: int, body, error) -> int:
     m.topic = topic
     m.payload = b""
     m.done = True
-    s._tell(ProtocolError(first, len(body), topic))
+    s._tell(ProtocolError(first, max(s.size, len(body)), topic))
     return pid
 
 

@@ -50,10 +50,15 @@ class Taker(Line):
             data = data[n:]
         return data
 
-    def again(self, error=None, present=1):
+    def again(self, error=None, present=1, five=False):
         self.session.lost(error)
         self.room = None
-        return self.up(present)
+        if not five:
+            return self.up(present)
+        self.session.connect(0)
+        self.written()
+        self.reads("20 03 0%d 00 00" % present)
+        return self
 
 
 def now(awaited):
@@ -496,6 +501,38 @@ def check_what_is_wrong():
     raises(ProtocolError, line.feed, publish(0x30, h("ffff") + b"t" * 598, b""))
     line = Taker().up()
     raises(ProtocolError, line.feed, h("90 88 10 0001"))
+
+
+def check_malformed():
+    # As one that is not large: two of such end their connections, the third one is read past.
+    for five in (False, True):
+        told = []
+        line = Taker(Session5 if five else Session, on_trouble=told.append)
+        s = line.again(present=0, five=five).session
+        good = h("30 05 0001'u' 00 'x'" if five else "30 04 0001'u' 'x'")
+        for bad, shown in (("0001'#'", "#"), ("0003'a'00'b'", "a?b"), ("0001ff", "?")):
+            s.malformed = 0
+            for qos, answer in ((1, "40 02 0007"), (2, "50 02 0007"), (0, "")):
+                head = h(bad + ("0007" if qos else "")) + b"\0" * five
+                data = publish(0x30 | qos << 1, head, content(N))
+                for _ in range(2 if qos == 1 else 0):
+                    if five:
+                        line.feed(data)
+                        same(bytes(s.take(0))[:2], h("e0 01"))
+                        raises(ProtocolError, s.take, 0)
+                    else:
+                        raises(ProtocolError, line.feed, data)
+                    line.again(five=five)
+                same(
+                    (line.feed(data[:-1]), told.pop().args), (b"", (data[0], len(data) - 3, shown))
+                )
+                line.writes("")  # not before its end
+                same((line.feed(data[-1:] + good), len(s.held)), (b"", 0))
+                line.writes(answer)
+                same(([m.topic for m in s.inbox], s.inbox.pop().payload, told), (["u"], b"x", []))
+                if qos == 2:
+                    line.reads("62 02 0007")
+                    line.writes("70 02 0007")
 
 
 def check_no_memory_for_a_short_one():

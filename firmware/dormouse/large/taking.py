@@ -285,7 +285,11 @@ def taking(base=Session):
                 data = memoryview(head + data[i:])
                 return (yield from super().too_long(first, n, data, 0))
             into.length = n - need
-            self._packet(first, memoryview(head)[:need])
+            self.size = n  # which is told of one that is malformed
+            try:
+                self._packet(first, memoryview(head)[:need])
+            finally:
+                self.size = 0  # it is not this length for which there was no memory
             m = into.body
             pieces = into.pieces
             chunk = head[need:]
