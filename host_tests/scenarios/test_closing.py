@@ -38,6 +38,17 @@ def test_closed_after_disconnect(start, peer: ScriptedPeer) -> None:
     assert device.wait_exit(5) == 0
 
 
+@pytest.mark.mqtt5("MQTT-3.2.2-15")
+def test_closed_without_a_disconnect(start, peer: ScriptedPeer) -> None:
+    """The server takes no packet that is as short as that."""
+    device = start("publish", peer.port, {"version": 5}, messages=[])
+    conn = dialled(peer)
+    conn.send(wire5.connack(properties={"maximum_packet_size": 1}))
+    conn.expect_closed()
+    device.wait_line("end", 2)
+    assert device.wait_exit(5) == 0
+
+
 @pytest.mark.mqtt5("MQTT-3.14.4-1", "MQTT-3.14.4-2", "MQTT-4.13.1-1", "MQTT-4.13.2-1")
 @pytest.mark.parametrize(
     ("fault", "code"),

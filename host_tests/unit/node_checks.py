@@ -257,6 +257,27 @@ def check_request_that_the_server_does_not_take():
         asyncio.run(not_taken(limits, before, wanted, code))
 
 
+async def takes_nothing(most):
+    broker = Broker(True)
+    broker.limits = h("27 0000000%d" % most)
+    node = boot(broker, Medium(), [])
+    node._bye = {"code": 4}  # as with a will
+    reading = node.publish("t", b"x", 1)
+
+    async def run():
+        async for m in node.wake():
+            raise AssertionError(m)
+
+    await asyncio.wait_for(run(), 5)
+    same((reading.error.code, node.error, node.client.connected), (0x95, reading.error, False))
+
+
+def check_server_that_takes_nothing():
+    # MQTT 5: not even DISCONNECT. The wake has its end.
+    for most in (1, 2):
+        asyncio.run(takes_nothing(most))
+
+
 async def no_filter(five):
     broker = Broker(five)
     for name, error in (("a#", ValueError), (b"a", TypeError)):

@@ -947,6 +947,29 @@ def check_disconnect():
     assert not o.done
 
 
+def check_disconnect_that_the_server_does_not_take():
+    # None can be as short as that: nothing goes, and the connection is closed all the same. The
+    # will is published then, as code 4 says; without that there is no other way.
+    for most, code, left in (
+        (1, 0, ""),
+        (1, 4, ""),
+        (2, 4, ""),
+        (2, 0, "e0 00"),
+        (3, 4, "e0 01 04"),
+    ):
+        line = Line5()
+        o = line.session.publish("a", b"", 1)
+        line.up(more="27 0000000%d" % most)
+        line.kicks = 0
+        line.session.disconnect(code)
+        assert line.kicks
+        line.writes(left)
+        same((line.session.state, o.error.code), (4, 0x95))
+        line.up(1).writes("")
+        line.session.disconnect(code)
+        line.writes("e0 01 04" if code else "e0 00")
+
+
 def check_session_expiry_at_disconnect():
     # Where CONNECT had none, or 0, DISCONNECT must not have one (section 3.14.2.2.2).
     for options in ({"clean": True}, {"session_expiry": 0}):

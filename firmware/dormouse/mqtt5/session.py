@@ -267,14 +267,17 @@ class Session5(_Base):
 
     def disconnect(self, code: int = 0, **properties) -> None:
         """As Session's. ``code`` 4: the server is to publish the will all the same, after its
-        delay. ``properties``: session_expiry, reason_string, user_properties. Raises Failed for
-        what is longer than the server takes."""
+        delay. ``properties``: session_expiry, reason_string, user_properties. Raises Failed if they
+        make it longer than the server takes; if it is that without them, nothing goes."""
         if properties.get("session_expiry") and not self.properties.get("session_expiry"):
             raise ValueError("session_expiry")  # section 3.14.2.2.2
         bye = disconnect(code, properties)
-        self._allowed(0, 0, len(bye))  # [MQTT-3.14.2-3, 3.14.2-4]
+        if properties:
+            self._allowed(0, 0, len(bye))  # [MQTT-3.14.2-3, 3.14.2-4]
         self.bye = bye
         super().disconnect()
+        if self.state == _CLOSING and len(bye) > self.server.get("maximum_packet_size", _FOREVER):
+            self.state = _CLOSED
 
     def reauthenticate(self) -> None:
         """Begin the exchange of ``auth`` anew, on a living connection (section 4.12.1)."""
