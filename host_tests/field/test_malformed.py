@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from field.conftest import VERSIONS, Broker
 
+from tools.testing import wire
 from tools.testing.board import Board
 from tools.testing.peer import ScriptedPeer
 from tools.testing.runtimes import Device
@@ -20,7 +21,7 @@ def publish(broker: Broker, topic: bytes, packet_id: int, payload: bytes) -> byt
     """Return a PUBLISH at QoS 1, whatever its topic is."""
     body = len(topic).to_bytes(2, "big") + topic + packet_id.to_bytes(2, "big")
     body += b"\0" * broker.five + payload
-    return bytes((0x32, len(body))) + body
+    return b"\x32" + wire.encode_remaining_length(len(body)) + body
 
 
 @VERSIONS
@@ -31,6 +32,26 @@ def test_client(
     broker = Broker(peer, version)
     device = stay(peer.port, {"version": version}, subscribe="cmd")
     bad = publish(broker, topic, 7, b"x")
+    for n in range(3):
+        conn = broker.accept(present=n > 0)
+        if not n:
+            packet = broker.decode(conn.next_packet())
+            conn.send(broker.wire.suback(packet.packet_id, 1))
+        conn.send(bad)
+        if n < 2:
+            assert not broker.serve(conn)
+    conn.send(publish(broker, b"cmd", 8, b"go") + bad + publish(broker, b"cmd", 9, b"stop"))
+    assert broker.serve(conn) == [7, 8, 7, 9]
+    device.wait_line("end", 5)
+    assert [line for line in device.lines if line[:3] == "got"] == ["got go", "got stop"]
+
+
+@VERSIONS
+def test_large(stay: Callable[..., Device], peer: ScriptedPeer, version: int) -> None:
+    """Larger than what is held in RAM: the third one is read past, to its last byte."""
+    broker = Broker(peer, version)
+    device = stay(peer.port, {"version": version, "large": True}, subscribe="cmd")
+    bad = publish(broker, b"cmd/#", 7, bytes(20000))
     for n in range(3):
         conn = broker.accept(present=n > 0)
         if not n:
