@@ -333,7 +333,10 @@ def durable(base=Session):
                 # If CONNACK refuses, the broker must not have looked at what followed CONNECT
                 # [MQTT-3.1.4-5]: all of it goes again at the next connection.
                 self.early = _DOWN
-                resume(self, 1)
+                for o in self.outbox:
+                    if o.sent:  # of an earlier connection: a wake seldom has any
+                        resume(self, 1)
+                        break
 
         def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
