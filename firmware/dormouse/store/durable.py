@@ -120,30 +120,34 @@ def durable(base=Session):
         order = 0  # of the next message whose PUBREC comes
         doubt = False  # a burst had no answer: so far there is no other
         overtaken = False  # a message came behind the PINGRESP of a fence
+        full = None
+        burst = False  # whether to send before CONNACK, where the broker has a session
+        fencing = False  # whether to send a fence at each connection
+        moved = False  # something came since the fence went
+        wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
+        committed = memory = None
+        seen = {}  # incoming QoS 2 messages that the medium has as done with
 
         def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
             super().__init__(on_output, client_id, clean, **options)
             if clean or full not in (None, "refuse", "oldest"):
                 raise ValueError("a store needs clean=False, full= refuse or oldest", clean, full)
             self.store = store
-            self.full = full
+            if full:
+                self.full = full
             self.same = False  # whether the medium has all, and nothing happened since
-            self.changes = {}  # what of the outbox is not on the medium yet, as for Store.save
-            self.marked = None  # what the medium has of ``last``
-            self.seen = {}  # incoming QoS 2 messages that the medium has as done with
-            self.burst = False  # whether to send before CONNACK, where the broker has a session
-            self.fencing = False  # whether to send a fence at each connection
-            self.moved = self.proven = self.ready = None
-            self.again = ()
-            self.wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
+            # What of the outbox is not on the medium yet, and ``last``, as for Store.save.
+            self.changes = {}
             self._load()
 
         def _load(self):
             data = self.store.data
             # A copy: the application may add to what it is given, and must not change ``data``.
-            self.committed = bytes(data[_COMMITTED]) if _COMMITTED in data else None
+            if _COMMITTED in data:
+                self.committed = bytes(data[_COMMITTED])
             self.known = data.get(_FILTERS)
-            self.memory = data.get(_SERVER)
+            if _SERVER in data:
+                self.memory = data[_SERVER]
             if self.known:
                 for text in str(self.known, "utf-8").split("\0"):
                     options, name = text.split(" ", 1)
@@ -152,13 +156,14 @@ def durable(base=Session):
             last = data.get(_LAST)
             if last:
                 self.pid = int.from_bytes(last, "big")
-            self.last = self.pid
+            self.last = self.pid  # the number of the last message that was sent
             self.owed = _OWED in data
             tries = {}
             aside = data.get(_SUSPECTS, b"")
             for i in range(0, len(aside), 5):
                 tries[int.from_bytes(aside[i : i + 4], "big")] = aside[i + 4]
-            self.wary = tries.get(0, 0)
+            if 0 in tries:
+                self.wary = tries[0]
             for key in sorted(data, key=_number):  # which is the order of the outbox
                 if key < _RELEASED:
                     if key > _SEEN:
@@ -197,10 +202,9 @@ def durable(base=Session):
                     self.bulk += len(o.packet)
                     self.used += 1
             if not last:
-                self.last = self.pid
-            else:
-                self.marked = self.last
-            self.seen = dict(self.released)
+                self._note(self.pid)
+            if self.released:
+                self.seen = dict(self.released)
             ended = data.get(_ENDED, b"")
             for i in range(0, len(ended), 4):
                 self.ended += (int.from_bytes(ended[i : i + 4], "big"),)
@@ -210,8 +214,6 @@ def durable(base=Session):
         def save(self) -> None:
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
             changes = self.changes
-            if self.last != self.marked:
-                changes[_LAST] = self.last.to_bytes(4, "big")
             seen = self.seen
             if not self.same:
                 changes = dict(changes)  # what follows may be otherwise the next time
@@ -219,8 +221,8 @@ def durable(base=Session):
             if changes:
                 self.store.save(changes)
                 self.changes = {}
-                self.marked = self.last
-                self.seen = seen
+                if seen or self.seen:
+                    self.seen = seen
             self.same = True
 
         def _state(self, changes):
@@ -260,6 +262,10 @@ def durable(base=Session):
                     changes[key] = value
             return seen
 
+        def _note(self, last):
+            self.last = last
+            self.changes[_LAST] = last.to_bytes(4, "big")
+
         def _pubrel(self, o):
             # What is left to do for this message, once its PUBREC came.
             self.changes[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
@@ -284,7 +290,7 @@ def durable(base=Session):
                 o = base_publish(self, topic, payload, qos, retain, **options)
                 if qos:
                     if self.state:
-                        self.last = o.key % _FIVE - _MESSAGE  # about to be sent: one record
+                        self._note(o.key % _FIVE - _MESSAGE)  # about to be sent: one record
                     self.save()
                 return o
             except Exception as e:
@@ -369,10 +375,11 @@ def durable(base=Session):
             for o in self.outbox[n : self.flying]:
                 if o.expect < _PUBCOMP:
                     last = max(last, o.key % _FIVE - _MESSAGE)
-            self.last = last
+            if last != self.last:
+                self._note(last)
             if self.owed and not owed:
                 self.same = False
-            if self.changes or last != self.marked or not self.same:
+            if self.changes or not self.same:
                 self.save()
             return data
 
