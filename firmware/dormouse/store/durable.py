@@ -26,6 +26,7 @@ _PUBLISH = const(3)
 _PUBREL = const(6)
 _PUBCOMP = const(7)
 _SUBACK = const(9)
+_UNSUBACK = const(11)
 _PINGRESP = const(13)
 
 _DOWN = const(0)  # Session.state
@@ -52,8 +53,6 @@ _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its id
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
 _FIVE = const(0x20000000)  # + that: a packet of MQTT 5
 
-_STATE = _COMMITTED, _FILTERS, _SERVER, _OWED, _ENDED, _SUSPECTS
-
 # DurableSession.fence
 _NONE = const(0)
 _DUE = const(1)  # goes behind all that may be sent now
@@ -70,14 +69,19 @@ def _number(key):
 
 
 def _owed(s):
-    owed = s.owed or s.unsure
-    for o in s.again:  # the broker forgot: what it subscribes again is not there yet
-        owed |= o in s.outbox
     # Where nothing was agreed with the broker, nothing can be lost: no record for it.
-    agreed = bool(s.filters or s.released or s.held)
-    for o in s.outbox:
-        agreed |= o.expect == _PUBCOMP
-    return b"" if owed and agreed else None
+    if not (s.filters or s.released or s.held):
+        for o in s.outbox:
+            if o.expect == _PUBCOMP:
+                break
+        else:
+            return False
+    if s.owed or s.unsure:
+        return True
+    for o in s.again:  # the broker forgot: what it subscribes again is not there yet
+        if o in s.outbox:
+            return True
+    return False
 
 
 def _aside(s):
@@ -124,9 +128,10 @@ def durable(base=Session):
         burst = False  # whether to send before CONNACK, where the broker has a session
         fencing = False  # whether to send a fence at each connection
         moved = False  # something came since the fence went
+        proven = False  # the broker took what came with CONNECT
+        ready = None  # what was taken ahead of its time
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = memory = None
-        seen = {}  # incoming QoS 2 messages that the medium has as done with
 
         def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
             super().__init__(on_output, client_id, clean, **options)
@@ -152,7 +157,6 @@ def durable(base=Session):
                 for text in str(self.known, "utf-8").split("\0"):
                     options, name = text.split(" ", 1)
                     self.filters[name] = int(options) & (-1 if five else 3)
-            self.kept = dict(self.filters)
             last = data.get(_LAST)
             if last:
                 self.pid = int.from_bytes(last, "big")
@@ -203,8 +207,7 @@ def durable(base=Session):
                     self.used += 1
             if not last:
                 self._note(self.pid)
-            if self.released:
-                self.seen = dict(self.released)
+            self.seen = dict(self.released)  # what the medium has of what is done with
             ended = data.get(_ENDED, b"")
             for i in range(0, len(ended), 4):
                 self.ended += (int.from_bytes(ended[i : i + 4], "big"),)
@@ -221,12 +224,11 @@ def durable(base=Session):
             if changes:
                 self.store.save(changes)
                 self.changes = {}
-                if seen or self.seen:
-                    self.seen = seen
+                self.seen = seen
             self.same = True
 
         def _state(self, changes):
-            # Add what has changed beside the outbox; return what is done with.
+            # Add what has to be looked for; return what is done with.
             data = self.store.data
             seen = self.seen
             if seen or self.released or self.held:
@@ -242,24 +244,21 @@ def durable(base=Session):
                 for pid in seen:
                     if self.seen.get(pid) != seen[pid]:
                         changes[_SEEN + pid] = seen[pid].to_bytes(4, "big")
-            ended = b""
-            for told in self.ended:
-                ended += told.to_bytes(4, "big")
-            if self.known is not None and self.filters != self.kept:
-                self.kept = dict(self.filters)
-                names = []
-                for name in self.kept:
-                    names.append("%d %s" % (self.kept[name], name))
-                self.known = "\0".join(names).encode()
-            owed = aside = None
-            if self.owed or self.unsure or self.again:
+            owed = self.owed or self.unsure or self.again
+            if owed:
                 owed = _owed(self)
-            if self.suspects or self.wary:
+            if bool(owed) != (_OWED in data):
+                changes[_OWED] = b"" if owed else None
+            if self.ended or _ENDED in data:
+                ended = b""
+                for told in self.ended:
+                    ended += told.to_bytes(4, "big")
+                if ended != data.get(_ENDED, b""):
+                    changes[_ENDED] = ended or None
+            if self.suspects or self.wary or _SUSPECTS in data:
                 aside = _aside(self)
-            values = self.committed, self.known, self.memory, owed, ended or None, aside
-            for key, value in zip(_STATE, values):
-                if data.get(key) != value:
-                    changes[key] = value
+                if aside != data.get(_SUSPECTS):
+                    changes[_SUSPECTS] = aside
             return seen
 
         def _note(self, last):
@@ -275,12 +274,16 @@ def durable(base=Session):
         def commit(self, data) -> None:
             """Set what the next record holds for the application; for ``Message.ack``."""
             self.committed = data.encode() if isinstance(data, str) else bytes(data)
+            if self.committed != self.store.data.get(_COMMITTED):
+                self.changes[_COMMITTED] = self.committed
+            else:
+                self.changes.pop(_COMMITTED, None)
 
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
             self.same = False
             super().flush()
-            if self.committed != self.store.data.get(_COMMITTED):
+            if _COMMITTED in self.changes:
                 self.save()
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
@@ -428,16 +431,32 @@ def durable(base=Session):
         def _packet(self, first, body):
             kind = first >> 4
             # What PUBACK, PUBREC and PUBCOMP do is in ``changes``, but for what was set aside.
-            if not _PUBLISH < kind < _SUBACK or kind == _PUBREL or self.suspects:
-                self.same = False
+            if _PUBLISH < kind < _SUBACK and kind != _PUBREL:
+                if self.suspects:
+                    self.same = False
+                base_packet(self, first, body)
+                self.proven = True
+                return
+            self.same = False
+            kept = None
+            if kind == _SUBACK or kind == _UNSUBACK:
+                kept = dict(self.filters)
             base_packet(self, first, body)
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             self.proven = kind != _CONNACK or not (self.fencing or self.outbox)
-            if kind == _SUBACK and self.fence == CLEAN:
-                self.fence = _NONE  # retained messages may follow
-            if kind == _CONNACK:
+            if kept is not None:
+                if self.filters != kept:
+                    names = []
+                    for name in self.filters:
+                        names.append("%d %s" % (self.filters[name], name))
+                    self.known = self.changes[_FILTERS] = "\0".join(names).encode()
+                if kind == _SUBACK and self.fence == CLEAN:
+                    self.fence = _NONE  # retained messages may follow
+            elif kind == _CONNACK:
                 if self.known is None:
-                    self.known = b""
+                    self.known = self.changes[_FILTERS] = b""
+                if self.memory != self.store.data.get(_SERVER):
+                    self.changes[_SERVER] = self.memory
                 for o in self.outbox:  # whether it is certain has changed, perhaps
                     if o.expect == _PUBCOMP:
                         self._pubrel(o)

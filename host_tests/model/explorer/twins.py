@@ -209,8 +209,8 @@ TWINS = [
     Twin(
         "notes nowhere that a CONNACK is owed",
         DURABLE,
-        'return b"" if owed and agreed else None',
-        "return None",
+        "owed = _owed(self)",
+        "owed = None",
         Case(stored=True, burst=True, crashes=1, forgets=1),
     ),
     Twin(
@@ -317,8 +317,8 @@ TWINS = [
     Twin(
         "keeps nothing of what PUBCOMP ended",
         DURABLE,
-        "ended or None, aside",
-        "None, aside",
+        "            if self.ended or _ENDED in data:\n",
+        "            if None:\n",
         Case(broker=Kind(resets=True), stored=True, downs=(2,), cuts=1, crashes=1),
     ),
     Twin(
