@@ -134,7 +134,7 @@ def durable(base=Session):
         committed = memory = None
 
         def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
-            super().__init__(on_output, client_id, clean, **options)
+            base.__init__(self, on_output, client_id, clean, **options)
             if clean or full not in (None, "refuse", "oldest"):
                 raise ValueError("a store needs clean=False, full= refuse or oldest", clean, full)
             self.store = store
@@ -282,7 +282,7 @@ def durable(base=Session):
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
             self.same = False
-            super().flush()
+            base.flush(self)
             if _COMMITTED in self.changes:
                 self.save()
 
@@ -314,7 +314,7 @@ def durable(base=Session):
             """As the base's; it is gone from the medium too."""
             if o in self.outbox:
                 self.same = False
-                super().withdraw(o, sent)
+                base.withdraw(self, o, sent)
                 if o not in self.outbox:
                     try:
                         self.save()
@@ -326,7 +326,7 @@ def durable(base=Session):
         def connect(self, now: int) -> None:
             """As Session's; with ``burst``, what waits is sent at once."""
             self.same = False
-            super().connect(now)
+            base.connect(self, now)
             self.ready = None
             self.proven = False
             self.fence = _DUE if self.fencing else _NONE
@@ -350,7 +350,7 @@ def durable(base=Session):
         def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
             self.same = False
-            super().lost(error)
+            base.lost(self, error)
             if self.early == _DOWN and not self.proven:
                 self.doubt = True
             self.early = _CONNECTING
@@ -358,9 +358,14 @@ def durable(base=Session):
         def take(self, now: int) -> memoryview | None:
             """As Session's; saves before it returns. Raises OSError or StoreFull."""
             n = self.flying
-            owed = self.owed
-            data = self.ready or base_take(self, now)
-            self.ready = None
+            data = self.ready
+            if data is not None:
+                self.ready = None
+            else:
+                owed = self.owed
+                data = base_take(self, now)
+                if self.owed is not owed:
+                    self.same = False
             if self.fence == _DUE and self.early < self.state < _CLOSING:
                 if self.asked is None or self.state == _CONNECTING:
                     self.ready = base_take(self, now)
@@ -374,14 +379,15 @@ def durable(base=Session):
                         data = memoryview(bytes(data or b"") + self.control)
                         self.control = b""
                         self.sent = now
-            last = self.last
-            for o in self.outbox[n : self.flying]:
-                if o.expect < _PUBCOMP:
-                    last = max(last, o.key % _FIVE - _MESSAGE)
-            if last != self.last:
-                self._note(last)
-            if self.owed and not owed:
-                self.same = False
+            if self.flying > n:
+                last = self.last
+                for o in self.outbox[n : self.flying]:
+                    if o.expect < _PUBCOMP:
+                        count = o.key % _FIVE - _MESSAGE
+                        if count > last:
+                            last = count
+                if last != self.last:
+                    self._note(last)
             if self.changes or not self.same:
                 self.save()
             return data
@@ -389,7 +395,7 @@ def durable(base=Session):
         def _arrived(self, m, first, pid):
             n = len(self.inbox)
             m.session = self  # at QoS 0 too: what the application commits with it is kept
-            super()._arrived(m, first, pid)
+            base._arrived(self, m, first, pid)
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
             if first & 8 and len(self.inbox) > n:
                 self.overtaken = True
@@ -421,7 +427,7 @@ def durable(base=Session):
             return o
 
         def _ahead(self, o):
-            super()._ahead(o)
+            base._ahead(self, o)
             if o.expect == _PUBCOMP:
                 if o.key >= _MESSAGE:
                     o.key = _RELEASED + self.order
