@@ -154,24 +154,30 @@ def durable(base=Session):
             if _SERVER in data:
                 self.memory = data[_SERVER]
             if self.known:
-                for text in str(self.known, "utf-8").split("\0"):
-                    options, name = text.split(" ", 1)
-                    self.filters[name] = int(options) & (-1 if five else 3)
+                # (Each str that is made is looked for among all names that MicroPython knows.)
+                for part in bytes(self.known).split(b"\0"):
+                    options, name = part.split(b" ", 1)
+                    self.filters[str(name, "utf-8")] = int(options) & (-1 if five else 3)
             last = data.get(_LAST)
             if last:
                 self.pid = int.from_bytes(last, "big")
             self.last = self.pid  # the number of the last message that was sent
-            self.owed = _OWED in data
+            if _OWED in data:
+                self.owed = True
             tries = {}
-            aside = data.get(_SUSPECTS, b"")
-            for i in range(0, len(aside), 5):
-                tries[int.from_bytes(aside[i : i + 4], "big")] = aside[i + 4]
-            if 0 in tries:
-                self.wary = tries[0]
-            for key in sorted(data, key=_number):  # which is the order of the outbox
+            if _SUSPECTS in data:
+                aside = data[_SUSPECTS]
+                for i in range(0, len(aside), 5):
+                    tries[int.from_bytes(aside[i : i + 4], "big")] = aside[i + 4]
+                self.wary = tries.get(0, 0)
+            keys = []
+            for key in data:
+                if key > _SEEN:
+                    keys.append(key)
+            keys.sort(key=_number)  # which is the order of the outbox
+            for key in keys:
                 if key < _RELEASED:
-                    if key > _SEEN:
-                        self.released[key - _SEEN] = int.from_bytes(data[key], "big")
+                    self.released[key - _SEEN] = int.from_bytes(data[key], "big")
                     continue
                 o = Message()
                 o.key = key
@@ -208,9 +214,10 @@ def durable(base=Session):
             if not last:
                 self._note(self.pid)
             self.seen = dict(self.released)  # what the medium has of what is done with
-            ended = data.get(_ENDED, b"")
-            for i in range(0, len(ended), 4):
-                self.ended += (int.from_bytes(ended[i : i + 4], "big"),)
+            if _ENDED in data:
+                ended = data[_ENDED]
+                for i in range(0, len(ended), 4):
+                    self.ended += (int.from_bytes(ended[i : i + 4], "big"),)
 
         # --- the store
 

@@ -310,8 +310,8 @@ TWINS = [
     Twin(
         "brings the outbox back in another order",
         DURABLE,
-        "for key in sorted(data, key=_number):",
-        "for key in sorted(data, key=_number, reverse=True):",
+        "keys.sort(key=_number)",
+        "keys.sort(key=_number, reverse=True)",
         Case(stored=True, ups=(1, 1), crashes=1),
     ),
     Twin(
