@@ -25,6 +25,7 @@ else:
 
 _NODE = const(3)  # keys in the store
 _ADDRESS = const(6)
+_FILTERS = const(2)  # DurableSession's: there since the broker keeps a session
 _OUTGOING = const(0x20000)  # from here on
 
 _NOW = const(2)  # Message.sent
@@ -436,7 +437,7 @@ class Node:
                 ip = None
         limits = c.timeout, s.timeout
         try:
-            if ip or (s.burst and s.known is not None):
+            if ip or (s.burst and _FILTERS in self.store.data):
                 # What is remembered may be wrong: then there has to be time for another try.
                 left = max(self._left(), 1)
                 c.timeout = min(c.timeout, left / 4000)

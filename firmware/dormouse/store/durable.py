@@ -128,10 +128,9 @@ def durable(base=Session):
         burst = False  # whether to send before CONNACK, where the broker has a session
         fencing = False  # whether to send a fence at each connection
         moved = False  # something came since the fence went
-        proven = False  # the broker took what came with CONNECT
         ready = None  # what was taken ahead of its time
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
-        committed = memory = None
+        committed = None
 
         def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
             base.__init__(self, on_output, client_id, clean, **options)
@@ -150,12 +149,12 @@ def durable(base=Session):
             # A copy: the application may add to what it is given, and must not change ``data``.
             if _COMMITTED in data:
                 self.committed = bytes(data[_COMMITTED])
-            self.known = data.get(_FILTERS)
-            if _SERVER in data:
-                self.memory = data[_SERVER]
-            if self.known:
+            if five:
+                self.memory = data.get(_SERVER)
+            filters = data.get(_FILTERS)
+            if filters:
                 # (Each str that is made is looked for among all names that MicroPython knows.)
-                for part in bytes(self.known).split(b"\0"):
+                for part in bytes(filters).split(b"\0"):
                     options, name = part.split(b" ", 1)
                     self.filters[str(name, "utf-8")] = int(options) & (-1 if five else 3)
             last = data.get(_LAST)
@@ -224,18 +223,13 @@ def durable(base=Session):
         def save(self) -> None:
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
             changes = self.changes
-            seen = self.seen
-            if not self.same:
-                changes = dict(changes)  # what follows may be otherwise the next time
-                seen = self._state(changes)
-            if changes:
-                self.store.save(changes)
-                self.changes = {}
-                self.seen = seen
-            self.same = True
-
-        def _state(self, changes):
-            # Add what has to be looked for; return what is done with.
+            if self.same:
+                if changes:
+                    self.store.save(changes)
+                    self.changes = {}
+                return
+            # What is to be looked for. It may be otherwise the next time, so it is not kept.
+            found = {}
             data = self.store.data
             seen = self.seen
             if seen or self.released or self.held:
@@ -247,26 +241,33 @@ def durable(base=Session):
                         seen[m.pid] = self._mark(m)
                 for pid in self.seen:
                     if pid not in seen:
-                        changes[_SEEN + pid] = None
+                        found[_SEEN + pid] = None
                 for pid in seen:
                     if self.seen.get(pid) != seen[pid]:
-                        changes[_SEEN + pid] = seen[pid].to_bytes(4, "big")
+                        found[_SEEN + pid] = seen[pid].to_bytes(4, "big")
             owed = self.owed or self.unsure or self.again
             if owed:
                 owed = _owed(self)
             if bool(owed) != (_OWED in data):
-                changes[_OWED] = b"" if owed else None
+                found[_OWED] = b"" if owed else None
             if self.ended or _ENDED in data:
                 ended = b""
                 for told in self.ended:
                     ended += told.to_bytes(4, "big")
                 if ended != data.get(_ENDED, b""):
-                    changes[_ENDED] = ended or None
+                    found[_ENDED] = ended or None
             if self.suspects or self.wary or _SUSPECTS in data:
                 aside = _aside(self)
                 if aside != data.get(_SUSPECTS):
-                    changes[_SUSPECTS] = aside
-            return seen
+                    found[_SUSPECTS] = aside
+            if found:
+                changes = dict(changes)
+                changes.update(found)
+            if changes:
+                self.store.save(changes)
+                self.changes = {}
+                self.seen = seen
+            self.same = True
 
         def _note(self, last):
             self.last = last
@@ -335,11 +336,12 @@ def durable(base=Session):
             self.same = False
             base.connect(self, now)
             self.ready = None
-            self.proven = False
             self.fence = _DUE if self.fencing else _NONE
             self.early = _CONNECTING
-            if self.burst and not (
-                self.known is None or self.doubt or self.unsure or self.suspects
+            if (
+                self.burst
+                and _FILTERS in self.store.data
+                and not (self.doubt or self.unsure or self.suspects)
             ):
                 # As if CONNACK had come with session present. If it says otherwise, resume is
                 # called again, and what has gone in the burst by then
@@ -358,7 +360,7 @@ def durable(base=Session):
             """As Session's; notes a burst that nothing was heard of to its end."""
             self.same = False
             base.lost(self, error)
-            if self.early == _DOWN and not self.proven:
+            if self.early == _DOWN:
                 self.doubt = True
             self.early = _CONNECTING
 
@@ -406,9 +408,6 @@ def durable(base=Session):
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
             if first & 8 and len(self.inbox) > n:
                 self.overtaken = True
-            self._moves()
-
-        def _moves(self):
             self.moved = True
             if self.fence == CLEAN:
                 self.fence = _NONE
@@ -448,27 +447,30 @@ def durable(base=Session):
                 if self.suspects:
                     self.same = False
                 base_packet(self, first, body)
-                self.proven = True
+                self.early = _CONNECTING
                 return
-            self.same = False
+            if kind != _PINGRESP or self.ended:
+                self.same = False
             kept = None
             if kind == _SUBACK or kind == _UNSUBACK:
                 kept = dict(self.filters)
             base_packet(self, first, body)
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
-            self.proven = kind != _CONNACK or not (self.fencing or self.outbox)
+            if kind != _CONNACK or not (self.fencing or self.outbox):
+                self.early = _CONNECTING
             if kept is not None:
                 if self.filters != kept:
                     names = []
                     for name in self.filters:
                         names.append("%d %s" % (self.filters[name], name))
-                    self.known = self.changes[_FILTERS] = "\0".join(names).encode()
+                    self.changes[_FILTERS] = "\0".join(names).encode()
                 if kind == _SUBACK and self.fence == CLEAN:
                     self.fence = _NONE  # retained messages may follow
             elif kind == _CONNACK:
-                if self.known is None:
-                    self.known = self.changes[_FILTERS] = b""
-                if self.memory != self.store.data.get(_SERVER):
+                data = self.store.data
+                if _FILTERS not in data:
+                    self.changes.setdefault(_FILTERS, b"")
+                if five and self.memory != data.get(_SERVER):
                     self.changes[_SERVER] = self.memory
                 for o in self.outbox:  # whether it is certain has changed, perhaps
                     if o.expect == _PUBCOMP:
@@ -476,7 +478,9 @@ def durable(base=Session):
                 if self.fence == _SENT:
                     self.asked = self.heard  # PINGRESP is due yet
             elif kind == _PUBREL:
-                self._moves()
+                self.moved = True
+                if self.fence == CLEAN:
+                    self.fence = _NONE
             elif kind == _PINGRESP and self.fence == _SENT:
                 self.fence = _NONE if self.moved else CLEAN
 
