@@ -55,14 +55,19 @@ class Store:
         returns. If it raises (StoreFull, OSError), nothing has changed."""
         if not changes:
             return
+        data = self.data
         old = {}
-        for key in changes:
-            old[key] = self.data.get(key)
-        update(self.data, changes)
         try:
+            for key in changes:  # as ``update`` does
+                value = changes[key]
+                old[key] = data.get(key)
+                if value is not None:
+                    data[key] = value
+                elif key in data:
+                    del data[key]
             self.write(changes)
         except BaseException:
-            update(self.data, old)
+            update(data, old)
             raise
 
 

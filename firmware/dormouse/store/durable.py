@@ -132,6 +132,9 @@ def durable(base=Session):
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = None
 
+        # What each message needs of the base is found at once here.
+        _sent = base._sent
+
         def __init__(self, on_output, client_id, store, full=None, clean=True, **options) -> None:
             base.__init__(self, on_output, client_id, clean, **options)
             if clean or full not in (None, "refuse", "oldest"):
@@ -139,7 +142,7 @@ def durable(base=Session):
             self.store = store
             if full:
                 self.full = full
-            self.same = False  # whether the medium has all, and nothing happened since
+            self.same = True  # whether the medium has all, and nothing happened since
             # What of the outbox is not on the medium yet, and ``last``, as for Store.save.
             self.changes = {}
             self._load()
@@ -211,7 +214,8 @@ def durable(base=Session):
                     self.bulk += len(o.packet)
                     self.used += 1
             if not last:
-                self._note(self.pid)
+                self.last = self.pid
+                self.changes[_LAST] = self.pid.to_bytes(4, "big")
             self.seen = dict(self.released)  # what the medium has of what is done with
             if _ENDED in data:
                 ended = data[_ENDED]
@@ -269,10 +273,6 @@ def durable(base=Session):
                 self.seen = seen
             self.same = True
 
-        def _note(self, last):
-            self.last = last
-            self.changes[_LAST] = last.to_bytes(4, "big")
-
         def _pubrel(self, o):
             # What is left to do for this message, once its PUBREC came.
             self.changes[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
@@ -300,8 +300,9 @@ def durable(base=Session):
             try:
                 o = base_publish(self, topic, payload, qos, retain, **options)
                 if qos:
-                    if self.state:
-                        self._note(o.key % _FIVE - _MESSAGE)  # about to be sent: one record
+                    if self.state:  # about to be sent: one record
+                        self.last = o.key % _FIVE - _MESSAGE
+                        self.changes[_LAST] = self.last.to_bytes(4, "big")
                     self.save()
                 return o
             except Exception as e:
@@ -377,7 +378,8 @@ def durable(base=Session):
                     self.same = False
             if self.fence == _DUE and self.early < self.state < _CLOSING:
                 if self.asked is None or self.state == _CONNECTING:
-                    self.ready = base_take(self, now)
+                    if self.control or self.flying < len(self.outbox):
+                        self.ready = base_take(self, now)
                     if not self.ready:  # all is out: the fence goes behind it, in one piece
                         self.fence = _SENT
                         # Whose PUBACK is yet to go makes room for another one.
@@ -396,7 +398,8 @@ def durable(base=Session):
                         if count > last:
                             last = count
                 if last != self.last:
-                    self._note(last)
+                    self.last = last
+                    self.changes[_LAST] = last.to_bytes(4, "big")
             if self.changes or not self.same:
                 self.save()
             return data
