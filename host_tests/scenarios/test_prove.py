@@ -92,7 +92,7 @@ TWINS = {
     "sends before it saves": (
         (
             "store/durable.py",
-            "            if self.changes or last != self.marked or not self.same:\n",
+            "            if self.changes or self.look:\n",
             "            if False:\n",
         ),
         WIRE,

@@ -53,6 +53,13 @@ _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its id
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
 _FIVE = const(0x20000000)  # + that: a packet of MQTT 5
 
+# DurableSession.look: where something may have changed since the last record
+_DONE = const(1)  # what is held and released, so what is done with
+_CONNECT = const(2)  # whether a CONNACK is owed
+_ENDS = const(4)  # what tells the messages that were ended
+_TRIED = const(8)  # what is set aside
+_ALL = const(15)
+
 # DurableSession.fence
 _NONE = const(0)
 _DUE = const(1)  # goes behind all that may be sent now
@@ -69,17 +76,15 @@ def _number(key):
 
 
 def _owed(s):
+    owed = s.owed or s.unsure
+    if not owed:
+        for o in s.again:  # the broker forgot: what it subscribes again is not there yet
+            owed |= o in s.outbox
     # Where nothing was agreed with the broker, nothing can be lost: no record for it.
-    if not (s.filters or s.released or s.held):
-        for o in s.outbox:
-            if o.expect == _PUBCOMP:
-                break
-        else:
-            return False
-    if s.owed or s.unsure:
-        return True
-    for o in s.again:  # the broker forgot: what it subscribes again is not there yet
-        if o in s.outbox:
+    if not owed or s.filters or s.released or s.held:
+        return owed
+    for o in s.outbox:
+        if o.expect == _PUBCOMP:
             return True
     return False
 
@@ -142,9 +147,8 @@ def durable(base=Session):
             self.store = store
             if full:
                 self.full = full
-            self.same = True  # whether the medium has all, and nothing happened since
-            # What of the outbox is not on the medium yet, and ``last``, as for Store.save.
-            self.changes = {}
+            self.changes = {}  # what is not on the medium yet, as for Store.save
+            self.look = 0  # and where else to look for such
             self._load()
 
         def _load(self):
@@ -227,16 +231,17 @@ def durable(base=Session):
         def save(self) -> None:
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
             changes = self.changes
-            if self.same:
+            look = self.look
+            if not look:
                 if changes:
                     self.store.save(changes)
                     self.changes = {}
                 return
-            # What is to be looked for. It may be otherwise the next time, so it is not kept.
+            # It may be otherwise the next time, so it does not stay in ``changes``.
             found = {}
             data = self.store.data
             seen = self.seen
-            if seen or self.released or self.held:
+            if look & _DONE and (seen or self.released or self.held):
                 seen = dict(self.released)
                 for m in self.held:
                     # Done with, though its turn to be answered may come later: were it not marked
@@ -249,18 +254,17 @@ def durable(base=Session):
                 for pid in seen:
                     if self.seen.get(pid) != seen[pid]:
                         found[_SEEN + pid] = seen[pid].to_bytes(4, "big")
-            owed = self.owed or self.unsure or self.again
-            if owed:
+            if look & _CONNECT:
                 owed = _owed(self)
-            if bool(owed) != (_OWED in data):
-                found[_OWED] = b"" if owed else None
-            if self.ended or _ENDED in data:
+                if owed != (_OWED in data):
+                    found[_OWED] = b"" if owed else None
+            if look & _ENDS:
                 ended = b""
                 for told in self.ended:
                     ended += told.to_bytes(4, "big")
                 if ended != data.get(_ENDED, b""):
                     found[_ENDED] = ended or None
-            if self.suspects or self.wary or _SUSPECTS in data:
+            if look & _TRIED:
                 aside = _aside(self)
                 if aside != data.get(_SUSPECTS):
                     found[_SUSPECTS] = aside
@@ -271,7 +275,7 @@ def durable(base=Session):
                 self.store.save(changes)
                 self.changes = {}
                 self.seen = seen
-            self.same = True
+            self.look = 0
 
         def _pubrel(self, o):
             # What is left to do for this message, once its PUBREC came.
@@ -289,7 +293,7 @@ def durable(base=Session):
 
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
-            self.same = False
+            self.look |= _DONE
             base.flush(self)
             if _COMMITTED in self.changes:
                 self.save()
@@ -322,7 +326,7 @@ def durable(base=Session):
         def withdraw(self, o, sent=False) -> None:
             """As the base's; it is gone from the medium too."""
             if o in self.outbox:
-                self.same = False
+                self.look = _ALL
                 base.withdraw(self, o, sent)
                 if o not in self.outbox:
                     try:
@@ -334,7 +338,7 @@ def durable(base=Session):
 
         def connect(self, now: int) -> None:
             """As Session's; with ``burst``, what waits is sent at once."""
-            self.same = False
+            self.look |= _CONNECT
             base.connect(self, now)
             self.ready = None
             self.fence = _DUE if self.fencing else _NONE
@@ -359,7 +363,7 @@ def durable(base=Session):
 
         def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
-            self.same = False
+            self.look = _ALL
             base.lost(self, error)
             if self.early == _DOWN:
                 self.doubt = True
@@ -375,7 +379,7 @@ def durable(base=Session):
                 owed = self.owed
                 data = base_take(self, now)
                 if self.owed is not owed:
-                    self.same = False
+                    self.look |= _CONNECT
             if self.fence == _DUE and self.early < self.state < _CLOSING:
                 if self.asked is None or self.state == _CONNECTING:
                     if self.control or self.flying < len(self.outbox):
@@ -400,7 +404,7 @@ def durable(base=Session):
                 if last != self.last:
                     self.last = last
                     self.changes[_LAST] = last.to_bytes(4, "big")
-            if self.changes or not self.same:
+            if self.changes or self.look:
                 self.save()
             return data
 
@@ -448,16 +452,23 @@ def durable(base=Session):
             # What PUBACK, PUBREC and PUBCOMP do is in ``changes``, but for what was set aside.
             if _PUBLISH < kind < _SUBACK and kind != _PUBREL:
                 if self.suspects:
-                    self.same = False
+                    self.look |= _TRIED
                 base_packet(self, first, body)
                 self.early = _CONNECTING
                 return
-            if kind != _PINGRESP or self.ended:
-                self.same = False
             kept = None
             if kind == _SUBACK or kind == _UNSUBACK:
                 kept = dict(self.filters)
             base_packet(self, first, body)
+            data = self.store.data
+            look = _ALL
+            if kind == _PUBLISH:
+                look = _DONE
+            elif kind == _PINGRESP:
+                look = _ENDS if _ENDED in data else 0
+            elif kind == _CONNACK and self.resumed and _SUSPECTS not in data:
+                look = _DONE | _CONNECT
+            self.look |= look
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             if kind != _CONNACK or not (self.fencing or self.outbox):
                 self.early = _CONNECTING
@@ -470,7 +481,6 @@ def durable(base=Session):
                 if kind == _SUBACK and self.fence == CLEAN:
                     self.fence = _NONE  # retained messages may follow
             elif kind == _CONNACK:
-                data = self.store.data
                 if _FILTERS not in data:
                     self.changes.setdefault(_FILTERS, b"")
                 if five and self.memory != data.get(_SERVER):

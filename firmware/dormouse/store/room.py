@@ -19,7 +19,7 @@ def publish(s, *args, **options):
     end, none is dropped. Raises OutboxFull, and what else ``publish`` raises."""
     box = s.outbox[:]
     victims = []
-    s.same = False  # it may be one that was set aside
+    s.look = 15  # it may be one that was set aside
     s.full = "refuse"
     try:
         while True:

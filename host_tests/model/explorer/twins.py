@@ -261,8 +261,8 @@ TWINS = [
     Twin(
         "saves behind the bytes",
         DURABLE,
-        "or not self.same:\n                self.save()\n            return",
-        "or not self.same:\n                data or self.save()\n            return",
+        "or self.look:\n                self.save()\n            return",
+        "or self.look:\n                data or self.save()\n            return",
         STORED_DOWN,
     ),
     Twin(
@@ -317,7 +317,7 @@ TWINS = [
     Twin(
         "keeps nothing of what PUBCOMP ended",
         DURABLE,
-        "            if self.ended or _ENDED in data:\n",
+        "            if look & _ENDS:\n",
         "            if None:\n",
         Case(broker=Kind(resets=True), stored=True, downs=(2,), cuts=1, crashes=1),
     ),
