@@ -106,7 +106,7 @@ TWINS = {
         LATE,
     ),
     "forgets what it has seen": (
-        ("store/durable.py", 'changes[_SEEN + pid] = seen[pid].to_bytes(4, "big")', "pass"),
+        ("store/durable.py", 'found[_SEEN + pid] = seen[pid].to_bytes(4, "big")', "pass"),
         WIRE + FLASH,
     ),
     "commits in a record of its own": (
