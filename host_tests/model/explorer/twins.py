@@ -296,8 +296,8 @@ TWINS = [
     Twin(
         "commits in a record of its own",
         DURABLE,
-        "            self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
-        "            self.committed = bytes(data)\n            self.save()\n",
+        "                self.changes[_COMMITTED] = self.committed\n",
+        "                self.changes[_COMMITTED] = self.committed\n                self.save()\n",
         STORED_DOWN,
     ),
     Twin(
