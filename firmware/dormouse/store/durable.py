@@ -232,11 +232,6 @@ def durable(base=Session):
             """Put on the medium what has changed, as one record. Raises OSError or StoreFull."""
             changes = self.changes
             look = self.look
-            if not look:
-                if changes:
-                    self.store.save(changes)
-                    self.changes = {}
-                return
             # It may be otherwise the next time, so it does not stay in ``changes``.
             found = {}
             data = self.store.data
@@ -307,7 +302,11 @@ def durable(base=Session):
                     if self.state:  # about to be sent: one record
                         self.last = o.key % _FIVE - _MESSAGE
                         self.changes[_LAST] = self.last.to_bytes(4, "big")
-                    self.save()
+                    if self.look:
+                        self.save()
+                    else:  # the short way
+                        self.store.save(self.changes)
+                        self.changes = {}
                 return o
             except Exception as e:
                 # It may be in the outbox, and is not on the medium: out again.

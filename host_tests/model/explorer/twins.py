@@ -254,8 +254,8 @@ TWINS = [
     Twin(
         "puts a message on the medium when it is sent",
         DURABLE,
-        "                    self.save()\n                return o\n",
-        "                return o\n",
+        "                if qos:\n                    if self.state:",
+        "                if None:\n                    if self.state:",
         STORED_UP,
     ),
     Twin(
