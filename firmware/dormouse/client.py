@@ -24,6 +24,7 @@ _TICKS = const(0x3FFFFFFF)
 _GRACE = const(50)  # ms
 _BEHIND = const(200)  # ms for an application that is behind to take a message
 _POLL = const(10)  # ms
+_FIRST = const("connect() first")
 _CLOSED_BY_PEER = (104, -104, 32)  # ECONNRESET, RP2's, EPIPE
 
 
@@ -74,9 +75,11 @@ class Client:
                 client_id = unique_id().hex()
             except ImportError:
                 client_id = ""
-        # Something to write, a message, an answer, a connection, an end: each who waits looks
-        # whether it is what it waits for.
+        # Something to write, an answer, a connection, an end: each who waits looks whether it is
+        # what it waits for. Who waits for messages has an event of its own, set by each read: to
+        # have all others look, too, takes as long as a message.
         self._changed = asyncio.Event()
+        self._came = asyncio.Event()
         kind = Session
         try:
             if "/" in host or host.count(":") == 1:
@@ -213,22 +216,26 @@ class Client:
         return self
 
     async def __anext__(self):
+        s = self.session
+        came = self._came
         last = self._last
         self._last = False  # a loop waits
         try:
             if last:
                 last.ack()
-            await self._until(self.session, "inbox")
-        except ConnectionLost:
-            if self.error or self._first is None:
-                raise
-            raise StopAsyncIteration
+            while not s.inbox:
+                if not self._task:
+                    if self.error or self._first is None:
+                        raise self.error or ConnectionLost(_FIRST)
+                    raise StopAsyncIteration
+                came.clear()
+                await came.wait()
         finally:
             self._last = None
-        last = self.session.inbox.pop(0)
-        if self.session.paused:
+        last = s.inbox.pop(0)
+        if s.paused:
             self._changed.set()
-        if self.auto_ack:
+        if last.session is not None and self.auto_ack:  # at QoS 0 there is nothing to acknowledge
             self._last = last
         return last
 
@@ -237,7 +244,7 @@ class Client:
     async def _until(self, o, name, value=True):
         while bool(getattr(o, name)) != value:
             if not self._task:
-                raise self.error or ConnectionLost("connect() first")
+                raise self.error or ConnectionLost(_FIRST)
             self._changed.clear()
             await self._changed.wait()
 
@@ -258,6 +265,7 @@ class Client:
         if error:
             self.publish_nowait = self._over
         self._changed.set()
+        self._came.set()
 
     def _over(self, *args, **options):
         raise self.error
@@ -311,7 +319,10 @@ class Client:
             stream, close = await asyncio.wait_for(
                 self.stream.open_stream(*self.address), self.timeout
             )
-            rx = memoryview(bytearray(128))
+            read = self.stream.read
+            # Long enough for some small packets: to wait for bytes takes twice as long as a message
+            # of 32. A quarter of it would take half as long again for each.
+            rx = memoryview(bytearray(512))
             room = None  # where the rest of a long packet goes, at once
             s.login = self.username, self.password
             s.connect(ticks_ms())
@@ -320,18 +331,22 @@ class Client:
             while True:
                 if s.behind():
                     await self._room()
-                to = room or rx
-                n = await self.stream.read(stream, to)
+                to = rx if room is None or len(room) < len(rx) else room
+                n = await read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
                 try:
-                    room = s.receive(to[:n], ticks_ms())
+                    now = ticks_ms()
+                    room = s.receive(to[:n], now)
                 finally:
                     # CONNACK came, whatever came behind it. (Once: ``disconnect`` sets _first.)
-                    if s.resumed is not None and not self.connected:
+                    if not self.connected and s.resumed is not None:
                         self.connected = True
                         self._first = False
-                self._changed.set()
+                self._came.set()
+                # What was set aside waits for a PINGRESP; with ``shed`` an empty inbox is the end.
+                if s.ponged == now or s.shed:
+                    self._changed.set()
         except asyncio.CancelledError:
             if not fault:
                 raise
@@ -352,6 +367,7 @@ class Client:
             except Exception as error:  # (MemoryError) its state is sound, evidence comes again
                 e = error
             self._changed.set()
+            self._came.set()
         return e
 
     async def _room(self):

@@ -11,7 +11,7 @@ from errno import EINPROGRESS
 
 from micropython import const
 
-_LONG = const(128)  # bytes that are read of no packet in particular
+_LONG = const(512)  # bytes that are read of no packet in particular
 
 
 def read(stream, buf):

@@ -230,8 +230,8 @@ async def watch(client) -> None:
             feed()
             if client.connected:
                 good(client.publish_nowait)
-        client._changed.clear()
-        await client._changed.wait()
+        client._came.clear()
+        await client._came.wait()
 
 
 async def _run(make, g):

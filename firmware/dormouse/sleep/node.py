@@ -302,14 +302,14 @@ class Node:
                 self.error = e
         if not self.over and not self._task:
             self._task = asyncio.create_task(self._run())
-        changed = self.client._changed
+        c = self.client
         inbox = self.session.inbox
-        changed.set()  # the body is done with what it had
+        c._changed.set()  # the body is done with what it had
         while not inbox or self._enough():
             if self.over:
                 raise StopAsyncIteration
-            changed.clear()
-            await changed.wait()
+            c._came.clear()
+            await c._came.wait()
         if self.over and self.error:
             raise StopAsyncIteration
         m = inbox.pop(0)
@@ -417,7 +417,7 @@ class Node:
     def _end(self):
         self._task = None
         self.over = True
-        self.client._changed.set()
+        self.client._came.set()
 
     async def _work(self):
         c = self.client
