@@ -25,7 +25,6 @@ _GRACE = const(50)  # ms
 _BEHIND = const(200)  # ms for an application that is behind to take a message
 _POLL = const(10)  # ms
 _FIRST = const("connect() first")
-_CLOSED_BY_PEER = (104, -104, 32)  # ECONNRESET, RP2's, EPIPE
 
 
 class Client:
@@ -79,7 +78,7 @@ class Client:
         # what it waits for. Who waits for messages has an event of its own, set by each read: to
         # have all others look, too, takes as long as a message.
         self._changed = asyncio.Event()
-        self._came = asyncio.Event()
+        self._arrived = asyncio.Event()
         kind = Session
         try:
             if "/" in host or host.count(":") == 1:
@@ -188,7 +187,7 @@ class Client:
         arguments, connected or not, puts it into the outbox and returns its ``Message``; what ended
         the client for good it raises until that is started again.
         """
-        return await self._done(self.publish_nowait(*args, **options))
+        return await self._answer(self.publish_nowait(*args, **options))
 
     async def subscribe(self, *filters, qos: int = 0, **options) -> list:
         """Subscribe to topic filters, each a str or a (str, QoS); repeated when the broker forgot.
@@ -198,11 +197,11 @@ class Client:
         pairs = []
         for f in filters:
             pairs.append((f, qos) if isinstance(f, str) else f)
-        return await self._done(self.session.request(0x82, pairs, **options))
+        return await self._answer(self.session.request(0x82, pairs, **options))
 
     async def unsubscribe(self, *filters: str, **options):
         """Give up topic filters. Messages already on their way still come."""
-        return await self._done(self.session.request(0xA2, filters, **options))
+        return await self._answer(self.session.request(0xA2, filters, **options))
 
     def __aiter__(self):
         # Messages, for one ``async for`` at a time. One is acknowledged when the next is asked for,
@@ -217,7 +216,7 @@ class Client:
 
     async def __anext__(self):
         s = self.session
-        came = self._came
+        arrived = self._arrived
         last = self._last
         self._last = False  # a loop waits
         try:
@@ -228,8 +227,8 @@ class Client:
                     if self.error or self._first is None:
                         raise self.error or ConnectionLost(_FIRST)
                     raise StopAsyncIteration
-                came.clear()
-                await came.wait()
+                arrived.clear()
+                await arrived.wait()
         finally:
             self._last = None
         last = s.inbox.pop(0)
@@ -248,7 +247,7 @@ class Client:
             self._changed.clear()
             await self._changed.wait()
 
-    async def _done(self, o):
+    async def _answer(self, o):
         try:
             await self._until(o, "done")
         finally:
@@ -263,11 +262,11 @@ class Client:
         self._task = None
         self.error = error
         if error:
-            self.publish_nowait = self._over
+            self.publish_nowait = self._fault
         self._changed.set()
-        self._came.set()
+        self._arrived.set()
 
-    def _over(self, *args, **options):
+    def _fault(self, *args, **options):
         raise self.error
 
     async def _run(self):
@@ -343,7 +342,7 @@ class Client:
                     if not self.connected and s.resumed is not None:
                         self.connected = True
                         self._first = False
-                self._came.set()
+                self._arrived.set()
                 # What was set aside waits for a PINGRESP; with ``shed`` an empty inbox is the end.
                 if s.ponged == now or s.shed:
                     self._changed.set()
@@ -361,13 +360,14 @@ class Client:
                 task.cancel()
             if close:
                 close()
-            closed = isinstance(e, ended) or getattr(e, "errno", 0) in _CLOSED_BY_PEER
+            # 104: ECONNRESET; -104: RP2's; 32: EPIPE
+            closed = isinstance(e, ended) or getattr(e, "errno", 0) in (104, -104, 32)
             try:
                 s.lost(e if closed else None)
             except Exception as error:  # (MemoryError) its state is sound, evidence comes again
                 e = error
             self._changed.set()
-            self._came.set()
+            self._arrived.set()
         return e
 
     async def _room(self):

@@ -58,14 +58,15 @@ def open_stream(host: str, port: int, tls=None, name: str | None = None):
             if e.errno not in (EINPROGRESS, 119):  # 119: newlib's, on ESP32
                 raise
         yield _io_queue.queue_write(s)
-        sock = s
-        if tls:
-            # The handshake is done by the first reads and writes, without blocking.
-            sock = tls.wrap_socket(s, server_hostname=name or host, do_handshake_on_connect=False)
-            sock.setblocking(False)
-        # A connection that failed says so when CONNECT is written. To close s alone would not do:
-        # when the collector finds sock it would close s once more, on unix a file descriptor that
-        # somebody else has by then. Both, for a TLS socket that failed has forgotten s.
+        # A connection that failed says so when CONNECT is written.
+        if not tls:
+            return s, s.close
+        # The handshake is done by the first reads and writes, without blocking.
+        sock = tls.wrap_socket(s, server_hostname=name or host, do_handshake_on_connect=False)
+        sock.setblocking(False)
+        # To close s alone would not do: when the collector finds sock it would close s once more,
+        # on unix a file descriptor that somebody else has by then. Both, for a TLS socket that
+        # failed has forgotten s.
         return sock, lambda: (sock.close(), s.close())
     except BaseException:
         s.close()

@@ -230,8 +230,8 @@ async def watch(client) -> None:
             feed()
             if client.connected:
                 good(client.publish_nowait)
-        client._came.clear()
-        await client._came.wait()
+        client._arrived.clear()
+        await client._arrived.wait()
 
 
 async def _run(make, g):

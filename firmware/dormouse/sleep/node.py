@@ -308,8 +308,8 @@ class Node:
         while not inbox or self._enough():
             if self.over:
                 raise StopAsyncIteration
-            c._came.clear()
-            await c._came.wait()
+            c._arrived.clear()
+            await c._arrived.wait()
         if self.over and self.error:
             raise StopAsyncIteration
         m = inbox.pop(0)
@@ -417,7 +417,7 @@ class Node:
     def _end(self):
         self._task = None
         self.over = True
-        self.client._came.set()
+        self.client._arrived.set()
 
     async def _work(self):
         c = self.client
