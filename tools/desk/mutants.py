@@ -51,6 +51,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "store/__init__": ("unit/test_store.py", "model/test_durable.py"),
     "store/journal": ("unit/test_store.py", "scenarios/test_power.py"),
     "store/durable": ("unit/test_store.py", "model/test_durable.py", "scenarios/test_power.py"),
+    "store/layered": ("unit/test_store.py",),
     "store/rtc": ("unit/test_store.py", "scenarios/test_power.py"),
     "store/nvs": ("unit/test_store.py", "scenarios/test_power.py"),
     "sleep/node": (*NODE, "scenarios/test_wake.py"),

@@ -1,6 +1,7 @@
-"""Where a session survives. Here: in RAM, the base of all media; two media as one; the record.
+"""Where a session survives. Here: in RAM, the base of all media; the record.
 
-Media have modules of their own: ``journal`` (a file), ``rtc`` (ESP32 RTC memory), ``nvs`` (ESP32).
+Media have modules of their own: ``journal`` (a file), ``rtc`` (ESP32 RTC memory), ``nvs`` (ESP32),
+``layered`` (two of them as one).
 One of your own (FRAM, SD card, SQLite) is a subclass of ``Store`` with ``read`` and ``write``.
 """
 
@@ -16,8 +17,8 @@ MAGIC = b"dmo\x01"  # the last byte is the version; records follow
 
 
 def __getattr__(name):
-    # Journal, RTCStore, NVSStore
-    home = {"J": "journal", "R": "rtc", "N": "nvs"}.get(name[0], "")
+    # Journal, RTCStore, NVSStore, Layered
+    home = {"J": "journal", "R": "rtc", "N": "nvs", "L": "layered"}.get(name[0], "")
     return _find(name, "dormouse.store", home)
 
 
@@ -69,49 +70,6 @@ class Store:
         except BaseException:
             update(data, old)
             raise
-
-
-class Layered(Store):
-    """Messages in ``large``, small state in ``small``, two Stores: flash and RTC memory, say.
-
-    It survives what both survive. A change of both takes two records, and the power may be cut
-    between them: what is added is there before what it replaces is gone.
-    """
-
-    def __init__(self, small: Store, large: Store) -> None:
-        self.small = small
-        self.large = large
-        self.survives = min(small.survives, large.survives)
-        self.warning = small.warning or large.warning
-        super().__init__()
-
-    def read(self) -> dict:
-        data = dict(self.small.data)
-        data.update(self.large.data)
-        return data
-
-    def write(self, changes: dict) -> None:
-        small = {}
-        new = {}
-        gone = {}
-        for key, value in changes.items():
-            (small if key < _MESSAGES else gone if value is None else new)[key] = value
-        if not small:
-            new.update(gone)  # one record
-            gone = {}
-        large = self.large
-        undo = []
-        try:
-            for store, part in ((large, new), (self.small, small), (large, gone)):
-                old = {}
-                for key in part:
-                    old[key] = store.data.get(key)
-                store.save(part)
-                undo.append((store, old))
-            undo = []
-        finally:
-            for store, old in undo[::-1]:
-                store.save(old)
 
 
 def message(changes: dict) -> bool:

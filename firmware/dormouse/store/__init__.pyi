@@ -5,6 +5,7 @@ from typing import Protocol
 
 from ..packet import MQTTError, _Bytes
 from .journal import Journal as Journal
+from .layered import Layered as Layered
 from .nvs import NVSStore as NVSStore
 from .rtc import RTCStore as RTCStore
 
@@ -27,11 +28,6 @@ class Store:
     def read(self) -> _Data: ...
     def write(self, changes: dict[int, _Bytes | None]) -> None: ...
     def save(self, changes: _Changes) -> None: ...
-
-class Layered(Store):
-    small: Store
-    large: Store
-    def __init__(self, small: Store, large: Store) -> None: ...
 
 def message(changes: _Changes) -> bool: ...
 def update(data: _Data, changes: _Changes) -> None: ...

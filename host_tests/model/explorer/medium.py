@@ -102,7 +102,7 @@ class Media:
         self.medium = Medium
         self.file = File
         self.memory = Memory
-        self.layered = store.Layered
+        self.layered = library.module("store.layered").Layered
 
 
 _MEDIA: dict[str, Media] = {}

@@ -36,6 +36,7 @@ TROUBLE = "trouble.py"
 RESUME = "resume.py"
 JOURNAL = "store/journal.py"
 STORE = "store/__init__.py"
+LAYERED = "store/layered.py"
 
 UP = Case(ups=(2, 1), cuts=1)
 UP_B = Case(broker=AT_PUBREL, ups=(2, 2), cuts=1)
@@ -323,7 +324,7 @@ TWINS = [
     ),
     Twin(
         "removes from one medium before the other has it",
-        STORE,
+        LAYERED,
         "((large, new), (self.small, small), (large, gone))",
         "((large, gone), (self.small, small), (large, new))",
         Case(broker=AT_PUBREL, stored=True, layered=True, ups=(2,), crashes=1),
