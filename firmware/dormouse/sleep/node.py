@@ -118,23 +118,25 @@ class Node:
         delay = getattr(session, "will_delay", 0)
         if expiry is None:
             expiry = getattr(session, "expiry", None)
-        why = None
+        why = 0  # of the texts in ``mistakes``
         if not store or not store.survives:
-            why = "the client needs a store that survives deep sleep"
+            why = 1
         elif budget + _GUARD >= period * 1000:
-            why = "the budget is longer than the period"
+            why = 2
         elif expiry is not None and expiry <= away:
-            why = "the broker's session expires before the next wake"
+            why = 3
         elif delay and delay <= away:
-            why = "the will is published before the next wake: make will_delay longer"
+            why = 4
         elif delay and delay > expiry:
-            why = "the will is published when the session expires: make session_expiry longer"
+            why = 5
         elif away * 1000 > (_LONGEST if clock else _RP2):
-            why = "longer than this chip can sleep: RP2 4294 s, ESP32 24 days"
+            why = 6
         elif not 0 <= jitter <= period:
-            why = "the jitter is longer than the period"
+            why = 7
         if why:
-            raise ValueError(why)
+            from .mistakes import text  # loaded now: a plan that works needs none
+
+            raise ValueError(text(why))
         self.began = ticks_ms()
         self.client = client
         self.session = session

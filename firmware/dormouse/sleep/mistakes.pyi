@@ -1,0 +1,3 @@
+"""Types of mistakes.py."""
+
+def text(why: int) -> str: ...
