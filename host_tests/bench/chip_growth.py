@@ -7,7 +7,7 @@ import gc
 
 import chip
 from chip_measure import PAYLOAD, TOPIC, nothing
-from chip_program import ack, incoming, session_of
+from chip_program import incoming, session_of, short
 
 TIMES = 10
 
@@ -48,7 +48,7 @@ def in_flight(n):
         out.append(s.publish(TOPIC, PAYLOAD, 1))
         s.take(0)
         if len(out) > n:
-            s.receive(ack(0x40, out.pop(0)), 0)
+            s.receive(short(0x40, out.pop(0)), 0)
 
     for _ in range(n):
         one()

@@ -53,6 +53,18 @@ def ack(first, o, rest=b""):
     return memoryview(bytes((first, 2 + len(rest), o.pid >> 8, o.pid & 255)) + rest)
 
 
+answer = memoryview(bytearray(b"\x40\x02\x00\x00"))
+
+
+def short(first, o):
+    """As ``ack``, of four bytes, valid until the next call. To make one anew takes 3,000
+    instructions, which are a broker's, and not to be counted."""
+    answer[0] = first
+    answer[2] = o.pid >> 8
+    answer[3] = o.pid & 255
+    return answer
+
+
 def core():
     from dormouse.packet import encode_topic, string
 
@@ -71,10 +83,10 @@ def client(version):
         o = s.publish(TOPIC, PAYLOAD, qos)
         s.take(0)
         if qos:
-            s.receive(ack(0x30 + (qos << 4), o), 0)
+            s.receive(short(0x30 + (qos << 4), o), 0)
         if qos == 2:
             s.take(0)
-            s.receive(ack(0x70, o), 0)
+            s.receive(short(0x70, o), 0)
         assert o.done, qos
 
     measure(name + "publish, QoS 0", lambda: out(0))
@@ -150,7 +162,7 @@ def wake(version, n):
             pass
         s.receive(memoryview(CONNACK_AGAIN[version]), 0)
         for o in out:
-            s.receive(ack(0x40, o), 0)
+            s.receive(short(0x40, o), 0)
         s.receive(memoryview(b"\xd0\x00"), 0)
         assert s.fence == CLEAN
         for o in out:

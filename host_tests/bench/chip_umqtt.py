@@ -40,9 +40,14 @@ sock = client.sock = Socket()
 measure("publish, QoS 0", lambda: client.publish(TOPIC, PAYLOAD))
 
 
+answer = bytearray(b"\x40\x02\x00\x00")
+
+
 def first():
     pid = client.pid + 1
-    sock.data = bytes((0x40, 2, pid >> 8, pid & 255))
+    answer[2] = pid >> 8
+    answer[3] = pid & 255
+    sock.data = answer
     client.publish(TOPIC, PAYLOAD, qos=1)
 
 
