@@ -49,7 +49,7 @@ async def read(stream: Stream, buf: memoryview) -> int:
     return len(data)
 
 
-async def write(stream: Stream, buf: memoryview) -> None:
+async def write(stream: Stream, buf: bytes | bytearray | memoryview) -> None:
     """Write as ``stream.write`` does."""
     stream[1].write(bytes(buf))
     await stream[1].drain()

@@ -400,7 +400,7 @@ class Client:
             while not stream:
                 try:
                     # (No longer than that: what is published meanwhile has its time, too.)
-                    await sleep_ms(min(s.tick(ticks_ms()), s.patience))
+                    await sleep_ms(min(s.tick(ticks_ms()), s.patience or s.timeout))
                 except ConnectionLost:
                     # The program may have blocked meanwhile, and the answer lie in the socket.
                     await sleep_ms(_GRACE)

@@ -43,8 +43,9 @@ def expiring(base=Session):
     """
 
     class ExpiringSession(base):
+        aging = True  # something in the outbox expires, perhaps
+
         def __init__(self, *args, clock=time, **options) -> None:
-            self.aging = True  # something in the outbox expires, perhaps
             super().__init__(*args, **options)
             self.plain = False
             self.clock = clock

@@ -79,7 +79,8 @@ def string(text: str) -> bytes:
     return number(len(data)) + data
 
 
-_last = "-", b"\0\1-"  # the last topic name that was sent or came, encoded: most come again
+# The last topic name that was sent or came, encoded, and a packet's begin: most come again.
+_last = "-", b"\0\1-", b"\0\0\0\1-"
 
 
 def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
@@ -89,7 +90,7 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
     4.7.3-1]. Raises ValueError or TypeError.
     """
     global _last
-    last, data = _last
+    last, data, _ = _last
     if text != last:
         data = string(text)
         if "#" in text or "+" in text:
@@ -98,7 +99,7 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
             if not (wild and wildcards(text)):
                 raise ValueError(text)
         elif 0 < len(text) < 64 and type(text) is str:  # a long one is not to be held
-            _last = text, data
+            _last = text, data, b"\0\0" + data
     if not text or qos not in (0, 1, 2):
         raise ValueError(text, qos)
     if qos is True or qos is False:  # umqtt and mqtt_as have retain in its place
@@ -161,14 +162,29 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
 
 def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     """Return PUBLISH with DUP 0 (section 3.3), without identifier at QoS 0 [MQTT-2.3.1-5]."""
-    data = encode_topic(topic, qos)
-    first = 0x31 if retain else 0x30
-    if qos:
-        data += bytes((pid >> 8, pid & 0xFF))
-        first |= qos << 1
-    if not isinstance(payload, bytes):
+    first = (0x31 if retain else 0x30) | qos << 1
+    if isinstance(payload, bytes):
+        last, _, begin = _last
+        if (
+            topic == last
+            and len(payload) < 61
+            and qos in (0, 1, 2)
+            and qos is not True
+            and qos is not False
+        ):
+            # As what follows, in two thirds of the time: nothing of it has to be looked at.
+            packet = bytearray(begin)
+            if qos:
+                packet.append(pid >> 8)
+                packet.append(pid & 0xFF)
+            packet += payload
+            packet[0] = first
+            packet[1] = len(packet) - 2
+            return packet
+    else:
         payload = payload.encode() if isinstance(payload, str) else memoryview(payload)
-    return frame(first, data, payload)
+    data = encode_topic(topic, qos)
+    return frame(first, data + number(pid) if qos else data, payload)
 
 
 def request(first: int, pid: int, filters) -> bytearray:
@@ -186,14 +202,6 @@ def request(first: int, pid: int, filters) -> bytearray:
     return frame(first, data)
 
 
-def read_pid(first: int, body) -> int:
-    """Return the packet identifier that is the whole of ``body``. Raises ProtocolError."""
-    pid = body[0] << 8 | body[1] if len(body) == 2 else 0
-    if not pid:
-        raise ProtocolError(first)
-    return pid
-
-
 def read_publish(first: int, body) -> tuple:
     """Return topic, payload, QoS and packet identifier (0 at QoS 0). Raises ProtocolError."""
     qos = first >> 1 & 3
@@ -201,14 +209,19 @@ def read_publish(first: int, body) -> tuple:
     at = end + 2 if qos else end
     if len(body) < at or qos == 3 or first & 0xE == 8:  # [MQTT-3.3.1-4, 3.3.1-2]
         raise ProtocolError(first)
-    name, data = _last
+    name, data, _ = _last
     if body[:end] != data:
         try:
             name = str(body[2:end], "utf-8")
             encode_topic(name, qos)
         except ValueError:
             raise ProtocolError(first)
-    return name, bytes(body[at:]), qos, read_pid(first, body[end:at]) if qos else 0
+    pid = 0
+    if qos:
+        pid = body[end] << 8 | body[end + 1]
+        if not pid:
+            raise ProtocolError(first)
+    return name, bytes(body[at:]), qos, pid
 
 
 def reader(limit: int, handle, fault=ProtocolError, owner=None):
@@ -225,38 +238,40 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
     have a byte too many either.
     """
     data = b""
-    size = i = first = n = shift = 0
+    size = i = 0
     while True:
-        if i == size:
+        while i == size:
             data = yield
             size = len(data)
             i = 0
-            continue
-        c = data[i]
+        first = data[i]
         i += 1
         if not first:
-            first = c
-            if not c:
-                raise fault(c)
-            continue
-        n |= (c & 0x7F) << shift
-        shift += 7
-        if shift > 21 if c > 127 else not c and shift > 7 and fault != ProtocolError:
             raise fault(first)
-        if c > 127:
-            continue
+        n = shift = 0
+        c = 128
+        while c > 127:
+            while i == size:
+                data = yield
+                size = len(data)
+                i = 0
+            c = data[i]
+            i += 1
+            n |= (c & 0x7F) << shift
+            shift += 7
+            if shift > 7 and (shift > 21 if c > 127 else not c and fault != ProtocolError):
+                raise fault(first)
         # The seam for streaming: here a body that is too large to hold is known.
         if n + shift // 7 >= limit:
             if not owner:
                 raise fault(first, n)
             data, i, size = yield from owner.too_long(first, n, data, i)
-            first = n = shift = 0
             continue
         body = data[i : i + n]
         i += n
         if i > size:  # the rest comes in later chunks
-            if owner and first >> 4 == 3:
-                owner.size = n
+            if owner:
+                owner.size = n if first >> 4 == 3 else 0
             whole = memoryview(bytearray(n))
             k = len(body)
             whole[:k] = body
@@ -266,6 +281,8 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
                 i = min(size, n - k)
                 whole[k : k + i] = data[:i]
                 k += i
-            body = whole
-        handle(first, body)
-        first = n = shift = 0
+            handle(first, whole)
+            if owner:
+                owner.size = 0
+        else:
+            handle(first, body)

@@ -14,6 +14,7 @@ _BEFORE = const(1)  # Message.sent
 _NOW = const(2)
 _FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
 _ASIDE = const(2)  # Message.tries
+_RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -32,7 +33,7 @@ def connected(s, present: int) -> None:
             if n > s.limits[2]:
                 s.held.remove(m)
                 if m.qos == 2:
-                    s._release(m)
+                    release(s, m)
     if not (s.held or s.released):
         s.vague = False
     if present and s.unsure:
@@ -42,11 +43,19 @@ def connected(s, present: int) -> None:
         # that was ended is of the old one: nothing was subscribed in a new one yet.)
         s.vague = True
         for o in s.outbox:
-            o.vague |= o.expect == _PUBCOMP
+            if o.expect == _PUBCOMP:
+                o.error = SessionLost()  # PUBCOMP comes also for what it does not know
     resume(s, present)
     forgot = s.unsure or not present
     if forgot or s.denied:
         _repeat(s, s.filters if forgot else {})
+
+
+def release(s, m) -> None:
+    """A message at QoS 2 was answered: keep its identifier until PUBREL, and what tells it."""
+    if len(s.released) >= _RELEASED:
+        s.released.pop(next(iter(s.released)))
+    s.released[m.pid] = s._mark(m)
 
 
 def resume(s, present: int) -> None:

@@ -15,7 +15,7 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
 from binascii import crc32
 
 # Named here, they are found at once: a built-in name costs more instructions than its call.
-from builtins import bytes, len, memoryview
+from builtins import bytearray, bytes, len, memoryview
 
 from micropython import const
 
@@ -24,15 +24,14 @@ from .packet import (
     OutboxFull,
     ProtocolError,
     Refused,
-    SessionLost,
+    SessionLost,  # noqa: F401 - with the other errors of a session
     connect,
     publish,
-    read_pid,
     read_publish,
     reader,
     request,
 )
-from .resume import connected, overtakes, repeated
+from .resume import connected, overtakes, release, repeated
 
 # Packet types (section 2.2.1).
 _CONNACK = const(2)
@@ -61,7 +60,6 @@ _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
 _BURST = const(536)  # bytes that go as one piece: the smallest segment any TCP takes (RFC 9293)
 _FLOOD = const(2048)  # bytes of answers unsent: more is not honest
-_RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
 _ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the broker
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _SHORT = const(3)  # times that there was no memory for a message until it is read past
@@ -82,17 +80,19 @@ class Message:
     #      expect: the packet type that answers it, 0 at QoS 0.
     #      codes: those of a SUBACK.
     #      at: when it was sent on this connection.
+    #      key: where a store has it.
     #      tries: how many connections ended at it.
     #      size: bytes that it will have beside those of packet.
     #      once: nobody waits for it any more, so it is not sent again.
-    #      vague: its PUBREC may be of a session that the broker has forgotten since.
+    #      error: set before it is done where its PUBREC may be of a session that the broker has
+    #      forgotten since.
     topic: str
     payload: bytes
     qos: int
     retain: bool
     sent = _NEVER
-    retain = done = once = vague = False
-    qos = tries = size = pid = expect = 0
+    retain = done = once = False
+    qos = tries = size = pid = expect = key = 0
     error: Exception | None
     error = codes = session = None
 
@@ -111,6 +111,43 @@ class Message:
         self.done = True
         if self.session is not None:  # at QoS 0
             self.session.flush()
+
+
+def _pubrel(o):
+    packet = bytearray(b"\x62\x02\0\0")
+    packet[2] = o.pid >> 8
+    packet[3] = o.pid & 0xFF
+    return packet
+
+
+# Functions, not methods: to find one takes a tenth of the instructions.
+
+
+def new_pid(s):
+    """Return a packet identifier: 1 to 65535, and none that is in use
+    [MQTT-2.3.1-1, 2.3.1-2]."""
+    while True:
+        s.pid += 1
+        pid = (s.pid - 1) % 65535 + 1
+        if pid not in s.pids:
+            return pid
+
+
+def granted(s, o, codes, refused) -> None:
+    """A SUBACK came. ``refused``: the error if it is one."""
+    o.codes = codes
+    for (name, options), code in zip(o.filters, codes):
+        if s.denied:
+            s.denied.pop(name, None)
+        if code < 3:
+            s.filters[name] = options
+        else:
+            s.filters.pop(name, None)
+            o.error = refused
+            if o in s.again:
+                from .trouble import deny
+
+                deny(s, ((name, options),))
 
 
 class Session:
@@ -164,8 +201,8 @@ class Session:
     again = ()  # the SUBSCRIBEs that repeat ``filters``
     late = ()  # packets whose acknowledgement is missed for good, and when they were sent
     denied = ()  # topic filters that a repeat was refused: asked for at each connection
-    tried = 0  # how often one that was set aside was tried in vain
     other = None  # a message that went while any were, through if there is one
+    tried = 0  # how often one that was set aside was tried in vain
     troubles = 0
     trouble = on_trouble = None
     unsure = False  # a CONNACK was owed: what the next one says of the session may be old news
@@ -175,8 +212,15 @@ class Session:
     turn = 0  # at which ``pid`` what is set aside has its turn; 0: it has
     ended = ()  # what tells incoming QoS 2 messages, the last ones whose PUBCOMP went
     sure = 0  # of how many of these the broker had PUBCOMP when the last PINGREQ came
-    tight = lacking = 0  # for which length memory was short, how often
+    lacking = 0, 0  # for which length memory was short, and how often
+    early = _CONNECTING  # messages go in states above this one
+    clean = False
+    patience = 0  # ms until an acknowledgement is overdue; 0: as ``timeout``
+    rest = 1  # how many ``timeout`` a connection lives until what was set aside is tried again
+    paused = False  # whether the driver reads no more
     malformed = 0  # messages that the standard does not allow
+    size = 0  # of the packet that is being read, if it comes in pieces
+    asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
 
     def __init__(
         self,
@@ -207,7 +251,8 @@ class Session:
         self.on_output = on_output
         if on_trouble:
             self.on_trouble = on_trouble
-        self.clean = clean
+        if clean:
+            self.clean = True
         self.greeting = client_id, keepalive, will
         self.login = username, password
         self._greet(False)  # checks every argument now
@@ -216,15 +261,12 @@ class Session:
         self.keepalive = keepalive * 875
         self.window = window
         self.limits = outbox, outbox_bytes, inbox_bytes, max_packet, oversize
-        self.timeout = self.patience = self.rest = timeout
+        self.timeout = timeout
         self.pid = pid
         self.state = _DOWN
-        self.early = _CONNECTING  # messages go in states above this one
         self.owed = False  # a CONNECT has no CONNACK
-        self.size = 0  # of the packet that is being read, if it comes in pieces
         self.bulk = self.used = 0  # bytes of packets in the outbox, and how many: no PUBREL
         self.flying = 0  # of the outbox were sent on this connection, not answered: the first ones
-        self.asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
         self.plain = True  # packets go as they are in the outbox
         self.suspects = 0  # packets in the outbox that are set aside
         # Going out: what was sent on this connection, in that order; what goes before all that
@@ -244,13 +286,15 @@ class Session:
 
         Raises OutboxFull; ValueError or TypeError for a bad topic, QoS or payload.
         """
-        pid = self._new_pid() if qos else 0
+        pid = 0
+        if qos:
+            pid = new_pid(self)
         packet = publish(topic, payload, qos, retain, pid)
         count, limit, _, _, _ = self.limits
         n = len(packet)
-        if n > limit:
-            raise ValueError("outbox_bytes", limit)
         while self.bulk + n > limit or self.used >= count:
+            if n > limit:
+                raise ValueError("outbox_bytes", limit)
             for o in self.outbox:
                 if not o.expect:
                     break
@@ -264,12 +308,25 @@ class Session:
                     raise OutboxFull
             self._drop(o, True)
             o.error = OutboxFull()
-        return self._queue(packet, pid, qos and _PUBLISH + qos)
+        if not self.plain:
+            return self._queue(packet, pid, qos and _PUBLISH + qos)
+        # As ``_queue``: a call less for each message.
+        o = Message()
+        o.packet = packet
+        if qos:
+            o.pid = pid
+            o.expect = _PUBLISH + qos
+            self.pids[pid] = o
+        self.outbox.append(o)
+        self.bulk += n
+        self.used += 1
+        self.on_output()
+        return o
 
     def request(self, first: int, filters) -> Message:
         """Put SUBSCRIBE (0x82) for pairs of topic filter and QoS, or UNSUBSCRIBE (0xA2) for topic
         filters, into the outbox. Raises ValueError or TypeError."""
-        pid = self._new_pid()
+        pid = new_pid(self)
         o = self._queue(request(first, pid, filters), pid, (first >> 4) + 1)
         o.filters = filters
         return o
@@ -302,7 +359,7 @@ class Session:
                 elif not blocked & m.qos:
                     self.held.remove(m)
                     if m.qos == 2:
-                        self._release(m)
+                        release(self, m)
                     self._answer(0x30 + (m.qos << 4), m.pid)
 
     def put_back(self, m) -> None:
@@ -321,18 +378,23 @@ class Session:
 
     def connect(self, now: int) -> None:
         """A byte stream to the broker is open: CONNECT is the first packet [MQTT-3.1.0-1]."""
-        limit = (self.lacking >= _SHORT and self.tight) or self.limits[3]
+        limit, times = self.lacking
+        if times < _SHORT or not limit:
+            limit = self.limits[3]
         self.reader = reader(limit, self._packet, self._fault, self)
         next(self.reader)
-        self.size = 0
+        if self.size:
+            self.size = 0
         self.control = self._greet()  # acknowledgements and pings to send, in order
-        self.began = self.sent = self.heard = self.pinged = self.answered = now
+        self.began = self.sent = self.heard = self.pinged = now
         self.asked = now  # since when CONNACK or PINGRESP is due, or None
-        self.ponged = None  # when the last PINGRESP came
+        self.ponged = None  # when the PINGREQ went that was answered last
         self.resumed = None  # CONNACK's session present, once it came
-        # Whether messages are left to the broker; whether the driver reads no more.
-        self.shed = self.paused = False
-        self.unsure |= self.owed
+        self.shed = False  # whether messages are left to the broker
+        if self.paused:
+            self.paused = False
+        if self.owed:
+            self.unsure = True
         self.state = _CONNECTING
         self.on_output()
 
@@ -369,8 +431,8 @@ class Session:
             room = self.reader.send(data)
         except MemoryError:
             # Not for ever: when it was the same length some times in a row, it is read past.
-            self.lacking = self.lacking + 1 if self.size == self.tight else 1
-            self.tight = self.size
+            n, times = self.lacking
+            self.lacking = self.size, times + 1 if self.size == n else 1
             raise
         if len(self.control) > _FLOOD:
             raise ConnectionLost("flood")
@@ -405,7 +467,7 @@ class Session:
         if keepalive:
             left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
         if self.flying and not self.paused:
-            n = self.patience - (now - self.outbox[0].at & _TICKS)
+            n = (self.patience or self.timeout) - (now - self.outbox[0].at & _TICKS)
             if n <= 0:
                 from .trouble import missed
 
@@ -431,8 +493,9 @@ class Session:
         self.control += b"\xc0\x00"
         self.on_output()
 
-    def take(self, now: int) -> memoryview | None:
-        """Return the next bytes to write, valid until the next call; they count as sent.
+    def take(self, now: int):
+        """Return the next bytes to write, in any buffer, valid until the next call; they count as
+        sent.
 
         Several small packets are put together: small writes cost a round trip each. Raises
         ConnectionLost when it is time for a new connection, see ``behind``.
@@ -444,7 +507,7 @@ class Session:
             self.owed = True
         data = self.control
         self.control = b""
-        if state > self.early:
+        if state > _CONNECTING or state > self.early:
             if self.suspects:
                 from .trouble import fill
 
@@ -460,13 +523,29 @@ class Session:
                         o = overtakes(self)
                         if o is None:
                             break
+                        outbox.remove(o)
+                        outbox.insert(self.flying, o)
                     if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                         break
-                    packet = o.packet if self.plain else None
-                    if not packet:
+                    if not self.plain:
                         packet = self._wire(o)
+                        data = data + packet if data else packet
+                        self._sent(o, now)
+                        continue
+                    # As these two: calls less for each message.
+                    packet = o.packet or _pubrel(o)
                     data = data + packet if data else packet
-                    self._sent(o, now)
+                    if packet[0] & 6:  # (at QoS 0 ``expect`` is of the class)
+                        self.flying += 1
+                        o.sent = _NOW
+                        o.at = now
+                    else:
+                        del outbox[self.flying]
+                        self.bulk -= len(packet)
+                        self.used -= 1
+                        o.packet = None
+                        o.done = True
+                        self.on_output()
         if not data:
             if state != _CLOSING:
                 if self.shed and not (self.inbox or self.flying):
@@ -477,7 +556,7 @@ class Session:
             self.state = _CLOSED
             data = b"\xe0\x00"
         self.sent = now
-        return memoryview(data)
+        return data
 
     # --- inside
 
@@ -509,7 +588,7 @@ class Session:
     # it: what expects PUBCOMP ends with SessionLost, all else goes anew (``resume``).
 
     def _wire(self, o):
-        return o.packet or bytes((0x62, 2, o.pid >> 8, o.pid & 0xFF))  # PUBREL
+        return o.packet or _pubrel(o)
 
     def _sent(self, o, now):
         outbox = self.outbox
@@ -528,11 +607,6 @@ class Session:
             o.done = True
             self.on_output()
 
-    def _release(self, m):
-        if len(self.released) >= _RELEASED:
-            self.released.pop(next(iter(self.released)))
-        self.released[m.pid] = self._mark(m)
-
     def _mark(self, m):
         # What tells a message from another one under its identifier.
         return crc32(m.payload, crc32(m.topic.encode(), m.pid)) & _TICKS
@@ -550,14 +624,6 @@ class Session:
         self.control += bytes((first, 2, pid >> 8, pid & 0xFF))
         self.on_output()
 
-    def _new_pid(self):
-        # 1 to 65535, and none that is in use [MQTT-2.3.1-1, 2.3.1-2].
-        while True:
-            pid = self.pid % 65535 + 1
-            self.pid += 1
-            if pid not in self.pids:
-                return pid
-
     def _queue(self, packet, pid, expect):
         o = Message()
         o.packet = packet
@@ -565,7 +631,8 @@ class Session:
             o.pid = pid
             o.expect = expect
             self.pids[pid] = o
-            self.asking += expect >= _SUBACK
+            if expect >= _SUBACK:
+                self.asking += 1
         self.outbox.append(o)
         self.bulk += len(packet)
         self.used += 1
@@ -580,7 +647,11 @@ class Session:
         self.outbox.insert(i, o)
 
     def _drop(self, o, done=False):
-        self.outbox.remove(o)
+        outbox = self.outbox
+        if outbox[0] is o:
+            del outbox[0]
+        else:
+            outbox.remove(o)  # which asks the class for ``__eq__``
         if o.sent == _NOW:
             self.flying -= 1
         if o.packet:
@@ -599,7 +670,11 @@ class Session:
 
     def _packet(self, first, body):
         kind = first >> 4
-        if kind == _PUBLISH and self.state != _CONNECTING:
+        if self.state == _CONNECTING:
+            if first != 0x20:
+                raise ProtocolError(first)
+            self._connack(bytes(body))
+        elif kind == _PUBLISH:
             m = Message()
             try:
                 m.topic, m.payload, _, pid = read_publish(first, body)
@@ -608,20 +683,21 @@ class Session:
 
                 pid = malformed(self, m, first, body, e)
             self._arrived(m, first, pid)
-        elif (kind == _CONNACK) != (self.state == _CONNECTING):
-            raise ProtocolError(first)
-        elif first not in b"\x20\x40\x50\x62\x70\x90\xb0\xd0":
-            raise ProtocolError(first)
-        elif kind == _CONNACK:
-            self._connack(bytes(body))
-        elif kind < _PINGRESP:
-            self._reply(first, read_pid(first, body[:2] if kind == _SUBACK else body), body)
-        elif body:
+        elif first in (0x40, 0x70, 0x50, 0x62, 0x90, 0xB0):
+            n = len(body)
+            pid = body[0] << 8 | body[1] if n == 2 or (n > 2 and first == 0x90) else 0
+            if not pid:
+                raise ProtocolError(first)
+            o = self.pids.get(pid)
+            if o is not None and o.sent and o.expect == kind < _SUBACK and kind != _PUBREC:
+                self._drop(o, True)  # as ``_reply``: a call less
+            else:
+                self._reply(first, pid, o, body)
+        elif first != 0xD0 or body:
             raise ProtocolError(first)
         else:
             self.asked = None
-            self.ponged = self.heard
-            self.answered = self.pinged
+            self.ponged = self.pinged
             if self.ended:
                 self.ended = self.ended[self.sure :]
                 self.sure = 0
@@ -641,10 +717,12 @@ class Session:
         self.resumed = body[0]
         if self.past:
             connected(self, body[0])
-        self.owed = self.unsure = False
+        self.owed = False
+        if self.unsure:
+            self.unsure = False
         self.on_output()
 
-    def _reply(self, first, pid, body):
+    def _reply(self, first, pid, o, body):
         kind = first >> 4
         if kind == _PUBREL:
             # Answered in any case: this client may have forgotten the message at a restart.
@@ -660,7 +738,6 @@ class Session:
                 self.ended += (told,)
             self._answer(0x70, pid)
             return
-        o = self.pids.get(pid)
         # (Whether an object is true takes ten times as long: a chip asks its class.)
         expect = 0 if o is None or not o.sent else o.expect
         if kind == _PUBREC and expect <= _PUBCOMP:
@@ -669,12 +746,22 @@ class Session:
                 return
             # The broker has the message: from here on only PUBREL is repeated [MQTT-4.3.3-1],
             # in the order of the PUBRECs.
-            self._drop(o)
+            outbox = self.outbox
+            if outbox[0] is o:
+                del outbox[0]
+            else:
+                outbox.remove(o)
+            if o.sent == _NOW:
+                self.flying -= 1
+            if o.packet:
+                self.bulk -= len(o.packet)
+                self.used -= 1
+            if o.tries:
+                self.suspects -= o.tries >= _ASIDE
+                o.tries = 0
             o.packet = None
             o.expect = _PUBCOMP
             o.sent = _BEFORE
-            o.tries = 0
-            self.pids[pid] = o
             self._ahead(o)
             self.on_output()
         elif expect and (kind == expect or (expect < _PUBREL and kind in (_PUBACK, _PUBCOMP))):
@@ -685,8 +772,6 @@ class Session:
                     for known in (self.filters, self.denied):
                         if name in known:
                             del known[name]
-            if expect == _PUBCOMP and o.vague:
-                o.error = SessionLost()  # PUBCOMP comes also for what it does not know
             self._drop(o, True)
             if kind != expect:
                 self._tell(ProtocolError(first))
@@ -701,24 +786,9 @@ class Session:
             # [MQTT-3.9.3-2], but that some refuse with the codes of MQTT 5 (ejabberd with 0x8F).
             good &= code < 3 or code > 127
         if good:
-            self._granted(o, codes, Refused("filter", codes))
+            granted(self, o, codes, Refused("filter", codes))
         else:
             o.error = ProtocolError(0x90)
-
-    def _granted(self, o, codes, refused):
-        o.codes = codes
-        for (name, options), code in zip(o.filters, codes):
-            if self.denied:
-                self.denied.pop(name, None)
-            if code < 3:
-                self.filters[name] = options
-            else:
-                self.filters.pop(name, None)
-                o.error = refused
-                if o in self.again:
-                    from .trouble import deny
-
-                    deny(self, ((name, options),))
 
     # The handshakes, in: ``held`` is what the broker waits for, in the order of this connection's
     # PUBLISHes, which is that of the answers [MQTT-4.6.0-2, 4.6.0-3]; ``released`` what it was
@@ -733,7 +803,6 @@ class Session:
 
     def _arrived(self, m, first, pid):
         # With ``done`` it was read past. An attribute less is a smaller table for each message.
-        self.size = 0
         if self.shed:
             self.dropped += not pid
             return  # the broker repeats it on the next connection

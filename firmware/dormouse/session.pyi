@@ -23,7 +23,6 @@ class Message:
     tries: int
     size: int
     once: bool
-    vague: bool
     error: Exception | None
     codes: int | list[int] | None
     session: Session | None  # of one that came; None at QoS 0 without a store
@@ -60,9 +59,8 @@ class Session:
     shed: bool
     paused: bool
     late: list[tuple[Message, int]] | tuple[()]
-    tight: int
     size: int
-    lacking: int
+    lacking: tuple[int, int]
     malformed: int
     other: Message | None
     on_output: Callable[[], object]
@@ -74,7 +72,7 @@ class Session:
     limits: tuple[int, int, int, int, str]
     timeout: int  # ms
     patience: int  # ms
-    rest: int  # ms
+    rest: int
     pid: int
     outbox: list[Message]
     inbox: list[Message]
@@ -122,4 +120,4 @@ class Session:
     ) -> Generator[None, memoryview, tuple[memoryview, int, int]]: ...
     def receive(self, data: memoryview, now: int) -> memoryview | None: ...
     def tick(self, now: int) -> int: ...
-    def take(self, now: int) -> memoryview | None: ...
+    def take(self, now: int) -> bytes | bytearray | memoryview | None: ...

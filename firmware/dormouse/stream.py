@@ -25,13 +25,13 @@ def read(stream, buf):
 
 
 def write(stream, buf):
-    """Write all of a memoryview."""
+    """Write all of a buffer."""
     while True:
         n = stream.write(buf)
         if n:
             if n == len(buf):
                 return
-            buf = buf[n:]
+            buf = memoryview(buf)[n:]
         yield _io_queue.queue_write(stream)
 
 

@@ -114,11 +114,12 @@ def missed(s, now: int) -> int:
     behind it first. Raises ConnectionLost when one was answered, and twice ``patience`` is over:
     the broker does not bear the packet, or its answer is lost."""
     left = _FOREVER
+    patience = s.patience or s.timeout
     s.late = late = []
     for o in s.outbox[: s.flying]:
-        n = s.patience - (now - o.at & _TICKS)
-        if s.ponged is not None and 0 < s.answered - o.at & _TICKS < _FOREVER:
-            n += s.patience
+        n = patience - (now - o.at & _TICKS)
+        if s.ponged is not None and 0 < s.ponged - o.at & _TICKS < _FOREVER:
+            n += patience
             if n <= 0:
                 late.append((o, o.at))
         left = min(left, n)
@@ -140,7 +141,7 @@ def rests(s, now: int) -> int:
 
 
 def _rest(s, now):
-    return s.rest - (now - s.began & _TICKS)
+    return s.timeout * s.rest - (now - s.began & _TICKS)
 
 
 def fill(s, data, now: int):
@@ -281,7 +282,7 @@ def skip(s, m, first: int, n: int, data, i: int):
     m.topic = topic
     m.payload = b""
     m.done = True
-    s.lacking = 0
+    s.lacking = 0, 0
     s._tell(ProtocolError(first, n, topic))
     s._arrived(m, first, pid)
     return data, i, size

@@ -7,7 +7,7 @@ import gc
 
 import chip
 from chip_measure import PAYLOAD, TOPIC, nothing
-from chip_program import incoming, session_of, short
+from chip_program import ack, incoming, session_of, short
 
 TIMES = 10
 

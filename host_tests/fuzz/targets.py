@@ -195,11 +195,10 @@ def durable5(data):
 def decode4(data):
     first = data[0] if data else 0
     body = memoryview(data)[1:]
-    for read in (packet.read_pid, packet.read_publish):
-        try:
-            read(first, body)
-        except ProtocolError:
-            pass
+    try:
+        packet.read_publish(first, body)
+    except ProtocolError:
+        pass
 
 
 def decode5(data):
@@ -390,7 +389,7 @@ def readers():
     """Return what reads a packet's body: functions of a body, each with its name."""
     import dormouse.mqtt5.packet as packet5
 
-    out = [("read_pid", lambda body: packet.read_pid(0x40, body))]
+    out = []
     for first in range(0x30, 0x40):
         out.append(("read_publish %02x" % first, lambda b, f=first: packet.read_publish(f, b)))
         out.append(("read_publish5 %02x" % first, lambda b, f=first: packet5.read_publish(f, b)))

@@ -116,9 +116,9 @@ def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     import dormouse.packet as packet
     from dormouse.session import Session
 
-    monkeypatch.setattr(packet, "read_pid", lambda first, body: body[0] << 8 | body[1])
+    monkeypatch.setattr(packet, "read_publish", lambda first, body: body[0] << 8 | body[1])
     with pytest.raises(IndexError):
-        targets.decode4(b"\x40\x01")
+        targets.decode4(b"\x30\x01")
     monkeypatch.undo()
     monkeypatch.setattr(Session, "flush", lambda self: None)
     with pytest.raises(targets.Wrong, match="no PUBACK"):

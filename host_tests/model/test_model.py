@@ -159,17 +159,25 @@ def repeats_publish(session: Session) -> None:
     answer = session._answer
     session._answer = lambda first, pid: first != 0x62 and answer(first, pid)
     wire = session._wire
+    session.plain = False
     session._wire = lambda o: wire(o) if o.packet else b"\xc0\0"
 
 
 def takes_used_identifiers(session: Session) -> None:
     """Takes any identifier, in use or not; there are only few."""
 
-    def new_pid() -> int:
-        session.pid = session.pid % 3 + 1
-        return session.pid
+    publish = session.publish
 
-    session._new_pid = new_pid
+    def publish_again(*args, **options):
+        session.pid %= 3
+        return publish(*args, **options)
+
+    class Blind(dict):
+        def __contains__(self, pid: object) -> bool:
+            return False
+
+    session.pids = Blind()
+    session.publish = publish_again
 
 
 def forgets_what_it_holds(session: Session) -> None:

@@ -539,8 +539,7 @@ def check_no_memory_for_a_short_one():
     # It is not streamed to who does not expect that: read past, as in any session.
     told = []
     line = Taker(on_trouble=told.append).up()
-    line.session.tight = 300
-    line.session.lacking = 3
+    line.session.lacking = 300, 3
     line.again()
     same(line.feed(publish(0x32, ONE, content(400))), b"")
     same((line.session.inbox, len(told)), ([], 1))

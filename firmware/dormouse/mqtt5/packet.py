@@ -409,7 +409,7 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
     qos = first >> 1 & 3
     if qos == 3 or first & 0xE == 8:  # [MQTT-3.3.1-4, 3.3.1-2]
         raise ProtocolError5(first, _MALFORMED)
-    topic, data = core._last  # the same again, mostly
+    topic, data, _ = core._last  # the same again, mostly
     at = len(data)
     if body[:at] != data:
         topic, at = _text(first, body, 0)

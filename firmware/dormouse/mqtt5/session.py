@@ -7,7 +7,7 @@ from micropython import const
 
 from ..expiry import expiring, length, varint
 from ..packet import ProtocolError, frame
-from ..session import ConnectionLost, Message, Refused, Session
+from ..session import ConnectionLost, Message, Refused, Session, granted, new_pid
 from .packet import (
     ProtocolError5,
     auth,
@@ -141,6 +141,11 @@ class Session5(_Base):
     of its acknowledgement.
     """
 
+    # Of the class until they change, as in Session.
+    redirect = False
+    owner = None
+    will_delay = 0  # s
+
     def __init__(
         self,
         on_output,
@@ -169,13 +174,15 @@ class Session5(_Base):
         if session_expiry:
             self.properties["session_expiry"] = session_expiry
         self.will_properties = will_properties
-        self.will_delay = (will_properties or {}).get("will_delay", 0)
+        if will_properties:
+            self.will_delay = will_properties.get("will_delay", 0)
         super().__init__(
             on_output, client_id, clean, keepalive, will, username, password, **options
         )
         self.properties["maximum_packet_size"] = self.limits[3]
-        self.owner = owner
-        self.redirect = redirect
+        if redirect:
+            self.owner = owner
+            self.redirect = redirect
         self.redirects = 0
         self.home = None  # the owner's own address, while it is at another
         self.moving = False  # the next connection is the first one to where the server said
@@ -258,7 +265,7 @@ class Session5(_Base):
             filters = []
             for name, options in pairs:
                 filters.append((name, options & 0xFF))
-        pid = self._new_pid()
+        pid = new_pid(self)
         packet = request(first, pid, filters, properties)
         self._allowed(0, 0, len(packet))
         o = self._queue(packet, pid, (first >> 4) + 1)
@@ -287,7 +294,7 @@ class Session5(_Base):
 
     def connect(self, now: int) -> None:
         """As Session's."""
-        self.bye = self.fault = None
+        self.fault = None
         self.names = {}  # topic names that the server will mean by their alias
         self.aliases = {}  # topic name: alias, or 0 when it was sent once
         self.alias_limit = self.alias_last = 0  # what the server takes is in CONNACK
@@ -472,13 +479,13 @@ class Session5(_Base):
                 body = b"\0\0" + bytes(codes)
         elif not o and kind == _PUBREC and codes > 127:
             return  # of what this client forgot at a restart: there is nothing to release
-        self._reply(first, pid, body)
+        self._reply(first, pid, o, body)
 
     def _suback(self, o, codes):
         if len(codes) != len(o.filters):
             o.error = ProtocolError5(0x90, 0x82)
             return
-        self._granted(o, o.codes, Failed(o.codes, o.properties))
+        granted(self, o, o.codes, Failed(o.codes, o.properties))
 
     def _unsuback(self, o, codes):
         if len(codes) != len(o.filters):

@@ -126,7 +126,8 @@ class WebSocket:
         return n
 
     async def write(self, stream, buf):
-        """Write all of a memoryview, as messages of one frame each."""
+        """Write all of a buffer, as messages of one frame each."""
+        buf = memoryview(buf)
         for i in range(0, len(buf), _PIECE):
             await self._send(stream, _BINARY, buf[i : i + _PIECE])
 

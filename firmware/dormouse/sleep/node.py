@@ -175,7 +175,7 @@ class Node:
         self.strikes, self.failures, self.skip, self.flags = known[:4]
         self.early = self.early and self.next_wake() - self.late > self.period
         # An acknowledgement is to be missed within the budget.
-        session.patience = min(session.patience, max(budget >> 2, 1))
+        session.patience = min(session.timeout, max(budget >> 2, 1))
         session.rest = 0  # behind all else, and there is no time to lose
         if guard:
             self._guard()
@@ -465,7 +465,7 @@ class Node:
             await asyncio.sleep(_LINGER / 1000)
             await self._drain()
         for o in waiting:  # it has nobody else to be told
-            if o.error:
+            if o.done and o.error:
                 raise o.error
         if getattr(s, "expiry", self.away + 1) <= self.away:
             raise ConnectionLost("session expiry", s.expiry)  # the broker gives less than asked

@@ -15,7 +15,7 @@ from builtins import bytes, len, max
 
 from micropython import const
 
-from ..packet import number
+from ..packet import SessionLost, number
 from ..resume import resume
 from ..session import Message, OutboxFull, Session
 from . import StoreFull
@@ -107,7 +107,6 @@ def durable(base=Session):
     base_publish = base.publish
     base_take = base.take
     base_packet = base._packet
-    base_queue = base._queue
     base_drop = base._drop
 
     class DurableSession(base):
@@ -193,7 +192,8 @@ def durable(base=Session):
                 self.suspects += o.tries > 0  # they are only stored if set aside
                 if key < _MESSAGE:
                     o.pid = int.from_bytes(data[key][:2], "big")
-                    o.vague = len(data[key]) > 2
+                    if len(data[key]) > 2:
+                        o.error = SessionLost()
                     o.expect = _PUBCOMP
                     o.packet = None
                     self.order = key - _RELEASED + 1 & 0x1FFFF
@@ -276,7 +276,7 @@ def durable(base=Session):
 
         def _pubrel(self, o):
             # What is left to do for this message, once its PUBREC came.
-            self.changes[o.key] = number(o.pid) + (b"\1" if o.vague else b"")
+            self.changes[o.key] = number(o.pid) + (b"\1" if o.error else b"")
             if self.changes[o.key] == self.store.data.get(o.key):
                 del self.changes[o.key]
 
@@ -301,9 +301,12 @@ def durable(base=Session):
             try:
                 o = base_publish(self, topic, payload, qos, retain, **options)
                 if qos:
+count = self.pid
+                    o.key = first_key + count
+                    self.changes[o.key] = o.packet
                     if self.state:  # about to be sent: one record
-                        self.last = o.key % _FIVE - _MESSAGE
-                        self.changes[_LAST] = self.last.to_bytes(4, "big")
+                        self.last = count
+                        self.changes[_LAST] = count.to_bytes(4, "big")
                     if self.look:
                         self.save()
                     else:  # the short way
@@ -423,27 +426,19 @@ def durable(base=Session):
         def _drop(self, o, done=False):
             base_drop(self, o, done)
             if 0 < o.expect <= _PUBCOMP:
-                if o.key in self.store.data:
-                    self.changes[o.key] = None
-                else:
-                    self.changes.pop(o.key, None)
+                self._gone(o)
 
-        def _queue(self, packet, pid, expect):
-            o = base_queue(self, packet, pid, expect)
-            if expect:
-                try:
-                    o.key = first_key + self.pid
-                    if expect < _PUBCOMP:
-                        self.changes[o.key] = packet
-                except MemoryError:
-                    base_drop(self, o)  # nothing is in the outbox without its key
-                    raise
-            return o
+        def _gone(self, o):
+            if o.key in self.store.data:
+                self.changes[o.key] = None
+            else:
+                self.changes.pop(o.key, None)
 
         def _ahead(self, o):
             base._ahead(self, o)
             if o.expect == _PUBCOMP:
                 if o.key >= _MESSAGE:
+                    self._gone(o)
                     o.key = _RELEASED + self.order
                     self.order = self.order + 1 & 0x1FFFF
                 self._pubrel(o)

@@ -24,6 +24,8 @@ from explorer.disk import PowerCut
 from explorer.library import Library
 from explorer.world import World
 
+BUFFERS = bytes, bytearray, memoryview
+
 
 class Recorder(World):
     """A world that writes down what it asks of its session."""
@@ -75,7 +77,7 @@ class Recorder(World):
         except Exception as error:
             call.append(type(error).__name__)
             raise
-        call.append(bytes(result).hex() if isinstance(result, memoryview) else result)
+        call.append(bytes(result).hex() if isinstance(result, BUFFERS) else result)
         return result
 
     def _do_connect(self, _: str) -> None:

@@ -74,15 +74,15 @@ TWINS = [
     Twin(
         "takes an identifier that is in use",
         SESSION,
-        "            pid = self.pid % 65535 + 1\n",
-        "            return 7\n",
+        "            pid = new_pid(self)\n",
+        "            pid = 7\n",
         Case(ups=(2, 1)),
     ),
     Twin(
         "says delivered when it was written",
         SESSION,
-        "        if o.expect:\n            self.flying",
-        "        if o.expect > 4:\n            self.flying",
+        "                    if packet[0] & 6:",
+        "                    if packet[0] & 4:",
         Case(ups=(1,), cuts=1),
     ),
     Twin(
@@ -109,8 +109,8 @@ TWINS = [
     Twin(
         "takes PUBREC for the end",
         SESSION,
-        "            self._drop(o)\n            o.packet = None\n",
-        "            self._drop(o, True)\n            return\n",
+        "            outbox = self.outbox\n            if outbox[0] is o:\n",
+        "            self._drop(o, True)\n            return\n            if not o:\n",
         UP_B,
     ),
     Twin(
@@ -123,8 +123,8 @@ TWINS = [
     Twin(
         "sends the newest first",
         SESSION,
-        "        self.outbox.append(o)\n        self.bulk",
-        "        self.outbox.insert(self.flying, o)\n        self.bulk",
+        "        self.outbox.append(o)\n        self.bulk += n\n",
+        "        self.outbox.insert(self.flying, o)\n        self.bulk += n\n",
         Case(ups=(1, 1)),
     ),
     Twin(
@@ -203,8 +203,8 @@ TWINS = [
     Twin(
         "trusts session present though a CONNACK was owed",
         SESSION,
-        "        self.unsure |= self.owed\n",
-        "",
+        "            self.unsure = True\n",
+        "            pass\n",
         Case(cuts=1, forgets=1),
     ),
     Twin(
@@ -304,7 +304,7 @@ TWINS = [
     Twin(
         "never clears the medium",
         DURABLE,
-        "                    self.changes[o.key] = None\n",
+        "                self.changes[o.key] = None\n",
         "                    pass\n",
         STORED_UP,
     ),
