@@ -301,7 +301,7 @@ def durable(base=Session):
             try:
                 o = base_publish(self, topic, payload, qos, retain, **options)
                 if qos:
-count = self.pid
+                    count = self.pid
                     o.key = first_key + count
                     self.changes[o.key] = o.packet
                     if self.state:  # about to be sent: one record

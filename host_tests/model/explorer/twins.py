@@ -255,8 +255,8 @@ TWINS = [
     Twin(
         "puts a message on the medium when it is sent",
         DURABLE,
-        "                if qos:\n                    if self.state:",
-        "                if None:\n                    if self.state:",
+        "                        self.save()\n                    else:  # the short way\n",
+        "                        pass\n                    elif not qos:\n",
         STORED_UP,
     ),
     Twin(
