@@ -37,12 +37,13 @@ def print_exception(e: BaseException, file) -> None:
     traceback.print_exception(e, file=file)
 
 
+stream = sys.modules[__name__]  # what ``dormouse.stream`` is on a device
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def read(stream: Stream, buf: memoryview) -> int:
     """Read as ``stream.read`` does."""
-    if len(buf) <= 512:  # see there
+    if len(buf) <= 256:  # see there
         await asyncio.sleep(0)  # StreamReader does not, while it has bytes: others have to run too
     data = await stream[0].read(len(buf))
     buf[: len(data)] = data

@@ -15,9 +15,7 @@ if sys.implementation.name == "micropython":
 
     import dormouse.stream as stream
 else:
-    import dormouse._host as stream
-
-    from ._host import sleep_ms, ticks_ms
+    from ._host import sleep_ms, stream, ticks_ms
 
 _CLOSED = const(4)  # Session.state
 _TICKS = const(0x3FFFFFFF)
@@ -216,7 +214,6 @@ class Client:
 
     async def __anext__(self):
         s = self.session
-        arrived = self._arrived
         last = self._last
         self._last = False  # a loop waits
         try:
@@ -227,8 +224,8 @@ class Client:
                     if self.error or self._first is None:
                         raise self.error or ConnectionLost(_FIRST)
                     raise StopAsyncIteration
-                arrived.clear()
-                await arrived.wait()
+                self._arrived.clear()
+                await self._arrived.wait()
         finally:
             self._last = None
         last = s.inbox.pop(0)
@@ -321,12 +318,12 @@ class Client:
             read = self.stream.read
             # Long enough for some small packets: to wait for bytes takes twice as long as a message
             # of 32. A quarter of it would take half as long again for each.
-            rx = memoryview(bytearray(512))
+            rx = memoryview(bytearray(256))
             room = None  # where the rest of a long packet goes, at once
             s.login = self.username, self.password
             s.connect(ticks_ms())
             for part in (None, stream):
-                tasks.append(asyncio.create_task(self._pump(self._task, fault, part)))
+                tasks.append(asyncio.create_task(self._pump(fault, part)))
             while True:
                 if s.behind():
                     await self._room()
@@ -335,8 +332,7 @@ class Client:
                 if not n:
                     raise ConnectionLost("closed")
                 try:
-                    now = ticks_ms()
-                    room = s.receive(to[:n], now)
+                    room = s.receive(to[:n], ticks_ms())
                 finally:
                     # CONNACK came, whatever came behind it. (Once: ``disconnect`` sets _first.)
                     if not self.connected and s.resumed is not None:
@@ -344,7 +340,7 @@ class Client:
                         self._first = False
                 self._arrived.set()
                 # What was set aside waits for a PINGRESP; with ``shed`` an empty inbox is the end.
-                if s.ponged == now or s.shed:
+                if s.ponged == s.heard or s.shed:
                     self._changed.set()
         except asyncio.CancelledError:
             if not fault:
@@ -391,7 +387,7 @@ class Client:
                 await self._changed.wait()
         s.paused = False
 
-    async def _pump(self, run, fault, stream):
+    async def _pump(self, fault, stream):
         # Keep alive, or with a stream, write.
         s = self.session
         error = None
@@ -419,4 +415,4 @@ class Client:
                 s.owed = False
         if not fault:
             fault.append(error)
-            run.cancel()
+            self._task.cancel()

@@ -7,11 +7,10 @@ poll. All functions raise OSError.
 import socket
 import sys
 from asyncio.core import _io_queue
-from errno import EINPROGRESS
 
 from micropython import const
 
-_LONG = const(512)  # bytes that are read of no packet in particular
+_LONG = const(256)  # bytes that are read of no packet in particular
 
 
 def read(stream, buf):
@@ -43,7 +42,7 @@ def open_stream(host: str, port: int, tls=None, name: str | None = None):
     The name is looked up by the port's resolver, which blocks.
     """
     a = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM)[0]
-    s = socket.socket(a[0], a[1], a[2])
+    s = socket.socket(*a[:3])
     try:
         s.setblocking(False)
         # Without it the second piece of a burst waits for the ACK of the first, which the peer
@@ -55,7 +54,7 @@ def open_stream(host: str, port: int, tls=None, name: str | None = None):
         try:
             s.connect(a[-1])
         except OSError as e:
-            if e.errno not in (EINPROGRESS, 119):  # 119: newlib's, on ESP32
+            if e.errno not in (115, 119, 36):  # EINPROGRESS: Linux and lwIP, ESP32, macOS
                 raise
         yield _io_queue.queue_write(s)
         # A connection that failed says so when CONNECT is written.
