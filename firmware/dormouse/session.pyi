@@ -20,6 +20,7 @@ class Message:
     done: bool
     pid: int
     expect: int
+    key: int
     tries: int
     size: int
     once: bool
@@ -32,6 +33,9 @@ class Message:
     def chunks(self) -> AsyncIterator[memoryview]: ...
     async def readinto(self, buf: bytearray | memoryview) -> int: ...
     def ack(self, commit: _Payload | None = None) -> None: ...
+
+def new_pid(s: Session) -> int: ...
+def granted(s: Session, o: Message, codes: list[int], refused: Exception) -> None: ...
 
 class Session:
     state: int

@@ -30,6 +30,8 @@ class Session5(_ExpiringSession):
     server: dict[str, Any]
     properties: dict[str, Any]
     will_delay: int
+    redirect: bool | Container[str]
+    owner: Any
     def __init__(
         self,
         on_output: Callable[[], object],
