@@ -331,6 +331,7 @@ class Client:
                 n = await read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
+                due = s.asked, s.ponged
                 try:
                     room = s.receive(to[:n], ticks_ms())
                 finally:
@@ -339,8 +340,8 @@ class Client:
                         self.connected = True
                         self._first = False
                 self._arrived.set()
-                # What was set aside waits for a PINGRESP; with ``shed`` an empty inbox is the end.
-                if s.ponged == s.heard or s.shed:
+                # What was set aside waits for PINGRESP; with ``shed`` an empty inbox is the end.
+                if (s.asked, s.ponged) != due or s.shed:
                     self._changed.set()
         except asyncio.CancelledError:
             if not fault:
