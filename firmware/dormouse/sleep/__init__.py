@@ -4,4 +4,5 @@ from .. import __getattr__ as _find
 
 
 def __getattr__(name):
-    return _find(name, "dormouse.sleep", "node")
+    # A client that only sleeps lightly loads no Node.
+    return _find(name, "dormouse.sleep", "light" if name == "sleep_budget" else "node")

@@ -7,7 +7,7 @@ from ..client import Client, _Session
 from ..large.source import Source, _Readable
 from ..mqtt5.session import _Pairs
 from ..packet import _Payload
-from ..session import Message, Session
+from ..session import Message
 from ..store import Store
 
 class _Network(Protocol):
@@ -17,7 +17,6 @@ class _Network(Protocol):
     def off(self) -> None: ...
 
 def wake_reason() -> str: ...
-def sleep_budget(session: Session, now: int, planned: int) -> int: ...
 
 class Node:
     client: Client
