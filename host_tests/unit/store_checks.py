@@ -4,6 +4,7 @@ On MicroPython's unix port they also run on real littlefs and FAT, whose medium 
 loses its power when told to.
 """
 
+import io
 import os
 import sys
 from binascii import crc32, unhexlify
@@ -343,6 +344,23 @@ def check_record():
     same(crc, crc32(out[:6] + out[10:-4]))
     same(stores.size({5: b"x" * 126, 0x40001: None}), 128 + 4)
     same(stores.size({5: b"x" * 127, 1: b""}), 130 + 2)
+
+
+def check_record_of_short_and_long_values():
+    # Short ones are written together with what is beside them, long ones from where they are.
+    for n in (0, 1, 62, 63, 64, 65, 126, 127, 128, 300):
+        long = bytearray(b"l" * 500)
+        changes = {1: b"s" * n, 0x40001: long, 2: None, 0x20040003: memoryview(b"m" * n), 3: b""}
+        parts = []
+        crc, length = stores.pack(parts.append, changes, 7)
+        assert [part for part in parts if part is long]
+        data = b"".join([bytes(part) for part in parts])
+        same(len(data), length)
+        found, read = stores.unpack(io.BytesIO(data), 7, length)
+        same((read, sorted(found)), (crc, sorted(changes)))
+        assert found[2] is None
+        for key in (1, 3, 0x40001, 0x20040003):
+            same(bytes(found[key]), bytes(changes[key]))
 
 
 # --- the journal

@@ -98,47 +98,68 @@ def update(data: dict, changes: dict) -> None:
 #     CRC-32 of all before it in this medium, low byte first, so no stale record fits by chance
 
 
-def _head(*numbers):
-    out = b""
-    for n in numbers:
-        while n > 127:
-            out += bytes((n & 127 | 128,))
-            n >>= 7
-        out += bytes((n,))
-    return out
+_SMALL = const(64)  # bytes that are copied rather than written by themselves
 
 
-def _entry(key, value):
-    return _head(key, 0 if value is None else len(value) + 1)
+def _add(out, n):
+    while n > 127:
+        out.append(n & 127 | 128)
+        n >>= 7
+    out.append(n)
 
 
 def size(changes: dict) -> int:
     """Return how many bytes the entries of changes take."""
     n = 0
     for key, value in changes.items():
-        n += len(_entry(key, value)) + len(value or b"")
+        length = 0
+        if value is not None:
+            length = len(value) + 1
+            n += length - 1
+        n += 2
+        while key > 127:
+            key >>= 7
+            n += 1
+        while length > 127:
+            length >>= 7
+            n += 1
     return n
 
 
 def pack(write, changes: dict, crc: int) -> tuple:
-    """Give a record to ``write(bytes)``, values from where they are; ``crc``: the one before it.
+    """Give a record to ``write(bytes)``, long values from where they are; ``crc``: the one before
+    it.
 
     Returns its CRC and its length in bytes. Raises what ``write`` raises.
     """
-    n = size(changes)
-    head = _head(n)
-    crc = crc32(head, crc)
-    n += len(head) + 5
-    head += bytes((crc >> 24,))
-    crc = crc32(head[-1:], crc)
-    write(head)
+    out = bytearray()
+    _add(out, size(changes))
+    crc = crc32(out, crc)
+    out.append(crc >> 24)
+    crc = crc32(out[-1:], crc)
+    write(out)
+    n = len(out)
+    out = bytearray()
     for key, value in changes.items():
-        for part in (_entry(key, value), value):
-            if part:
-                write(part)
-                crc = crc32(part, crc)
-    write(crc.to_bytes(4, "little"))
-    return crc, n
+        _add(out, key)
+        if value is None:
+            out.append(0)
+            continue
+        _add(out, len(value) + 1)
+        if len(value) < _SMALL:
+            out += value  # a call of write takes longer than to copy so few
+            value = b""
+        if value or len(out) > _SMALL:
+            for part in (out, value):
+                if part:
+                    write(part)
+                    crc = crc32(part, crc)
+                    n += len(part)
+            out = bytearray()
+    crc = crc32(out, crc)
+    out += crc.to_bytes(4, "little")
+    write(out)
+    return crc, n + len(out)
 
 
 def unpack(f, crc: int, left: int) -> tuple:

@@ -9,7 +9,7 @@ from io import BytesIO
 
 from micropython import const
 
-from . import MAGIC, Store, StoreFull, _head, message, pack, size, unpack, update
+from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
 
 _LOG = const(9)  # keys in the store
 _ENDED = const(13)
@@ -86,7 +86,7 @@ class Blob(Store):
 
 def _length(data):
     n = size(data)
-    return n + len(_head(n)) + _BESIDE
+    return n + (1 if n < 128 else 2 if n < 16384 else 3) + _BESIDE
 
 
 class RTCStore(Blob):
