@@ -270,9 +270,11 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
         body = data[i : i + n]
         i += n
         if i > size:  # the rest comes in later chunks
-            if owner:
-                owner.size = n if first >> 4 == 3 else 0
+            if owner and first >> 4 == 3:
+                owner.size = n  # until there was memory for it
             whole = memoryview(bytearray(n))
+            if owner:
+                owner.size = 0
             k = len(body)
             whole[:k] = body
             while k < n:
@@ -281,6 +283,8 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
                 i = min(size, n - k)
                 whole[k : k + i] = data[:i]
                 k += i
+            if owner and first >> 4 == 3:
+                owner.size = n
             handle(first, whole)
             if owner:
                 owner.size = 0
