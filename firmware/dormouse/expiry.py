@@ -47,7 +47,7 @@ def expiring(base=Session):
 
         def __init__(self, *args, clock=time, **options) -> None:
             super().__init__(*args, **options)
-            self.plain = False
+            self.bare = False
             self.clock = clock
 
         def publish(

@@ -24,7 +24,8 @@ def connected(s, present: int) -> None:
         # Identifiers of the broker's messages mean nothing any more [MQTT-3.1.2-6].
         s.held = []
         s.released = {}
-        s.ended = ()
+        if s.ended:
+            s.ended = ()
     n = 0
     for m in s.held[::-1]:
         if m.done:
@@ -34,7 +35,7 @@ def connected(s, present: int) -> None:
                 s.held.remove(m)
                 if m.qos == 2:
                     release(s, m)
-    if not (s.held or s.released):
+    if s.vague and not (s.held or s.released):
         s.vague = False
     if present and s.unsure:
         # A CONNECT before this one reached it perhaps, found the session forgotten, and made

@@ -120,7 +120,9 @@ def _pubrel(o):
     return packet
 
 
-# Functions, not methods: to find one takes a tenth of the instructions.
+# Functions, not methods: to find one takes a tenth of the instructions. And of their own: a frame of
+# more than eleven words (variables, and what is being computed; a ``for`` takes four) is not on the
+# stack but on the heap, and takes 900 (py/objfun.c, VM_MAX_STATE_ON_STACK).
 
 
 def new_pid(s):
@@ -131,6 +133,61 @@ def new_pid(s):
         pid = (s.pid - 1) % 65535 + 1
         if pid not in s.pids:
             return pid
+
+
+def received(s, o) -> None:
+    """PUBREC came: the broker has the message. From here on only PUBREL is repeated
+    [MQTT-4.3.3-1], in the order of the PUBRECs."""
+    outbox = s.outbox
+    if outbox[0] is o:
+        del outbox[0]
+    else:
+        outbox.remove(o)
+    if o.sent == _NOW:
+        s.flying -= 1
+    if o.packet:
+        s.bulk -= len(o.packet)
+        s.used -= 1
+    if o.tries:
+        s.suspects -= o.tries >= _ASIDE
+        o.tries = 0
+    o.packet = None
+    o.expect = _PUBCOMP
+    o.sent = _BEFORE
+    s._ahead(o)
+    s.on_output()
+
+
+def released(s, pid) -> None:
+    """PUBREL came. It is answered in any case: this client may have forgotten the message at a
+    restart."""
+    for m in s.held:
+        if m.pid == pid:
+            s.held.remove(m)
+            break
+    told = s.released.pop(pid, None)
+    if told:  # until a PINGREQ behind its PUBCOMP is answered
+        if len(s.ended) == _ENDED:
+            s.ended = s.ended[1:]
+            s.sure -= s.sure > 0
+        s.ended += (told,)
+    s._answer(0x70, pid)
+
+
+def known(held, pid) -> bool:
+    """Return whether a message has this identifier."""
+    for m in held:
+        if m.pid == pid:
+            return True
+    return False
+
+
+def forget(s, filters) -> None:
+    """UNSUBACK came."""
+    for name in filters:
+        for known in (s.filters, s.denied):
+            if name in known:
+                del known[name]
 
 
 def granted(s, o, codes, refused) -> None:
@@ -182,7 +239,7 @@ class Session:
     Hooks, for other kinds of session; all others are this one's own:
         _hello(...)         the bytes of CONNECT
         _fault(first, ...)  the error for what is no packet, see packet.reader
-        _wire(o)            the bytes of a packet of the outbox, each time it is sent; ``plain`` is
+        _wire(o)            the bytes of a packet of the outbox, each time it is sent; ``bare`` is
                             False for a kind that has one
         _answer(first, pid) queue an acknowledgement; no other way leads to one
         _queue(...)         every packet comes into the outbox by it, with its identifier
@@ -267,7 +324,7 @@ class Session:
         self.owed = False  # a CONNECT has no CONNACK
         self.bulk = self.used = 0  # bytes of packets in the outbox, and how many: no PUBREL
         self.flying = 0  # of the outbox were sent on this connection, not answered: the first ones
-        self.plain = True  # packets go as they are in the outbox
+        self.bare = True  # packets go as they are in the outbox
         self.suspects = 0  # packets in the outbox that are set aside
         # Going out: what was sent on this connection, in that order; what goes before all that
         # waits, PUBREL; the rest.
@@ -308,7 +365,7 @@ class Session:
                     raise OutboxFull
             self._drop(o, True)
             o.error = OutboxFull()
-        if not self.plain:
+        if not self.bare:
             return self._queue(packet, pid, qos and _PUBLISH + qos)
         # As ``_queue``: a call less for each message.
         o = Message()
@@ -360,7 +417,7 @@ class Session:
                     self.held.remove(m)
                     if m.qos == 2:
                         release(self, m)
-                    self._answer(0x30 + (m.qos << 4), m.pid)
+                    self._answer((m.qos << 4) + 0x30, m.pid)
 
     def put_back(self, m) -> None:
         """Give a message again that the application took, and left before it was done with it. One
@@ -527,7 +584,7 @@ class Session:
                         outbox.insert(self.flying, o)
                     if data and len(data) + len(o.packet or b"") + o.size > _BURST:
                         break
-                    if not self.plain:
+                    if not self.bare:
                         packet = self._wire(o)
                         data = data + packet if data else packet
                         self._sent(o, now)
@@ -683,8 +740,13 @@ class Session:
             if not pid:
                 raise ProtocolError(first)
             o = self.pids.get(pid)
-            if first in (0x40, 0x70) and o is not None and o.sent and o.expect == first >> 4:
-                self._drop(o, True)  # as ``_reply``: a call less
+            # What comes most, as in ``_reply``: a call less.
+            if o is None or not o.sent or first > 0x70 or o.expect > _PUBCOMP:
+                self._reply(first, pid, o, body)
+            elif first == 0x50:
+                received(self, o)
+            elif first >> 4 == o.expect:
+                self._drop(o, True)
             else:
                 self._reply(first, pid, o, body)
         elif first != 0xD0 or body:
@@ -727,61 +789,28 @@ class Session:
         self.on_output()
 
     def _reply(self, first, pid, o, body):
-        kind = first >> 4
-        if kind == _PUBREL:
-            # Answered in any case: this client may have forgotten the message at a restart.
-            for m in self.held:
-                if m.pid == pid:
-                    self.held.remove(m)
-                    break
-            told = self.released.pop(pid, None)
-            if told:  # until a PINGREQ behind its PUBCOMP is answered
-                if len(self.ended) == _ENDED:
-                    self.ended = self.ended[1:]
-                    self.sure -= self.sure > 0
-                self.ended += (told,)
-            self._answer(0x70, pid)
+        if first == 0x62:
+            released(self, pid)
             return
         # (Whether an object is true takes ten times as long: a chip asks its class.)
         expect = 0 if o is None or not o.sent else o.expect
-        if kind == _PUBREC and expect <= _PUBCOMP:
-            if not expect:  # of what this client forgot at a restart: end it
+        if first == 0x50 and expect <= _PUBCOMP:
+            if expect:
+                received(self, o)
+            else:  # of what this client forgot at a restart: end it
                 self._answer(0x62, pid)
-                return
-            # The broker has the message: from here on only PUBREL is repeated [MQTT-4.3.3-1],
-            # in the order of the PUBRECs.
-            outbox = self.outbox
-            if outbox[0] is o:
-                del outbox[0]
-            else:
-                outbox.remove(o)
-            if o.sent == _NOW:
-                self.flying -= 1
-            if o.packet:
-                self.bulk -= len(o.packet)
-                self.used -= 1
-            if o.tries:
-                self.suspects -= o.tries >= _ASIDE
-                o.tries = 0
-            o.packet = None
-            o.expect = _PUBCOMP
-            o.sent = _BEFORE
-            self._ahead(o)
-            self.on_output()
-        elif expect and (kind == expect or (expect < _PUBREL and kind in (_PUBACK, _PUBCOMP))):
-            if kind == _SUBACK:
-                self._suback(o, list(body[2:]))
-            elif kind == _UNSUBACK:
-                for name in o.filters:
-                    for known in (self.filters, self.denied):
-                        if name in known:
-                            del known[name]
+        elif expect and (first >> 4 == expect or (expect < _PUBREL and first in (0x40, 0x70))):
+            if first == 0x90:
+                body = list(body[2:])
+                self._suback(o, body)
+            elif first == 0xB0:
+                forget(self, o.filters)
             self._drop(o, True)
-            if kind != expect:
+            if first >> 4 != expect:
                 self._tell(ProtocolError(first))
-            if kind == _SUBACK and o.error and o in self.again:  # nobody waits for this one
+            if first == 0x90 and o.error and o in self.again:  # nobody waits for this one
                 self._tell(o.error)
-        elif expect or kind != _PUBCOMP:  # that may be for what this client forgot, too
+        elif expect or first != 0x70:  # that may be for what this client forgot, too
             self._tell(ProtocolError(first))
 
     def _suback(self, o, codes):
@@ -818,10 +847,7 @@ class Session:
             m.pid = pid
             m.session = self
             m.fresh = True
-            known = first & 8 or pid in self.released
-            for old in self.held:
-                known |= old.pid == pid
-            if known:
+            if first & 8 or pid in self.released or known(self.held, pid):
                 new = repeated(self, m, first)
             else:
                 self.held.append(m)

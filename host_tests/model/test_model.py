@@ -159,7 +159,7 @@ def repeats_publish(session: Session) -> None:
     answer = session._answer
     session._answer = lambda first, pid: first != 0x62 and answer(first, pid)
     wire = session._wire
-    session.plain = False
+    session.bare = False
     session._wire = lambda o: wire(o) if o.packet else b"\xc0\0"
 
 

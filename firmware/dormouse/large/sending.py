@@ -108,7 +108,7 @@ def sending(base=Session):
         def __init__(self, *args, **options) -> None:
             self.way = _Way()
             super().__init__(*args, **options)
-            self.plain = False
+            self.bare = False
 
         # --- what the application asks for
 

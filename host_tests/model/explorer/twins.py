@@ -109,8 +109,8 @@ TWINS = [
     Twin(
         "takes PUBREC for the end",
         SESSION,
-        "            outbox = self.outbox\n            if outbox[0] is o:\n",
-        "            self._drop(o, True)\n            return\n            if not o:\n",
+        "    outbox = s.outbox\n    if outbox[0] is o:\n",
+        "    s._drop(o, True)\n    return\n    if not o:\n",
         UP_B,
     ),
     Twin(
@@ -174,15 +174,15 @@ TWINS = [
     Twin(
         "does not answer a PUBREL that it does not know",
         SESSION,
-        "            self._answer(0x70, pid)\n            return\n",
-        "                self._answer(0x70, pid)\n            return\n",
+        "        s.ended += (told,)\n    s._answer(0x70, pid)\n",
+        "        s.ended += (told,)\n        s._answer(0x70, pid)\n",
         DOWN,
     ),
     Twin(
         "keeps an identifier behind its PUBREL",
         SESSION,
-        "self.released.pop(pid, None)\n",
-        "self.released.get(pid)\n",
+        "s.released.pop(pid, None)\n",
+        "s.released.get(pid)\n",
         DOWN,
     ),
     Twin(
