@@ -15,7 +15,7 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
 from binascii import crc32
 
 # Named here, they are found at once: a built-in name costs more instructions than its call.
-from builtins import bytearray, bytes, len, memoryview
+from builtins import bytearray, bytes, len
 
 from micropython import const
 
