@@ -120,9 +120,9 @@ def _pubrel(o):
     return packet
 
 
-# Functions, not methods: to find one takes a tenth of the instructions. And of their own: a frame of
-# more than eleven words (variables, and what is being computed; a ``for`` takes four) is not on the
-# stack but on the heap, and takes 900 (py/objfun.c, VM_MAX_STATE_ON_STACK).
+# Functions, not methods: to find one takes a tenth of the instructions. And of their own: a frame
+# of more than eleven words (variables, and what is being computed; a ``for`` takes four, a ``try``
+# three) is not on the stack but on the heap, and takes 900 (py/objfun.c, VM_MAX_STATE_ON_STACK).
 
 
 def new_pid(s):
