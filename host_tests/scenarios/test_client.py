@@ -418,6 +418,21 @@ def test_slow_consumer(start, peer: ScriptedPeer) -> None:
     conn.expect(wire.disconnect())
 
 
+def test_a_message_wakes_no_writer(start, peer: ScriptedPeer) -> None:
+    """Where there is nothing to write: that look costs more than the message."""
+    device = start("woken", peer.port)
+    conn = connected(peer)
+    grant(conn, 1)
+    device.wait_line("ready", 5)
+    for _ in range(5):
+        conn.send(wire.publish("t", b"x"))
+        device.wait_line("looked 0 0", 5)
+    conn.send(wire.publish("t", b"x", qos=1, packet_id=1))
+    conn.expect(wire.puback(1))
+    device.wait_line("acknowledged True", 5)
+    conn.expect(wire.disconnect())
+
+
 @pytest.mark.mqtt311("MQTT-4.5.0-2")
 def test_router(start, peer: ScriptedPeer) -> None:
     device = start("route", peer.port)
