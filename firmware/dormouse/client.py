@@ -229,7 +229,7 @@ class Client:
         finally:
             self._last = None
         last = s.inbox.pop(0)
-        if s.paused:
+        if s.shed or s.paused:  # an empty inbox ends the one, room in it the other
             self._changed.set()
         if last.session is not None and self.auto_ack:  # at QoS 0 there is nothing to acknowledge
             self._last = last
@@ -340,8 +340,8 @@ class Client:
                         self.connected = True
                         self._first = False
                 self._arrived.set()
-                # What was set aside waits for PINGRESP; with ``shed`` an empty inbox is the end.
-                if (s.asked, s.ponged) != due or s.shed:
+                # What was set aside waits for PINGRESP.
+                if (s.asked, s.ponged) != due:
                     self._changed.set()
         except asyncio.CancelledError:
             if not fault:

@@ -433,6 +433,25 @@ def test_a_message_wakes_no_writer(start, peer: ScriptedPeer) -> None:
     conn.expect(wire.disconnect())
 
 
+def test_answer_behind_a_full_inbox(start, peer: ScriptedPeer) -> None:
+    """What does not fit is left to the broker, and comes at once when the inbox is empty."""
+    device = start("waits_behind", peer.port)
+    conn = connected(peer)
+    grant(conn, 1)
+    device.wait_line("ready", 5)
+    conn.send(wire.publish("t", b"first"))
+    packet = conn.expect_packet(type=wire.PUBLISH, topic="u", qos=1)
+    conn.send(b"".join(wire.publish("t", b"x" * 100) for _ in range(20)))
+    conn.send(wire.publish("t", b"end", qos=1, packet_id=1) + wire.puback(packet.packet_id or 0))
+    device.wait_line("published True True", 5)
+    conn = peer.accept(5)  # no keep-alive would end it so soon
+    conn.expect_packet(type=wire.CONNECT)
+    conn.send(wire.connack(True) + wire.publish("t", b"end", qos=1, packet_id=1, dup=True))
+    device.wait_line("got end", 5)
+    conn.expect(wire.disconnect())
+    device.wait_line("end", 5)
+
+
 @pytest.mark.mqtt311("MQTT-4.5.0-2")
 def test_router(start, peer: ScriptedPeer) -> None:
     device = start("route", peer.port)

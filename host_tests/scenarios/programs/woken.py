@@ -1,5 +1,5 @@
-"""Takes messages at ``t`` and tells for each how often the writer looked for something to write since
-the one before, until one at QoS 1 was acknowledged."""
+"""Takes messages at ``t`` and tells for each how often the writer looked for something to write
+since it was ready, until one at QoS 1 was acknowledged."""
 
 import asyncio
 
