@@ -181,12 +181,17 @@ def unpack(f, crc: int, left: int) -> tuple:
         crc = crc32(data, crc)
         return data
 
-    def number():
+    def number():  # as take(1), without a call and an array for each byte
+        nonlocal crc, left
         n = shift = 0
         while shift < 35:
-            byte = take(1)[0]
-            n |= (byte & 127) << shift
-            if byte < 128:
+            byte = f.read(1)
+            if not left or not byte:
+                raise error
+            left -= 1
+            crc = crc32(byte, crc)
+            n |= (byte[0] & 127) << shift
+            if byte[0] < 128:
                 return n
             shift += 7
         raise ValueError
