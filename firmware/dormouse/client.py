@@ -331,7 +331,6 @@ class Client:
                 n = await read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
-                due = s.asked, s.ponged
                 try:
                     room = s.receive(to[:n], ticks_ms())
                 finally:
@@ -340,9 +339,6 @@ class Client:
                         self.connected = True
                         self._first = False
                 self._arrived.set()
-                # What was set aside waits for PINGRESP.
-                if (s.asked, s.ponged) != due:
-                    self._changed.set()
         except asyncio.CancelledError:
             if not fault:
                 raise

@@ -122,7 +122,7 @@ def _pubrel(o):
 
 # Functions, not methods: to find one takes a tenth of the instructions. And of their own: a frame
 # of more than eleven words (variables, and what is being computed; a ``for`` takes four, a ``try``
-# three) is not on the stack but on the heap, and takes 900 (py/objfun.c, VM_MAX_STATE_ON_STACK).
+# three) is not on the stack but on the heap, and takes 750 (py/objfun.c, VM_MAX_STATE_ON_STACK).
 
 
 def new_pid(s):
@@ -557,7 +557,7 @@ class Session:
         Several small packets are put together: small writes cost a round trip each. Raises
         ConnectionLost when it is time for a new connection, see ``behind``.
         """
-        # (With a local variable more, its frame would be on the heap: 900 instructions.)
+        # (With a local variable more, its frame would be on the heap: 750 instructions.)
         if self.state == _DOWN or self.state == _CLOSED:
             return None
         if self.state == _CONNECTING:
@@ -726,7 +726,7 @@ class Session:
             self.on_output()  # the window may have opened
 
     def _packet(self, first, body):
-        # (With a local variable more, its frame would be on the heap: 900 instructions.)
+        # (With a local variable more, its frame would be on the heap: 750 instructions.)
         if self.state == _CONNECTING:
             if first != 0x20:
                 raise ProtocolError(first)
@@ -754,6 +754,7 @@ class Session:
         else:
             self.asked = None
             self.ponged = self.pinged
+            self.on_output()  # what was set aside may go
             if self.ended:
                 self.ended = self.ended[self.sure :]
                 self.sure = 0
