@@ -81,10 +81,12 @@ class Client:
         try:
             if "/" in host or host.count(":") == 1:
                 raise ValueError(host)
-            if "store" in options or "version" in options or "large" in options:
-                from .kinds import choose
+            for name in ("store", "version", "expiring", "large"):
+                if name in options:
+                    from .kinds import choose
 
-                kind, options = choose(self, **options)
+                    kind, options = choose(self, **options)
+                    break
             self.session = kind(
                 self._changed.set,
                 client_id,

@@ -40,6 +40,9 @@ for version in (4, 5):
     told("right", lambda: c.publish_nowait("t", b"", 1, True))
     told("Will", lambda: Will("t", b"", True))
 
+expiring = Client("broker.local", client_id="c", expiring=True)
+told("expiring", lambda: expiring.publish_nowait("t", b"", 1, message_expiry=5))
+
 async def main():
     c = Client("127.0.0.1", 1, client_id="c")
     for what in (c.publish("t", b""), c.messages.__aiter__().__anext__()):
@@ -87,6 +90,7 @@ def test_told(runtime: Runtime, tmp_path: Path) -> None:
     assert device.lines == [
         *EACH,
         *EACH,
+        "expiring taken",
         *["ConnectionLost connect() first"] * 2,
         "one loop over messages at a time",
         "the first ended in order",
