@@ -272,8 +272,9 @@ class Session:
     lacking = 0, 0  # for which length memory was short, and how often
     early = _CONNECTING  # messages go in states above this one
     clean = False
-    patience = 0  # ms until an acknowledgement is overdue; 0: as ``timeout``
-    rest = 1  # how many ``timeout`` a connection lives until what was set aside is tried again
+    # ms until an acknowledgement is overdue. With 0 it is ``timeout``, and as long a connection has
+    # to live until what was set aside is tried again; else that goes at once.
+    patience = 0
     paused = False  # whether the driver reads no more
     malformed = 0  # messages that the standard does not allow
     size = 0  # of the packet that is being read, if it comes in pieces

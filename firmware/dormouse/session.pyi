@@ -80,7 +80,6 @@ class Session:
     limits: tuple[int, int, int, int, str]
     timeout: int  # ms
     patience: int  # ms
-    rest: int
     pid: int
     outbox: list[Message]
     inbox: list[Message]

@@ -141,7 +141,7 @@ def rests(s, now: int) -> int:
 
 
 def _rest(s, now):
-    return s.timeout * s.rest - (now - s.began & _TICKS)
+    return (0 if s.patience else s.timeout) - (now - s.began & _TICKS)
 
 
 def fill(s, data, now: int):
