@@ -93,6 +93,7 @@ def test_typed_programs_use_all(program: Path) -> None:
         "text",
         "trouble",
         "store/room",
+        "sleep/mistakes",
         "field/safe",
         "field/mend",
         "field/watchdog",
