@@ -155,8 +155,8 @@ class Node:
         known = bytes(store.data.get(_NODE) or b"") + b"\0\0\0\0"
         self.strikes, self.failures, self.skip, self.flags = known[:4]
         self.early = self.early and self.next_wake() - self.late > self.period
-        # An acknowledgement is to be missed within the budget; and what is set aside goes behind all
-        # else, but there is no time to lose.
+        # An acknowledgement is to be missed within the budget; and what is set aside goes behind
+        # all else, but there is no time to lose.
         session.patience = min(session.timeout, max(budget >> 2, 1))
         if guard:
             self._guard()
