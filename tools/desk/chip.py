@@ -7,6 +7,7 @@ Counted by real MicroPython on emulated chips, without noise: the same figures o
     make chip ARGS=rv32          one chip
     make chip ARGS=--write       set the budget, which `make test` checks to the instruction
     make chip ARGS=--growth      what grows with what waits: a table, and plots in build/chip/
+    make chip ARGS=--heap        the heap of a client and of a node, frozen and as .mpy in flash
     make chip ARGS=--umqtt=PATH  beside umqtt.simple: its simple.py, where mip cannot get it
 """
 
@@ -169,11 +170,39 @@ def show_growth(chip: str, console: Console) -> None:
     console.print("plots:", *plot_growth(chip, found), highlight=False)
 
 
+CASES = {"client": "a 3.1.1 client", "client5": "an MQTT 5 client", "node": "a node that sleeps"}
+
+
+def heap(chip: str) -> dict[str, list[int]]:
+    """Return bytes of heap of a client and of a node: with the library frozen into the firmware,
+    and as .mpy files in a ROM file system. Raises NotAvailable, RuntimeError."""
+    found: dict[str, list[int]] = {}
+    for frozen in (True, False):
+        for case, title in CASES.items():
+            output = emulated.counted(chip, PROGRAMS / "chip_heap.py", case, frozen=frozen)
+            for line in output.split():
+                what, n = line.split("|")
+                found.setdefault(f"{title}, {what.replace('_', ' ')}", []).append(int(n))
+    return found
+
+
+def show_heap(chip: str, console: Console) -> None:
+    """Measure and print the heap on a chip."""
+    made = Table(title=f"bytes of heap, {emulated.CHIPS[chip].title}")
+    made.add_column("what")
+    for column in ("frozen", ".mpy in flash"):
+        made.add_column(column, justify="right")
+    for name, counts in heap(chip).items():
+        made.add_row(name, *(f"{n:,}" for n in counts))
+    console.print(made)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make chip", description=__doc__.split("\n\n")[0])
     parser.add_argument("chips", nargs="*", metavar="CHIP", help=", ".join(emulated.CHIPS))
     parser.add_argument("--write", action="store_true", help="set the budget to what is counted")
     parser.add_argument("--growth", action="store_true", help="what grows with what waits")
+    parser.add_argument("--heap", action="store_true", help="what a client and a node hold")
     parser.add_argument("--umqtt", metavar="PATH", default=os.environ.get("UMQTT_SIMPLE"))
     args = parser.parse_args()
     if unknown := set(args.chips) - set(emulated.CHIPS):
@@ -181,10 +210,10 @@ def main() -> None:
     console = Console()
     if not console.is_terminal:
         console.width = WIDTH
-    if args.growth:
+    if args.growth or args.heap:
         try:
             for chip in args.chips or emulated.CHIPS:
-                show_growth(chip, console)
+                (show_growth if args.growth else show_heap)(chip, console)
         except get.NotAvailable as error:
             raise SystemExit(f"cannot be measured here: {error}") from None
         return

@@ -194,27 +194,37 @@ def mpy_cross() -> str:
     return path
 
 
-def build(chip: Chip) -> Path:
-    """Return the firmware of a chip, built if need be. Raises NotAvailable."""
+def build(chip: Chip, frozen: bool = False) -> Path:
+    """Return the firmware of a chip, built if need be; with ``frozen`` the library is in it.
+    Raises NotAvailable."""
     for program in ("make", "sh"):
         if not shutil.which(program):
             raise NotAvailable(f"{program} is not here")
     root = fetch()
     files = [path for path in PORT.rglob("*") if path.is_file() and path.suffix != ".md"]
-    firmware = CACHE / "emulated" / f"{chip.name}-{digest(files, str(HEAP))}.elf"
+    name = chip.name
+    if frozen:
+        name = f"frozen-{name}"
+        files += LIBRARY.rglob("*.py")
+    firmware = CACHE / "emulated" / f"{name}-{digest(files, str(HEAP))}.elf"
     if firmware.exists():
         return firmware
     get.say(f"building MicroPython for {chip.title}: a minute ...")
     firmware.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
-        make(chip, root, Path(folder))
-        for old in firmware.parent.glob(f"{chip.name}-*.elf"):
+        manifest = PORT / "manifest.py"
+        if frozen:
+            lines = [f'include("{path}")\n' for path in (manifest, LIBRARY.parent / "manifest.py")]
+            manifest = Path(folder) / "manifest.py"
+            manifest.write_text("".join(lines))
+        make(chip, root, Path(folder), manifest)
+        for old in firmware.parent.glob(f"{name}-*.elf"):
             old.unlink()
         shutil.move(Path(folder) / "firmware.elf", firmware)
     return firmware
 
 
-def make(chip: Chip, root: Path, folder: Path) -> None:
+def make(chip: Chip, root: Path, folder: Path, manifest: Path) -> None:
     """Build ``folder``/firmware.elf. Raises NotAvailable with the compiler's last words."""
     headers = root / "usr" / "include" / "newlib"
     get.run(
@@ -222,7 +232,7 @@ def make(chip: Chip, root: Path, folder: Path) -> None:
             *("make", "-C", str(root / "micropython" / "ports" / "qemu"), f"-j{os.cpu_count()}"),
             *(f"BOARD={chip.board}", f"BUILD={folder}", f"PYTHON={sys.executable}"),
             *(f"MICROPY_HEAP_SIZE={HEAP}", "MICROPY_VFS_LFS2=1", f"USER_C_MODULES={PORT}"),
-            *(f"FROZEN_MANIFEST={PORT / 'manifest.py'}", f"MICROPY_MPYCROSS={mpy_cross()}"),
+            *(f"FROZEN_MANIFEST={manifest}", f"MICROPY_MPYCROSS={mpy_cross()}"),
             "MICROPY_MPYCROSS_DEPENDENCY=",
             f"CFLAGS_EXTRA=-isystem {headers} -I{PORT / 'port'} -DMP_CONFIGFILE='<emulated.h>'",
             # Headers are all it takes of a C library, but for what the compiler itself calls.
@@ -300,10 +310,13 @@ def add(writer, folder: Path) -> None:
 
 
 @functools.cache
-def _parts(name: str) -> tuple[Path, Path]:
+def _parts(name: str, frozen: bool) -> tuple[Path, Path]:
     chip = CHIPS[name]
     try:
-        return get.once(name, lambda: (fetch() / "usr" / "bin" / chip.qemu, build(chip)))
+        return get.once(
+            f"frozen-{name}" if frozen else name,
+            lambda: (fetch() / "usr" / "bin" / chip.qemu, build(chip, frozen)),
+        )
     except NotAvailable as error:
         raise NotAvailable(
             f"{chip.title}, emulated: {error}\nWhat to do: it needs apt, with a mirror of Debian, "
@@ -311,14 +324,15 @@ def _parts(name: str) -> tuple[Path, Path]:
         ) from error
 
 
-def command(name: str, counted: bool = False) -> list[str]:
+def command(name: str, counted: bool = False, frozen: bool = False) -> list[str]:
     """Return the argv prefix that starts a chip, its line being stdin and stdout.
 
     ``counted``: an instruction takes a nanosecond of the machine's time, and the machine none while
-    it waits: slower, and the same at every start. Raises NotAvailable; KeyError for another name.
+    it waits: slower, and the same at every start. ``frozen``: see ``build``. Raises NotAvailable;
+    KeyError for another name.
     """
     chip = CHIPS[name]
-    qemu, firmware = _parts(name)
+    qemu, firmware = _parts(name, frozen)
     clock = ("-icount", "shift=0,align=off,sleep=off") if counted else ()
     return [
         *(str(qemu), *chip.machine, "-display", "none", "-monitor", "none", "-semihosting"),
@@ -326,17 +340,19 @@ def command(name: str, counted: bool = False) -> list[str]:
     ]
 
 
-def with_program(name: str, image: Path, counted: bool = False) -> list[str]:
+def with_program(name: str, image: Path, counted: bool = False, frozen: bool = False) -> list[str]:
     """Return the whole argv: a chip, and a ROM file system in its memory. Write ``START`` to it."""
     memory = CHIPS[name].memory
     loader = f"loader,file={image},addr={memory:#x},force-raw=on"
-    return [*command(name, counted), "-device", loader]
+    return [*command(name, counted, frozen), "-device", loader]
 
 
 START = b"import start\r"
 
 
-def counted(name: str, program: Path, *args: str, beside: Iterable[Path] = ()) -> str:
+def counted(
+    name: str, program: Path, *args: str, beside: Iterable[Path] = (), frozen: bool = False
+) -> str:
     """Run a program on a chip that counts instructions; return what it printed.
 
     Raises NotAvailable; RuntimeError with the output if the program failed.
@@ -345,7 +361,7 @@ def counted(name: str, program: Path, *args: str, beside: Iterable[Path] = ()) -
         image.write(rom(program, *args, beside=[*neighbours(program), *beside]))
         image.flush()
         done = subprocess.run(
-            with_program(name, Path(image.name), counted=True),
+            with_program(name, Path(image.name), counted=True, frozen=frozen),
             input=START,
             capture_output=True,
             timeout=RUN_TIMEOUT,
