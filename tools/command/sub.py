@@ -30,6 +30,7 @@ exit status: 0 what was asked has come; 1 it could not, with the reason; 2 wrong
 3 -W was over before -C messages (without -C: any) had come; 130 interrupted
 """
 HANDLING = {"always": 0, "new": 1, "never": 2}
+SOON = 0.01  # seconds between two looks
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -173,7 +174,11 @@ async def told(client: Client, options: argparse.Namespace) -> AsyncIterator[Non
                 await client.wait_connected(False)
                 output.note(f"dormouse sub: connection lost ({client.error}); connecting again")
                 await client.wait_connected()
-                output.note("dormouse sub: connected again")
+                # Who is told so expects what is published from now on: it has to be subscribed, too.
+                while client.connected and not all(o.done for o in client.session.again):
+                    await asyncio.sleep(SOON)
+                if client.connected:
+                    output.note("dormouse sub: connected again")
 
     task = None if options.quiet else asyncio.create_task(watch())
     try:
