@@ -98,7 +98,8 @@ def encode_topic(text: str, qos: int, wild: bool = False) -> bytes:
 
             if not (wild and wildcards(text)):
                 raise ValueError(text)
-        elif 0 < len(text) < 64 and type(text) is str:  # a long one is not to be held
+        # A long one is not to be held. (With 60 bytes of payload it still has one length byte.)
+        elif 2 < len(data) < 66 and type(text) is str:
             _last = text, data, b"\0\0" + data
     if not text or qos not in (0, 1, 2):
         raise ValueError(text, qos)

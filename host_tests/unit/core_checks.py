@@ -114,6 +114,18 @@ def check_connect_arguments():
     raises(TypeError, packet.Will, "a", 1.5)
 
 
+def check_publish_again():
+    """A topic that comes twice takes a short way: it must give what the long one gives."""
+    for topic in ("a", "a" * 63, "a" * 64, "я" * 31, "я" * 32, "я" * 63, "木" * 21, "木" * 63):
+        for n in (0, 60, 61, 200):
+            for qos in (0, 1, 2):
+                packet.encode_topic("other", 0)
+                made = packet.publish(topic, b"x" * n, qos, True, qos and 7)
+                same(packet.publish(topic, b"x" * n, qos, True, qos and 7), made)
+                data = packet.string(topic) + (b"\0\7" if qos else b"")
+                same(made, packet.frame(0x31 | qos << 1, data, b"x" * n))
+
+
 # mqtt311: MQTT-2.3.1-1 MQTT-2.3.1-5 MQTT-3.3.2-1
 def check_publish():
     publish = packet.publish

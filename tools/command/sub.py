@@ -174,7 +174,7 @@ async def told(client: Client, options: argparse.Namespace) -> AsyncIterator[Non
                 await client.wait_connected(False)
                 output.note(f"dormouse sub: connection lost ({client.error}); connecting again")
                 await client.wait_connected()
-                # Who is told so expects what is published from now on: it has to be subscribed, too.
+                # Who is told so expects what is published from now on: it is subscribed, too.
                 while client.connected and not all(o.done for o in client.session.again):
                     await asyncio.sleep(SOON)
                 if client.connected:
