@@ -295,6 +295,20 @@ def check_maximum_qos_and_retain():
     line.writes("3a 06 0001'a' 0002 00 35 06 0001'a' 0007 00")
 
 
+def check_uncertain_end():
+    """A CONNECT had no CONNACK: the session that is there may be a new one, in which PUBREC meant
+    nothing. What the server says of itself does not make that certain."""
+    line = Line5().up()
+    o = line.session.publish("a", b"", 2)
+    line.written()
+    line.reads("50 02 0001")
+    line.hello()
+    line.up(present=1)
+    line.written()
+    line.reads("70 02 0001")
+    same((o.done, type(o.error).__name__), (True, "SessionLost"))
+
+
 def check_what_may_be_subscribed():
     line = Line5().up(more="28 00 29 00 2a 00")
     s = line.session

@@ -379,10 +379,11 @@ class Session5(_Base):
         elif self.unfit:
             self.unfit = False
             for o in self.outbox[:]:
-                o.error = self._unfit(o)
-                if o.error:
+                error = self._unfit(o)
+                if error:
                     self._drop(o, True)
-                    self._tell(o.error)
+                    o.error = error
+                    self._tell(error)
 
     def _unfit(self, o):
         # Why the server does not take what was published before it said so, or None.

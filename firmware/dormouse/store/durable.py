@@ -448,7 +448,7 @@ def durable(base=Session):
             # What PUBACK, PUBREC and PUBCOMP do is in ``changes``, but for what was set aside.
             if _PUBLISH < kind < _SUBACK and kind != _PUBREL:
                 if self.suspects:
-                    self.look |= _TRIED
+                    self.look |= _TRIED | _CONNECT
                 base_packet(self, first, body)
                 self.early = _CONNECTING
                 return
