@@ -239,6 +239,8 @@ class Client:
 
     # --- inside
 
+    # (``_answer`` and ``_fault`` are names that the session has, too: others would take more RAM.)
+
     async def _until(self, o, name, value=True):
         while bool(getattr(o, name)) != value:
             if not self._task:

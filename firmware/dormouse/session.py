@@ -185,9 +185,9 @@ def known(held, pid) -> bool:
 def forget(s, filters) -> None:
     """UNSUBACK came."""
     for name in filters:
-        for known in (s.filters, s.denied):
-            if name in known:
-                del known[name]
+        for kept in (s.filters, s.denied):
+            if name in kept:
+                del kept[name]
 
 
 def granted(s, o, codes, refused) -> None:
@@ -344,9 +344,7 @@ class Session:
 
         Raises OutboxFull; ValueError or TypeError for a bad topic, QoS or payload.
         """
-        pid = 0
-        if qos:
-            pid = new_pid(self)
+        pid = new_pid(self) if qos else 0
         packet = publish(topic, payload, qos, retain, pid)
         count, limit, _, _, _ = self.limits
         n = len(packet)

@@ -9,9 +9,10 @@ and is there before it is counted.
 import asyncio
 import binascii  # noqa: F401 - a board has it
 import errno  # noqa: F401
-import gc
 import sys
 import time  # noqa: F401
+
+from heap import heap
 
 asyncio.Event, asyncio.wait_for, asyncio.sleep_ms  # noqa: B018 - they are loaded when asked for
 TOPIC = "greenhouse/7/cmd"
@@ -93,20 +94,6 @@ class Broker:
             self.out += b"\xd0\0"
 
 
-def deep(n):
-    # Wipe the stack: the collector takes what looks like a pointer for one.
-    a = b = c = d = e = f = g = h = None  # noqa: F841
-    if n:
-        deep(n - 1)
-
-
-def heap():
-    for _ in range(3):
-        deep(25)
-        gc.collect()
-    return gc.mem_alloc()
-
-
 async def client(broker):
     options = {"version": 5} if broker.five else {}
     start = heap()
@@ -135,7 +122,7 @@ async def node(broker):
     node.publish("greenhouse/7/temp", b"21.5", 1)
     async for _ in node.wake():
         pass
-    print("after_a_wake", heap() - start, sep="|")
+    print("after a wake", heap() - start, sep="|")
     if node.error:
         raise node.error
 

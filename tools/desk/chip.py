@@ -180,9 +180,9 @@ def heap(chip: str) -> dict[str, list[int]]:
     for frozen in (True, False):
         for case, title in CASES.items():
             output = emulated.counted(chip, PROGRAMS / "chip_heap.py", case, frozen=frozen)
-            for line in output.split():
+            for line in output.splitlines():
                 what, n = line.split("|")
-                found.setdefault(f"{title}, {what.replace('_', ' ')}", []).append(int(n))
+                found.setdefault(f"{title}, {what}", []).append(int(n))
     return found
 
 

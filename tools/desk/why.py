@@ -18,24 +18,13 @@ from rich.progress import track
 from rich.table import Table
 
 from .. import parts
+from ..paths import ROOT
 from ..testing import runtimes
 
 CLIENT = ("client", "session", "packet", "stream")
 
-# How a program on the device measures. The stack is wiped first: the collector takes what looks
-# like a pointer for one, and a stale one would keep garbage.
-HEAP = """
-def deep(n):
-    a = b = c = d = e = f = g = h = None
-    if n:
-        deep(n - 1)
-
-def heap():
-    for _ in range(3):
-        deep(25)
-        gc.collect()
-    return gc.mem_alloc()
-"""
+# How a program on the device measures.
+HEAP = (ROOT / "host_tests" / "bench" / "heap.py").read_text()
 
 # Runs on the device, and loads modules.
 PROGRAM = f"""

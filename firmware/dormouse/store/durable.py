@@ -89,6 +89,13 @@ def _owed(s):
     return False
 
 
+def _moves(s):
+    # The broker had something to send.
+    s.moved = True
+    if s.fence == CLEAN:
+        s.fence = _NONE
+
+
 def _aside(s):
     aside = b""
     if s.wary:
@@ -419,9 +426,7 @@ def durable(base=Session):
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
             if first & 8 and len(self.inbox) > n:
                 self.overtaken = True
-            self.moved = True
-            if self.fence == CLEAN:
-                self.fence = _NONE
+            _moves(self)
 
         def _drop(self, o, done=False):
             base_drop(self, o, done)
@@ -487,9 +492,7 @@ def durable(base=Session):
                 if self.fence == _SENT:
                     self.asked = self.heard  # PINGRESP is due yet
             elif kind == _PUBREL:
-                self.moved = True
-                if self.fence == CLEAN:
-                    self.fence = _NONE
+                _moves(self)
             elif kind == _PINGRESP and self.fence == _SENT:
                 self.fence = _NONE if self.moved else CLEAN
 

@@ -11,6 +11,7 @@ _NOW = const(2)  # Message.sent
 _PUBCOMP = const(7)
 _SUBACK = const(9)
 _ASIDE = const(2)  # Message.tries
+_ALL = const(15)  # DurableSession.look
 
 
 def publish(s, *args, **options):
@@ -19,7 +20,7 @@ def publish(s, *args, **options):
     end, none is dropped. Raises OutboxFull, and what else ``publish`` raises."""
     box = s.outbox[:]
     victims = []
-    s.look = 15  # it may be one that was set aside
+    s.look = _ALL  # it may be one that was set aside
     s.full = "refuse"
     try:
         while True:

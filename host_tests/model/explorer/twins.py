@@ -74,8 +74,8 @@ TWINS = [
     Twin(
         "takes an identifier that is in use",
         SESSION,
-        "            pid = new_pid(self)\n",
-        "            pid = 7\n",
+        "        pid = new_pid(self) if qos else 0\n",
+        "        pid = 7\n",
         Case(ups=(2, 1)),
     ),
     Twin(
