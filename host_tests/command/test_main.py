@@ -1,10 +1,14 @@
 """dormouse itself: what it lists, the tools for boards behind it, what it says of mistakes."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
-from calling import Run
+from calling import COMMAND, Run
 
 from tools.command.main import COMMANDS
 from tools.command.shared.board_tools import TOOLS
+from tools.paths import ROOT
 
 
 def test_it_lists_all(run: Run) -> None:
@@ -33,3 +37,29 @@ def test_each_has_examples_and_tells_its_exit_status(run: Run, name: str) -> Non
     text = run(name, "--help").out
     assert "examples:" in text and "exit status:" in text
     assert run(name, "--no-such-option").status == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "status"),
+    [
+        ("plan", ">&-", 0),
+        ("plan", "<&-", 0),
+        ("--help", ">&-", 0),
+        ("plan", "> /dev/full", 1),
+        ("--help", "> /dev/full", 1),
+    ],
+)
+def test_streams_that_are_closed_or_full(words: str, where: str, status: int) -> None:
+    if "full" in where and not Path("/dev/full").exists():
+        pytest.skip("/dev/full is Linux's")
+    command = f"exec {' '.join(COMMAND)} {words} {where}"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=30)
+    assert done.returncode == status and "Traceback" not in done.stderr
+    assert ("cannot write: " in done.stderr) == (status == 1)
+
+
+def test_a_terminal_without_its_letters() -> None:
+    """A locale that has no micro sign: it is written in another way, and nothing ends."""
+    env = {"PYTHONIOENCODING": "ascii", "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([*COMMAND, "plan"], cwd=ROOT, env=env, capture_output=True, timeout=30)
+    assert done.returncode == 0 and rb"\xb5A" in done.stdout, done.stderr

@@ -138,6 +138,12 @@ def test_wear_is_that_of_make_wake() -> None:
         (("--board", "ESP33"), 1, "there is no board 'ESP33'"),
         (("--messages", "17"), 2, "up to 16"),
         (("--phase", "sensor"), 2, "invalid"),
+        (("--payload", "-5"), 2, "no whole number from 0"),
+        (("--commands", "-3"), 2, "no whole number from 0"),
+        (("--nodes", "0"), 2, "no whole number from 1"),
+        (("--battery", "nan"), 2, "no number above 0"),
+        (("--period", "1e12"), 2, "no number up to"),
+        (("--topic", ""), 2, "--topic is empty"),
         (("--picture", "plan.doc"), 2, "plan.doc"),
     ],
 )

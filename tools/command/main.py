@@ -7,6 +7,7 @@ before what was asked had come; 4 an alert (watch); 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -70,24 +71,46 @@ def run(name: str, rest: Sequence[str]) -> int:
     return 2
 
 
+def _streams() -> None:
+    # What is closed (>&-) leads nowhere; a letter that a terminal does not have ends nothing.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - to the end
+        elif mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _write_no_more() -> None:
+    # At its exit Python would try, and complain, once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    _streams()
     words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("--help", "-h", "help"):
-        print(usage(), end="")
-        return 0 if words else 2
-    if words[0] == "--version":
-        print("dormouse", version())
-        return 0
+    name = " ".join(["dormouse", *words[:1]])
     try:
-        status = run(words[0], words[1:])
+        if not words or words[0] in ("--help", "-h", "help"):
+            print(usage(), end="")
+            status = 0 if words else 2
+        elif words[0] == "--version":
+            print("dormouse", version())
+            status = 0
+        else:
+            status = run(words[0], words[1:])
         sys.stdout.flush()
         return status
     except Failure as error:
-        print(f"dormouse {words[0]}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         return 130
-    except (BrokenPipeError, ReaderGone):  # at its exit Python would complain once more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (BrokenPipeError, ReaderGone):
+        _write_no_more()
         return 0
+    except OSError as error:  # what fails on the way to a broker is a Failure: it is stdout
+        print(f"{name}: cannot write: {error.strerror or error}", file=sys.stderr)
+        _write_no_more()
+        return 1

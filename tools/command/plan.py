@@ -16,6 +16,7 @@ from ..board import boards
 from .planning import advice, brokers, fleet, phases, picture, wear, wire
 from .shared import output
 from .shared.failure import DONE, WRONG, Failure
+from .shared.numbers import count, positive, whole
 
 EXAMPLES = """
 examples:
@@ -36,17 +37,10 @@ exit status: 0; 1 a figure has no source, or the plan cannot work, with what to 
 arguments
 """
 CLIENT_ID = 8  # bytes
+LONGEST = 268_435_455  # bytes, what follows the fixed header of a packet (section 2.2.3)
 TLS_TURNAROUNDS = 2  # TLS 1.2, a whole handshake (docs/tls.md)
 # Measured: MicroPython 1.25 (unix) with mosquitto, one ECDSA P-256 certificate of 566 bytes.
 TLS_UP, TLS_DOWN = 541, 1969
-
-
-def positive(text: str) -> float:
-    """Return a number above 0. Raises ValueError."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError(text)
-    return number
 
 
 def _node_options(parser: argparse.ArgumentParser) -> None:
@@ -74,19 +68,23 @@ def _message_options(parser: argparse.ArgumentParser) -> None:
     message = parser.add_argument_group("messages")
     message.add_argument("--qos", type=int, choices=(0, 1, 2), help="what you have in mind")
     message.add_argument("--kind", choices=advice.KINDS, default="reading", help="%(default)s")
-    message.add_argument("--messages", type=int, default=1, metavar="N", help="in a wake (1)")
+    message.add_argument("--messages", type=whole(), default=1, metavar="N", help="in a wake (1)")
     message.add_argument("--topic", metavar="TOPIC", default="greenhouse/7/temp/01")
-    message.add_argument("--payload", type=int, default=30, metavar="BYTES", help="30")
+    message.add_argument(
+        "--payload", type=whole(0, LONGEST), default=30, metavar="BYTES", help="30"
+    )
     message.add_argument(
         "--message-bytes",
-        type=int,
+        type=count,
         metavar="BYTES",
         help="topic and payload, as the broker keeps them",
     )
     message.add_argument("--version", choices=("3.1.1", "5"), default="3.1.1")
     message.add_argument("--tls", action="store_true")
     message.add_argument("--listen", action="store_true", help="it subscribes to commands")
-    message.add_argument("--commands", type=int, default=0, metavar="N", help="queued for a wake")
+    message.add_argument(
+        "--commands", type=whole(), default=0, metavar="N", help="queued for a wake"
+    )
     message.add_argument("--command-qos", type=int, choices=(0, 1, 2), default=1)
     message.add_argument("--session", choices=("kept", "clean"), default="kept")
     message.add_argument("--session-expiry", type=positive, metavar="S")
@@ -98,7 +96,7 @@ def _message_options(parser: argparse.ArgumentParser) -> None:
 
 def _broker_options(parser: argparse.ArgumentParser) -> None:
     broker = parser.add_argument_group("fleet, network, broker")
-    broker.add_argument("--nodes", type=int, metavar="N", default=1)
+    broker.add_argument("--nodes", type=count, metavar="N", default=1)
     broker.add_argument(
         "--outage",
         type=positive,
@@ -108,7 +106,7 @@ def _broker_options(parser: argparse.ArgumentParser) -> None:
     )
     broker.add_argument(
         "--overhead",
-        type=int,
+        type=whole(),
         metavar="BYTES",
         default=fleet.OVERHEAD,
         help="of a message at the broker (%(default)s)",
@@ -145,6 +143,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if (options.awake_ms is None) != (options.awake_ma is None):
         parser.error("--awake-ms and --awake-ma go together: only you know them")
+    if not options.topic:
+        parser.error("--topic is empty")
     if options.commands:
         options.listen = True
     return options

@@ -14,6 +14,7 @@ from dormouse import Client, MQTTError
 from .shared import connection, output
 from .shared.failure import DONE, LATE, WRONG, Failure
 from .shared.lines import lines
+from .shared.numbers import count, positive, real
 
 IN_FLIGHT = 100  # messages that wait for their acknowledgements together
 
@@ -26,10 +27,11 @@ examples:
   dormouse pub -t greenhouse/7/temp -n -r                        # remove what is retained there
   dormouse pub -V 5 -t a -m x -D publish content-type text/plain -D publish user-property unit C
 
-It returns when the broker has acknowledged everything (QoS 1: PUBACK, QoS 2: PUBCOMP).
+It returns when the broker has acknowledged everything (QoS 1: PUBACK, QoS 2: PUBCOMP); at QoS 0
+nobody says whether it came.
 
-exit status: 0 acknowledged; 1 not, with the reason; 2 wrong arguments; 3 -W was over;
-130 interrupted
+exit status: 0 acknowledged, or sent at QoS 0; 1 not, with the reason; 2 wrong arguments; 3 -W was
+over; 130 interrupted
 """
 
 
@@ -54,12 +56,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     message.add_argument(
         "-r", "--retain", action="store_true", help="the broker keeps the last one"
     )
-    message.add_argument("--repeat", type=int, default=1, metavar="N", help="send it N times")
-    message.add_argument("--repeat-delay", type=float, default=0, metavar="S", help="in between")
+    message.add_argument("--repeat", type=count, default=1, metavar="N", help="send it N times")
+    message.add_argument("--repeat-delay", type=real(), default=0, metavar="S", help="in between")
     connection.add_options(parser)
     other = parser.add_argument_group("other")
-    other.add_argument("-W", "--timeout", type=float, metavar="S", help="give up after so long")
-    other.add_argument("-v", "--verbose", action="store_true", help="say what was acknowledged")
+    other.add_argument("-W", "--timeout", type=positive, metavar="S", help="give up after so long")
+    other.add_argument("-v", "--verbose", action="store_true", help="say what was sent")
     other.add_argument("--json", action="store_true", help="say it for a program")
     other.add_argument("--help", action="help", help="this text")
     options = parser.parse_args(argv)
@@ -86,7 +88,7 @@ async def payloads(options: argparse.Namespace) -> AsyncIterator[bytes]:
         elif options.stdin_file:
             data = await asyncio.to_thread(sys.stdin.buffer.read)
         else:
-            data = (options.message or "").encode()
+            data = connection.payload(options.message or "")
     except OSError as error:
         raise Failure(f"{options.file}: {error.strerror}", status=WRONG) from error
     for number in range(options.repeat):
@@ -103,6 +105,13 @@ class Tally:
         self.bytes = 0
         self.codes: set[int] = set()
         self.began = time.monotonic()
+
+    def sentence(self, qos: int) -> str:
+        """Return it for a person."""
+        messages = "1 message" if self.messages == 1 else f"{self.messages:,} messages"
+        size = "1 byte" if self.bytes == 1 else f"{self.bytes:,} bytes"
+        end = "acknowledged" if qos else "sent: at QoS 0 the broker acknowledges nothing"
+        return f"{messages}, {size}, QoS {qos}, {end}"
 
     def as_dict(self, options: argparse.Namespace) -> dict[str, object]:
         """Return it for --json."""
@@ -166,8 +175,7 @@ async def run(options: argparse.Namespace) -> int:
     elif options.verbose:
         for code in tally.codes:
             output.note(reason_text(code))
-        count = "1 message" if tally.messages == 1 else f"{tally.messages} messages"
-        print(f"{count}, {tally.bytes} bytes, QoS {options.qos}, acknowledged")
+        print(tally.sentence(options.qos))
     return DONE
 
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dormouse import Client, Message, MQTTError
 
 from .shared import connection, formats, output
-from .shared.failure import DONE, LATE, WRONG, Failure
+from .shared.failure import DONE, LATE, Failure
+from .shared.numbers import count, positive
 from .sub import arrived, template
 
 EXAMPLES = """
@@ -44,8 +45,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     asked.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=1)
     asked.add_argument("-e", "--response-topic", metavar="TOPIC", help="where answers go")
     answer = parser.add_argument_group("answer")
-    answer.add_argument("-C", "--count", type=int, default=1, metavar="N", help="so many (1)")
-    answer.add_argument("-W", "--timeout", type=float, default=10, metavar="S", help="10 s")
+    answer.add_argument("-C", "--count", type=count, default=1, metavar="N", help="so many (1)")
+    answer.add_argument("-W", "--timeout", type=positive, default=10, metavar="S", help="10 s")
     answer.add_argument("-v", "--verbose", action="store_true", help="topic and payload")
     answer.add_argument("-F", "--format", metavar="FORMAT", help="see below")
     answer.add_argument("-N", "--no-newline", action="store_true")
@@ -89,7 +90,8 @@ async def ask(client: Client, options: argparse.Namespace) -> None:
     if options.version == 5:
         key = more.setdefault("correlation_data", os.urandom(8))
         more["response_topic"] = topic
-    code = await client.publish(options.topic, options.message, qos=options.qos, **more)
+    question = connection.payload(options.message)
+    code = await client.publish(options.topic, question, qos=options.qos, **more)
     if code == 0x10:
         raise Failure(f"nobody listens at {options.topic}", "is who should answer connected?")
     shape = template(options)
@@ -117,7 +119,4 @@ async def run(options: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand; return the exit status. Raises Failure."""
-    options = arguments(argv)
-    if options.count < 1:
-        raise Failure("-C is 1 or more", status=WRONG)
-    return asyncio.run(run(options))
+    return asyncio.run(run(arguments(argv)))

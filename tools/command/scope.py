@@ -18,6 +18,7 @@ from .scoping.proxy import Ends, Proxy
 from .scoping.trace import BadTrace, Connection, Trace
 from .shared import connection, output
 from .shared.failure import DONE, WRONG, Failure
+from .shared.numbers import count, port, real, whole
 
 EXAMPLES = """
 examples:
@@ -58,12 +59,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     proxy = parser.add_argument_group("proxy")
     proxy.add_argument("-h", "--host", default="localhost", help="the broker's (%(default)s)")
-    proxy.add_argument("-p", "--port", type=int, help="the broker's (1883; with TLS 8883)")
+    proxy.add_argument("-p", "--port", type=port, help="the broker's (1883; with TLS 8883)")
     proxy.add_argument("--bind", default="127.0.0.1", metavar="ADDRESS", help="%(default)s")
     proxy.add_argument(
-        "--listen", type=int, default=1884, metavar="PORT", help="%(default)s; 0: any"
+        "--listen", type=whole(0, 65535), default=1884, metavar="PORT", help="%(default)s; 0: any"
     )
-    proxy.add_argument("-C", "--count", type=int, metavar="N", help="end after N connections")
+    proxy.add_argument("-C", "--count", type=count, metavar="N", help="end after N connections")
     proxy.add_argument("--tls", action="store_true", help="to the broker")
     proxy.add_argument("--cafile", metavar="FILE", help="the authority of the broker's certificate")
     proxy.add_argument("--insecure", action="store_true", help="any certificate will do")
@@ -77,7 +78,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     shape.add_argument("--svg", type=Path, metavar="FILE", help="a picture of the last connection")
     shape.add_argument("--png", type=Path, metavar="FILE", help="the same")
     shape.add_argument(
-        "--ma", type=float, default=phases.RADIO, help="awake (%(default)g mA); 0: no charge"
+        "--ma", type=real(), default=phases.RADIO, help="awake (%(default)g mA); 0: no charge"
     )
     shape.add_argument("--json", action="store_true", help="for programs")
     shape.add_argument("--quiet", action="store_true", help="no packets")
@@ -271,6 +272,7 @@ def ends(options: argparse.Namespace) -> Ends:
         except OSError as error:
             names = f"{options.listen_cert}, {options.listen_key}"
             raise Failure(f"{names}: {error}", "PEM files that can be read", WRONG) from error
+    connection.check_host(options.host)
     secure = connection.server_context(options.tls, options.cafile, options.insecure)
     port = options.port or (8883 if secure else 1883)
     return Ends(options.bind, options.listen, options.host, port, listen, secure)
@@ -289,7 +291,8 @@ async def record(options: argparse.Namespace, trace_: list[Trace]) -> None:
             await proxy.wait_ended(options.count or sys.maxsize)
     except OSError as error:
         raise Failure(
-            f"cannot listen on {options.bind} port {options.listen}: {error.strerror}", "--listen"
+            f"cannot listen on {options.bind} port {options.listen}: {error.strerror}",
+            "--listen for another port, --bind for another address",
         ) from error
 
 

@@ -13,6 +13,7 @@ from rich.progress import Progress, TextColumn
 from ..setup import get
 from .shared import output
 from .shared.failure import DONE, WRONG, Failure
+from .shared.numbers import count, positive
 from .storming import figure, model
 from .storming.model import Result, Storm
 from .storming.policy import POLICIES, Policy, Waits
@@ -37,12 +38,7 @@ exit status: 0 all nodes are back, with every way of waiting; 1 some are not; 2 
 """
 
 
-def positive(text: str) -> float:
-    """Return a number above 0. Raises ValueError."""
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError(text)
-    return number
+REAL_NODES, REAL_OUTAGE = 200, 3.0  # within what --real takes; s
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -57,8 +53,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     names = [kind.name for kind in POLICIES]
     add("--policy", choices=names, action="append", help="only this way of waiting")
-    add("--nodes", type=int, default=default.nodes, metavar="N", help="%(default)s")
-    add("--outage", type=positive, default=default.outage, metavar="S", help="%(default)g s")
+    add("--nodes", type=count, metavar="N", help=f"{default.nodes}; --real {REAL_NODES}")
+    add(
+        "--outage",
+        type=positive,
+        metavar="S",
+        help=f"{default.outage:g} s; --real {REAL_OUTAGE:g} s",
+    )
     add(
         "--rate",
         type=positive,
@@ -66,7 +67,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         metavar="N",
         help="connections a second that the broker takes (%(default)g)",
     )
-    add("--backlog", type=int, default=default.backlog, metavar="N", help="that wait (%(default)s)")
+    add(
+        "--backlog",
+        type=count,
+        default=default.backlog,
+        metavar="N",
+        help="that wait (%(default)s)",
+    )
     add("--rtt", type=positive, default=default.rtt * 1000, metavar="MS", help="%(default)g ms")
     add("--timeout", type=positive, default=default.timeout, metavar="S", help="%(default)g s")
     add("--delay", type=positive, default=waits.delay, metavar="S", help="fixed: %(default)g s")
@@ -97,8 +104,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add("--picture", type=Path, metavar="FILE", help=".svg or .png")
     add("--json", action="store_true", help="for programs")
     options = parser.parse_args(argv)
-    if min(options.nodes, options.backlog) < 1:
-        parser.error("--nodes and --backlog are 1 or more")
+    if options.nodes is None:
+        options.nodes = REAL_NODES if options.real else default.nodes
+    if options.outage is None:
+        options.outage = REAL_OUTAGE if options.real else default.outage
     return options
 
 

@@ -13,6 +13,7 @@ from dormouse import Client, ConnectionLost, Message, MQTTError
 
 from .shared import connection, formats, output
 from .shared.failure import DONE, LATE, Failure
+from .shared.numbers import count, positive
 
 EXAMPLES = """
 examples:
@@ -56,8 +57,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--retain-as-published", action="store_true", help="MQTT 5")
     what.add_argument("--retain-handling", choices=HANDLING, default="always", help="MQTT 5")
     until = parser.add_argument_group("until")
-    until.add_argument("-C", "--count", type=int, metavar="N", help="so many messages")
-    until.add_argument("-W", "--timeout", type=float, metavar="S", help="so long")
+    until.add_argument("-C", "--count", type=count, metavar="N", help="so many messages")
+    until.add_argument("-W", "--timeout", type=positive, metavar="S", help="so long")
     until.add_argument(
         "-E",
         "--exit-subscribed",
@@ -76,8 +77,6 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     connection.resolve(options)
     if not (options.topic or options.unsubscribe):
         parser.error("-t FILTER is missing")
-    if options.count is not None and options.count < 1:
-        parser.error("-C is 1 or more")
     if options.format:
         formats.check(options.format)
     return options
@@ -149,19 +148,19 @@ async def prepare(client: Client, options: argparse.Namespace) -> None:
 async def receive(client: Client, options: argparse.Namespace) -> int:
     """Print messages, for ever or as many as were asked for; return how many they were."""
     shape = template(options)
-    count = 0
+    printed = 0
     async for message in client.messages:
         if not wanted(message, options):
             continue
         output.write(formats.render(shape, arrived(message)))
-        count += 1
-        options.seen = count
+        printed += 1
+        options.seen = printed
         if options.remove_retained and message.retain:
             await client.publish(message.topic, b"", qos=max(options.qos, 1), retain=True)
-        if count == options.count:
+        if printed == options.count:
             message.ack()
             break
-    return count
+    return printed
 
 
 @asynccontextmanager
@@ -172,7 +171,8 @@ async def told(client: Client, options: argparse.Namespace) -> AsyncIterator[Non
         with suppress(MQTTError, OSError, ValueError, asyncio.TimeoutError):  # the end: told there
             while True:
                 await client.wait_connected(False)
-                output.note(f"dormouse sub: connection lost ({client.error}); connecting again")
+                why = connection.words(client.error)
+                output.note(f"dormouse sub: connection lost ({why}); connecting again")
                 await client.wait_connected()
                 # Who is told so expects what is published from now on: it is subscribed, too.
                 while client.connected and not all(o.done for o in client.session.again):

@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from .shared import connection, output
 from .shared.failure import ALERT, DONE, LATE, Failure
+from .shared.numbers import count, positive
 from .watching import figures as brokers
 from .watching.alerts import alerts, capacity
 from .watching.figures import NAMES, Figures
@@ -66,7 +67,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         default=[],
         help="status topics of nodes that sleep",
     )
-    what.add_argument("--missed", type=int, default=3, metavar="N", help="wakes until dead (3)")
+    what.add_argument("--missed", type=count, default=3, metavar="N", help="wakes until dead (3)")
     what.add_argument("--rabbitmq", metavar="URL", help="its management plugin")
     alert = parser.add_argument_group("alerts")
     alert.add_argument(
@@ -77,25 +78,23 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         type=capacity,
         help="what the broker is made for",
     )
-    alert.add_argument("--at", type=float, default=80, metavar="PERCENT", help="of it: 80")
+    alert.add_argument("--at", type=positive, default=80, metavar="PERCENT", help="of it: 80")
     until = parser.add_argument_group("until")
     until.add_argument("--once", action="store_true", help="look once, and end")
     until.add_argument(
         "-W",
         "--timeout",
-        type=float,
+        type=positive,
         metavar="S",
         help="end after so long; --once: wait at most (15)",
     )
     shape = parser.add_argument_group("output")
-    shape.add_argument("--interval", type=float, default=10, metavar="S", help="of lines: 10")
+    shape.add_argument("--interval", type=positive, default=10, metavar="S", help="of lines: 10")
     shape.add_argument("--json", action="store_true", help="for programs")
     connection.add_options(parser)
     parser.add_argument_group("other").add_argument("--help", action="help", help="this text")
     options = parser.parse_args(argv)
     connection.resolve(options)
-    if options.missed < 1:
-        parser.error("--missed is 1 or more")
     options.capacity = dict(options.capacity)
     return options
 

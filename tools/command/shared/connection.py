@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dormouse import Client, MQTTError, Will
+from dormouse import Client, MQTTError, ProtocolError, Will
 
 from .failure import FAILED, WRONG, Failure
+from .numbers import port, positive, whole
 from .properties import Properties
 
 # (transport, TLS): the port; those of WebSocket are HTTP's.
@@ -24,13 +26,26 @@ SCHEMES = {"mqtt": ("tcp", False), "mqtts": ("tcp", True), "ws": ("ws", False), 
 VERSIONS = {"311": 4, "mqttv311": 4, "3.1.1": 4, "4": 4, "5": 5, "mqttv5": 5}
 LONGEST = 268_435_460  # bytes, the longest packet of MQTT
 QUEUE = 2 * LONGEST  # bytes: a desk has room
+FOR_EVER = 0xFFFFFFFF  # s, a session that does not expire (MQTT 5.0, section 3.1.2.11.2)
+SHORTEST = 0.001  # s: the client counts ms
+
+IDENTITY = "-u and -P, and what the broker lets you do"
+# What a person is told to do about a reason code of CONNACK, SUBACK or PUBACK.
+ADVICE = {
+    **{2: "another -i", 0x85: "another -i", 0x84: "without -V 5", 1: "-V 5"},
+    **dict.fromkeys((4, 5, 0x86, 0x87), IDENTITY),
+    **dict.fromkeys((3, 0x88, 0x89, 0x97), "later"),
+}
+OTHER_PROTOCOL = (
+    "is it the right -p? with TLS (--tls, --cafile) or without, WebSocket (--ws) or not?"
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a connection."""
     group = parser.add_argument_group("broker")
     group.add_argument("-h", "--host", metavar="HOST", help="its name or address (localhost)")
-    group.add_argument("-p", "--port", type=int, metavar="PORT", help="1883; TLS 8883; ws 80")
+    group.add_argument("-p", "--port", type=port, metavar="PORT", help="1883; TLS 8883; ws 80")
     group.add_argument(
         "-L", "--url", metavar="URL", help="mqtt[s]://, ws[s]://[user[:password]@]host[:port]/topic"
     )
@@ -50,13 +65,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     tls.add_argument("--psk-identity", metavar="NAME")
     session = parser.add_argument_group("session")
     session.add_argument("-i", "--id", metavar="ID", help="the client identifier")
-    session.add_argument("-k", "--keepalive", type=int, default=60, metavar="S", help="60 s")
+    session.add_argument(
+        "-k", "--keepalive", type=whole(0, 65535), default=60, metavar="S", help="60 s"
+    )
     session.add_argument("-V", "--protocol-version", choices=VERSIONS, default="311")
     session.add_argument(
         "-c", "--disable-clean-session", action="store_true", help="keep the session; needs -i"
     )
     session.add_argument(
-        "-x", "--session-expiry-interval", type=int, metavar="S", help="how long; MQTT 5"
+        "-x",
+        "--session-expiry-interval",
+        type=whole(0, FOR_EVER),
+        metavar="S",
+        help="how long; MQTT 5",
     )
     session.add_argument(
         "-D",
@@ -68,7 +89,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="PACKET NAME VALUE: a property of MQTT 5; PACKET user-property NAME VALUE",
     )
     session.add_argument(
-        "--connect-timeout", type=float, default=10, metavar="S", help="and for answers: 10 s"
+        "--connect-timeout", type=positive, default=10, metavar="S", help="and for answers: 10 s"
     )
     will = parser.add_argument_group("will: what the broker publishes if this dies")
     will.add_argument("--will-topic", metavar="TOPIC")
@@ -79,8 +100,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def _apply_url(options: argparse.Namespace) -> None:
     # What stands in the URL is as if it had been said by options; the rest of its path is a topic.
-    url = urlsplit(options.url)
-    if url.scheme not in SCHEMES or not url.hostname:
+    try:
+        url = urlsplit(options.url)
+        known = url.scheme in SCHEMES and url.hostname and url.port != 0
+    except ValueError:  # its port is no number, or too large
+        known = False
+    if not known:
         raise Failure(f"{options.url!r} is no URL of a broker", "as mqtts://host:8883/topic", WRONG)
     transport, secure = SCHEMES[url.scheme]
     options.host = options.host or url.hostname
@@ -113,7 +138,10 @@ def _context(options: argparse.Namespace) -> ssl.SSLContext | None:
     if options.psk:
         from dormouse.net.tls import context
 
-        return context(psk=(options.psk_identity or "", options.psk))
+        try:
+            return context(psk=(options.psk_identity or "", options.psk))
+        except (ValueError, TypeError) as error:
+            raise Failure(f"--psk: {words(error)}", "a key in hex", WRONG) from error
     if options.key and not options.cert:
         raise Failure("--key goes with --cert", status=WRONG)
     secure = options.tls or options.cert is not None
@@ -148,6 +176,8 @@ def resolve(options: argparse.Namespace) -> None:
     if options.url:
         _apply_url(options)
     options.version = VERSIONS[options.protocol_version]
+    if options.host is not None:
+        check_host(options.host)
     options.context = _context(options)
     options.host = options.host or "localhost"
     transport = "ws" if options.ws else "tcp"
@@ -161,13 +191,27 @@ def resolve(options: argparse.Namespace) -> None:
         raise Failure("a session that is kept needs a name", "say -i ID", WRONG)
 
 
+def check_host(host: str) -> None:
+    """Raise Failure for what is no name and no address."""
+    if not host.strip():
+        raise Failure("-h is empty", "the broker's name or address", WRONG)
+    if "/" in host or host.count(":") == 1:
+        advice = "-h HOST -p PORT, or all of it as -L mqtt://HOST:PORT"
+        raise Failure(f"-h {host!r} is more than a name", advice, WRONG)
+
+
+def payload(text: str) -> bytes:
+    """Return what was typed, byte for byte, though it be no UTF-8."""
+    return os.fsencode(text)
+
+
 def make_client(options: argparse.Namespace, **more: Any) -> Client:
     """Return the client; ``more``: options of its own. Raises Failure for what MQTT forbids."""
     settings: dict[str, Any] = {
         "client_id": options.id or "",
         "keepalive": options.keepalive,
         "clean": not options.disable_clean_session,
-        "timeout": options.connect_timeout,
+        "timeout": max(options.connect_timeout, SHORTEST),
         "version": options.version,
         "username": options.username,
         "password": _password(options),
@@ -187,13 +231,13 @@ def make_client(options: argparse.Namespace, **more: Any) -> Client:
         if options.will_topic:
             settings["will"] = Will(
                 options.will_topic,
-                options.will_payload,
+                payload(options.will_payload),
                 qos=options.will_qos,
                 retain=options.will_retain,
             )
         return Client(options.host, options.port, options.context, **settings)
     except (ValueError, TypeError) as error:
-        raise Failure(f"MQTT forbids it: {error}", status=WRONG) from error
+        raise Failure(f"MQTT forbids it: {forbidden(error)}", status=WRONG) from error
 
 
 def _add_version5(settings: dict[str, Any], options: argparse.Namespace) -> None:
@@ -221,24 +265,44 @@ def explain(error: BaseException, options: argparse.Namespace) -> Failure:
     if isinstance(error, ssl.SSLCertVerificationError):
         advice = "--cafile with the authority that signed it, and the host name that it bears"
         return Failure(f"{where}: its certificate: {error.verify_message}", advice)
+    if isinstance(error, socket.gaierror):
+        return Failure(f"{where}: nobody knows this name", "is -h right? try the address")
     if isinstance(error, ConnectionRefusedError):
         return Failure(f"{where}: nobody listens there", "is the broker up, is it the right -p?")
     if isinstance(error, asyncio.TimeoutError):
         advice = "is it the right host and port? TLS or not, WebSocket or not?"
         return Failure(f"{where}: no answer within {options.connect_timeout:g} s", advice)
-    if isinstance(error, (ValueError, TypeError)):
-        return Failure(f"MQTT forbids it: {_words(error)}", status=WRONG)
+    if isinstance(error, ProtocolError):
+        return Failure(f"{where}: what answers is no MQTT broker", OTHER_PROTOCOL)
+    if isinstance(error, (ValueError, TypeError)) and not isinstance(error, OSError):
+        return Failure(f"MQTT forbids it: {forbidden(error)}", status=WRONG)
     code = getattr(error, "code", None)
-    advice = {4: "-u and -P", 5: "-u and -P, and what the broker lets you do"}.get(
-        code if isinstance(code, int) else -1, ""
-    )
-    if isinstance(code, int) and code in (0x86, 0x87):
-        advice = "-u and -P, and what the broker lets you do"
-    return Failure(f"{where}: {type(error).__name__}: {_words(error)}", advice, FAILED)
+    advice = ADVICE.get(code, "") if isinstance(code, int) else ""
+    if isinstance(code, (bytes, list)):  # of each topic filter
+        advice = "what the broker lets you subscribe to: its access list"
+    elif isinstance(error, (ConnectionResetError, ssl.SSLError)) or error.args == ("closed",):
+        advice = OTHER_PROTOCOL
+    return Failure(f"{where}: {type(error).__name__}: {words(error)}", advice, FAILED)
 
 
-def _words(error: BaseException) -> str:
-    return " ".join(str(part) for part in error.args) or type(error).__name__
+def words(error: BaseException | None) -> str:
+    """Return what an error says."""
+    said = " ".join(str(part) for part in getattr(error, "args", ()))
+    return said or type(error).__name__
+
+
+def forbidden(error: Exception) -> str:
+    """Return what the client does not take, in words."""
+    what = error.args[0] if error.args else ""
+    if isinstance(error, UnicodeError):
+        return "a text that is no UTF-8"
+    if isinstance(what, int):
+        return f"a text of {what:,} bytes: 65,535 at most"
+    if what == "":
+        return "an empty topic"
+    if isinstance(what, str) and ("#" in what or "+" in what):
+        return f"{what} (a topic has no + and #; a filter has them alone in their level, # last)"
+    return words(error)
 
 
 @asynccontextmanager

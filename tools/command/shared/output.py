@@ -11,7 +11,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from .failure import ReaderGone
+from .failure import Failure, ReaderGone
 
 # What would move the cursor or change the terminal: all but newline and tab.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -51,6 +51,8 @@ def write(data: bytes) -> None:
         sys.stdout.buffer.flush()
     except BrokenPipeError as error:  # as what it is, or it would look like a lost connection
         raise ReaderGone from error
+    except OSError as error:
+        raise Failure(f"cannot write: {error.strerror}") from error
 
 
 def print_json(value: Any) -> None:

@@ -1,0 +1,47 @@
+"""Numbers on a command line: each type of argparse says which ones it takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+LARGEST = 1e9  # s, mAh, messages ...: beyond it a clock or a table has no room
+
+
+def real(least: float = 0, most: float = LARGEST, above: bool = False) -> Callable[[str], float]:
+    """Return a type: a number from ``least`` (or ``above`` it) to ``most``."""
+    what = f"above {least:g}" if above else f"{least:g} or more"
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = float("nan")
+        if not (number > least if above else number >= least) or number > most:
+            said = f"up to {most:,.10g}" if number > most else what
+            raise argparse.ArgumentTypeError(f"{text!r} is no number {said}")
+        return number
+
+    return read
+
+
+def whole(least: int = 0, most: int = int(LARGEST)) -> Callable[[str], int]:
+    """Return a type: a whole number from ``least`` to ``most``."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no whole number from {least:,} to {most:,}"
+            )
+        return number
+
+    return read
+
+
+positive = real(above=True)
+count = whole(1)
+port = whole(1, 65535)
