@@ -27,6 +27,7 @@ from dormouse.patterns.rpc import Requester as Asker
 from dormouse.patterns.sequence import Sequence
 from dormouse.patterns.shadow import Shadow
 from dormouse.patterns.state import State
+from dormouse.patterns.steady import fields
 from dormouse.router import Router
 from dormouse.sleep import Node, sleep_budget
 from dormouse.sleep.chip import deepsleep
@@ -120,6 +121,7 @@ async def pattern_mistakes(node: Node, client: Client, message: Message) -> None
     HomeAssistant(node.publish, "t", "id")  # type: ignore[arg-type]
     HomeAssistant(node, "t")  # type: ignore[call-arg]
     Keeper(client).up()  # type: ignore[operator]
+    fields(message)  # type: ignore[arg-type]
     Asker(client, "lamp")  # type: ignore[call-arg]
     Asker(client, "lamp", "me").request("get")  # type: ignore[unused-coroutine]
     Watch().heard(message, True, 0)  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ from dormouse.patterns.presence import Watch, leave, online, will
 from dormouse.patterns.sequence import Counter, Sequence
 from dormouse.patterns.shadow import Shadow
 from dormouse.patterns.state import State, ask
+from dormouse.patterns.steady import at_each, fields
 from dormouse.router import Router, matches
 from dormouse.sleep import Node, chip, sleep_budget
 from dormouse.store import Layered, Store, StoreFull
@@ -230,6 +231,8 @@ async def always_on(message: Message) -> None:
     await keeper.up.wait()
     tasks.append(asyncio.create_task(online(client, "n/state")))
     tasks.append(asyncio.create_task(ask(client, ("t/+", 1), get=("t/get",))))
+    hello = fields(message.payload).get("hello", "hi")
+    tasks.append(asyncio.create_task(at_each(client, lambda: client.publish("t", hello))))
     lamp = rpc.Requester(client, "lamp", "n")
     answer: bytes = await lamp.request("get", timeout=5)
     rpc.respond(client.publish_nowait, message, rpc.method(message))

@@ -1,20 +1,25 @@
 """Checks of dormouse/patterns that need no network, on every runtime (see core_checks.py)."""
 
+import asyncio
 import json
 
 import dormouse.patterns.age as ages
 import dormouse.patterns.homeassistant as homes
+import dormouse.patterns.keep as keeps
 import dormouse.patterns.once as onces
+import dormouse.patterns.steady as steadies
 from core_checks import raises, run, same
-from dormouse import Will
+from dormouse import ConnectionLost, OutboxFull, Refused, Will
 from dormouse.patterns.age import Age
 from dormouse.patterns.homeassistant import HomeAssistant, expire
+from dormouse.patterns.keep import Keeper
 from dormouse.patterns.once import Once
-from dormouse.patterns.presence import Watch, will
+from dormouse.patterns.presence import Watch, online, will
 from dormouse.patterns.rpc import Requester, method, request_id, respond
 from dormouse.patterns.sequence import Counter, Sequence
 from dormouse.patterns.shadow import Shadow
-from dormouse.patterns.state import State
+from dormouse.patterns.state import State, ask
+from dormouse.patterns.steady import fields
 from dormouse.store import Store, StoreFull
 from dormouse.store.durable import durable
 
@@ -111,9 +116,12 @@ def check_age():
         (NOW - 0.5, None),
         (None, "no time"),
         ("1795253429", "no time"),
+        (float("nan"), "ahead"),
+        (float("inf"), "ahead"),
+        (float("-inf"), "old"),
     ):
         same(age.refused(m, sent), why)
-    same(age.count, 4)
+    same(age.count, 7)
     same(words[0], "refused, old: door/do/open")
 
 
@@ -294,6 +302,162 @@ def check_sequence_wraps():
     same((order.check(39), order.check(41)), (0, 0))
 
 
+def check_sequence_of_what_is_no_number():
+    store = Medium()
+    order = Sequence(store)
+    for n in (None, "7", 7.5, [], {}):
+        same(order.check(n), -1)
+    order.done(7)
+    for n in (None, "8", 8.5, [], {}):
+        same(order.check(n), -1)
+    for n in (1 << 40, -5, (1 << 1000) + 3):  # whatever it is, it is one of these numbers
+        if order.check(n) >= 0:
+            order.done(n)
+        same(Sequence(store.again()).last, order.last)
+    assert 0 <= order.last < 1 << 30
+    same(order.check(order.last + 1), 0)
+
+
+# --- steady
+
+NONSENSE = (
+    b"",
+    b"\xff",
+    b"null",
+    b"[]",
+    b"7",
+    b"{",
+    b"[" * 100000,  # more than there is memory for; deeper than CPython goes
+    b'{"a":' * 50000,
+    b'{"a": NaN}',
+    b'{"a": [1, {"b": 1e999}]}',
+    b'{"a": -1e999}',
+)
+
+
+def check_fields():
+    for payload in NONSENSE:
+        same(fields(payload), {})
+    for text in ('{"a": 1}', '{"a": [1.5, {"b": null}], "c": -2e3}', "{}"):
+        same(fields(text.encode()), json.loads(text))
+
+
+class Quick:
+    """asyncio, for whom a second is none."""
+
+    @staticmethod
+    async def sleep(s):
+        same(s, 1)
+        await asyncio.sleep(0)
+
+
+steadies.asyncio = Quick
+
+
+class Connection:
+    """A client: what becomes of each call, and of each connection, is given."""
+
+    def __init__(self, *ends):
+        self.ends = list(ends)
+        self._task = True
+        self.said = []
+        self.session = self
+        self.told = []
+        self._tell = self.told.append
+        self.resumed = 1
+
+    async def wait_connected(self, connected=True):
+        if not self.ends:
+            self._task = None
+            raise ConnectionLost("end")
+
+    async def publish(self, topic, payload, qos, retain):
+        self.said.append(topic)
+        e = self.ends.pop(0)
+        if e:
+            raise e
+
+    async def subscribe(self, *filters, qos):
+        await self.publish(*filters, b"", qos, False)
+
+    def publish_nowait(self, topic, payload, qos):
+        self.said.append(topic)
+
+
+def check_at_each():
+    """What is said at each connection is said at the next one, whatever became of it."""
+    for say in (
+        lambda c: online(c, "t"),
+        lambda c: ask(c, "t", get=("g",)),
+    ):
+        full = OutboxFull()
+        refused = Refused([128])
+        client = Connection(None, refused, None)
+        try:
+            asyncio.run(say(client))
+        except ConnectionLost as e:
+            same(e.args, ("end",))
+        same(client.said.count("t"), 3)
+        same(client.told, [refused])
+        client = Connection(full, None)
+        raises(ConnectionLost, asyncio.run, say(client))
+        same((client.said.count("t"), client.told), (2, []))  # in the same one
+
+
+class Owned(Connection):
+    """As Client to a Keeper: started, it is connected until its owner disconnects it."""
+
+    error = None
+    _task = False
+    started = 0
+
+    def start(self):
+        self.started += 1
+        self._task = True
+
+    async def wait_connected(self, connected=True):
+        if not connected:
+            self._task = False
+
+
+class Joins:
+    """A Wi-Fi of which the first joins fail."""
+
+    def __init__(self, client, *faults):
+        self.client = client
+        self.faults = list(faults)
+
+    async def join(self):
+        if self.faults:
+            e = self.faults.pop(0)
+            if e:
+                raise e
+            self.client._task = False  # its owner disconnects it
+
+
+async def at_once(ms):
+    await asyncio.sleep(0)
+
+
+def check_keeper():
+    """Whatever a join raises, it is tried again; but not once its owner has disconnected it."""
+    words, say = log()
+    client = Owned()
+    real = keeps.sleep_ms
+    keeps.sleep_ms = at_once
+    wifi = Joins(client, MemoryError(), OverflowError(), OSError(5))
+    try:
+        asyncio.run(Keeper(client, wifi, say).run())
+    finally:
+        keeps.sleep_ms = real
+    same((client.started, len(words)), (1, 4))  # and "up"
+    client = Owned()
+    keeper = Keeper(client, Joins(client, None))
+    keeper._started = client._task = True  # and its connection was lost
+    asyncio.run(keeper.run())
+    same(client.started, 0)
+
+
 # --- state, rpc, presence
 
 
@@ -322,6 +486,24 @@ def check_state():
     same(len(out.sent()), 2)
     state = State(out)
     assert state.set("door", b"open")
+
+
+def check_state_that_did_not_get_through():
+    """Refused or dropped, it is said again; and whatever the store says, the program goes on."""
+    out = Out()
+    store = Medium()
+    state = State(out, store)
+    assert state.set("door", b"open")
+    out.error = OutboxFull()
+    assert state.set("door", b"open")
+    out.error = None
+    same(state.set("door", b"open"), None)
+    store.full = True
+    assert state.set("door", b"shut")
+    assert state.set("door", b"shut")  # it may have been said; better twice than not
+    store.full = False
+    assert state.set("door", b"shut")
+    same(state.set("door", b"shut"), None)
 
 
 def check_rpc():
@@ -375,7 +557,7 @@ def check_presence():
     same((watch.look(4999), watch.look(5001)), ("asleep", "late"))
     watch.heard(b'{"asleep":310,"until":5000}', False, 5000)
     same(watch.look(5310), "asleep")
-    for nonsense in (
+    strange = (
         b"",
         b"null",
         b"[]",
@@ -383,9 +565,16 @@ def check_presence():
         b'{"asleep":"x"}',
         b'{"asleep":1,"until":"x"}',
         b"{}",
-    ):
-        watch.heard(nonsense, True, 5000)
-        same(watch.look(5310), "asleep")
+        b'{"asleep":1,"until":1' + b"0" * 400 + b"}",
+        b'{"asleep":1' + b"0" * 400 + b"}",
+        b'{"asleep":[],"until":5}',
+    )
+    for nonsense in strange + NONSENSE:
+        watch.heard(nonsense, True, 5000.5)
+        if len(nonsense) < 400 or len(nonsense) > 500:
+            same(watch.look(5310), "asleep")
+        watch.look(5310.5)
+        watch.heard(b'{"asleep":310,"until":5000}', False, 5000)
     watch.heard(b'{"lost":true}', False, 5001)
     same(watch.look(9999), "lost")
 
@@ -420,6 +609,9 @@ def check_shadow():
     same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 7}), {})  # came before
     same(took(shadow, "update/delta", {"state": {"a": 3}, "version": 9}), {"a": 3})
     same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 8}), {})  # out of order
+    same([topic for topic, *_ in out.sent()], [BASE + "get"])  # unless it was deleted
+    state = {"desired": {"a": 3}, "reported": {"a": 1}}
+    took(shadow, "get/accepted", {"state": state, "version": 9})
     shadow.report({"a": 3}, desired=None)
     ((topic, text, _, _),) = out.sent()
     same(topic, BASE + "update")
@@ -472,26 +664,72 @@ def check_shadow_that_was_deleted():
     same(took(shadow, "get/accepted", {"state": state, "version": 3}), {"a": 2})
 
 
+def check_shadow_of_a_lower_version():
+    """A version that nobody can reach does not make it deaf: it asks how things are."""
+    out = Out()
+    shadow = Shadow(out, "t")
+    same(took(shadow, "update/delta", {"state": {}, "version": 0xFFFFFFFF}), {})
+    same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 5}), {})
+    same([topic for topic, *_ in out.sent()], [BASE + "get"])
+    state = {"delta": {"a": 1}}
+    same(took(shadow, "get/accepted", {"state": state, "version": 5}), {"a": 1})
+    same(took(shadow, "update/delta", {"state": {"a": 2}, "version": 6}), {"a": 2})
+    same(out.sent(), [])
+
+
+def check_shadow_without_room():
+    """What it has to ask for finds no room: no message ends the program for that."""
+    full = False
+
+    def publish(*args):
+        if full:
+            raise OutboxFull
+
+    shadow = Shadow(publish, "t")
+    shadow.report({"a": 1}, check=True)
+    full = True
+    same(took(shadow, "update/rejected", {"code": 409}), {})
+    state = {"delta": {"b": 1}}
+    same(took(shadow, "get/accepted", {"state": state, "version": 6}), {"b": 1})
+    raises(OutboxFull, shadow.get)
+
+
+def check_shadow_with_conflicts_without_end():
+    out = Out()
+    shadow = Shadow(out, "t")
+    shadow.report({"a": 1}, check=True)
+    for n in range(10):
+        took(shadow, "update/rejected", {"code": 409, "message": "Version conflict"})
+        took(shadow, "get/accepted", {"state": {}, "version": n})
+    same(len(out.sent()), 7)  # it, and three times: get, and it again
+    same(shadow.error, None)
+
+
 def check_shadow_nonsense():
     shadow = Shadow(Out(), "t", store=Medium())
     same(shadow.take(Message("other")), None)
     same(shadow.take(Message(BASE + "update/documents", b"{}")), None)
     same(shadow.take(Message(BASE + "name/n/get/rejected", b'{"code":404}')), None)
+    strange = (
+        b'{"clientToken":"t"}',
+        b'{"clientToken":"t","version":-1}',
+        b'{"clientToken":"t","version":1e9,"state":{}}',
+        b'{"clientToken":"t","version":99999999999,"state":{}}',
+        b'{"clientToken":"t","version":"7","state":{}}',
+    )
     for part in ("update/delta", "get/accepted", "update/accepted", "get/rejected"):
-        for payload in (
-            b"",
-            b"\xff",
-            b"null",
-            b"[]",
-            b'{"clientToken":"t"}',
-            b'{"clientToken":"t","version":-1}',
-            b'{"clientToken":"t","version":1e9,"state":{}}',
-            b'{"clientToken":"t","version":99999999999,"state":{}}',
-            b'{"clientToken":"t","version":"7","state":{}}',
-        ):
+        for payload in strange + NONSENSE:
             same(shadow.take(Message(BASE + part, payload)), {})
             shadow.done()
     same(shadow.version, 0)
+    for part in ("update/delta", "get/accepted"):
+        for state in (None, [], [["a", 1]], "x", 7):
+            document = {"clientToken": "t", "version": 9, "state": state}
+            same(took(shadow, part, document), {})
+            document["state"] = {"delta": state}
+            if state and part == "get/accepted":
+                same(took(shadow, part, document), {})
+    same(shadow.version, 0)  # of what says nothing its version says nothing
     other = {"clientToken": "app", "version": 5, "state": {"delta": {"a": 1}}}
     same(took(shadow, "get/accepted", other), {})
 
@@ -573,6 +811,13 @@ def check_announced_once():
     node.session.resumed = 0  # a broker that forgot
     same(h.confirm(), False)
     node.session.resumed = 1
+    same(home(Node(node.store.again())).announce(), True)
+    # A store without room: it is announced again after a reset.
+    node = Node()
+    h = home(node)
+    h.announce()
+    node.store.full = True
+    same((h.confirm(), h.announce()), (True, False))
     same(home(Node(node.store.again())).announce(), True)
     # One for which there was no room has not gone.
     node = Node()

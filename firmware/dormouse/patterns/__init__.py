@@ -9,6 +9,7 @@ rpc             request and response on MQTT 3.1.1
 sequence        numbers: a gap told from a repeat
 shadow          a device shadow, as AWS IoT has it
 state           the last known state, retained; and asking for it
+steady          what keeps a program going, whatever one message or one refusal says
 """
 
 from .. import __getattr__ as _find

@@ -2,7 +2,7 @@
 
     age = Age(60)
     async for message in client.messages:
-        command = json.loads(message.payload)               # {"t": 1795253429, "open": 1}
+        command = fields(message.payload)       # of module steady: {"t": 1795253429, "open": 1}
         why = age.refused(message, command.get("t"))
         if not why:
             obey(command)
@@ -65,7 +65,7 @@ class Age:
             why = None if self.unknown else "no time"
         elif not clock:
             why = None if self.unknown else "no clock"
-        elif sent > clock + self.ahead:
+        elif not sent <= clock + self.ahead:  # nor is "not a number"
             why = "ahead"
         elif sent < clock - self.limit:
             why = "old"

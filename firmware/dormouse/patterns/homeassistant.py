@@ -20,7 +20,9 @@ import json
 from hashlib import sha256
 from time import gmtime, time
 
+from ..packet import MQTTError
 from .age import now, warn
+from .steady import at_each
 
 _COMMANDS = ("switch", "number", "button", "update", "select", "text", "light", "lock")
 _STATELESS = ("button",)
@@ -134,7 +136,7 @@ class HomeAssistant:
 
     def confirm(self, error=None) -> bool:
         """After a wake, with ``node.error``: note that the broker has what was announced. Returns
-        whether it has. Raises OSError.
+        whether it has.
 
         A wake ends well when the broker has answered to what went behind it. A broker that had
         forgotten the session may have lost what it retained: then it goes again.
@@ -147,8 +149,11 @@ class HomeAssistant:
         elif not getattr(self.session, "resumed", 1) and not error:
             kept = None
         if kept != self._kept:
-            if self.store:
-                self.store.save({self.key: kept})
+            try:
+                if self.store:
+                    self.store.save({self.key: kept})
+            except (OSError, MQTTError):
+                pass  # no room, say: after a reset it is announced again
             self._kept = kept
         return kept is not None
 
@@ -156,12 +161,14 @@ class HomeAssistant:
         """For a Client that stays connected: announce at each connection at which it is not known
         whether the broker has it still, for ever. Raises what ends the client."""
         first = True
-        while True:
-            await client.wait_connected()
+
+        async def say():
+            nonlocal first
             if first or not client.session.resumed:
                 await client.publish(self.where, json.dumps(self.config), 1, True)
                 first = False
-            await client.wait_connected(False)
+
+        await at_each(client, say)
 
     def publish(self, name: str, value, qos: int = 1, retain: bool = True):
         """Publish the value of an entity, with the time; return its Message. True and False are ON

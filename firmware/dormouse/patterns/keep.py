@@ -13,8 +13,6 @@ from os import urandom
 
 from micropython import const
 
-from ..packet import MQTTError
-
 if sys.implementation.name == "micropython":
     from asyncio import sleep_ms
     from time import ticks_ms
@@ -58,6 +56,8 @@ class Keeper:
             try:
                 if self.wifi:
                     await self.wifi.join()
+                if self._left():  # meanwhile
+                    return
                 client.start()
                 self._started = True
                 await asyncio.wait_for(client.wait_connected(), self.dead)
@@ -66,7 +66,7 @@ class Keeper:
                 if self.wifi:
                     self.wifi.fresh = True
                 continue
-            except (OSError, MQTTError, RuntimeError, ValueError) as e:
+            except Exception as e:  # MemoryError in a scan: whatever it is, it may pass
                 if self._left():
                     return
                 self.log("no connection:", repr(e))

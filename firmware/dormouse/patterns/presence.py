@@ -10,9 +10,8 @@ A node that sleeps says when it wakes again: ``Node(status="greenhouse/7/state")
     watch.look(now)                                         # at any time: "online", "late" ...
 """
 
-import json
-
 from ..packet import Will
+from .steady import at_each, fields
 
 
 def will(topic: str, payload=b"offline", qos: int = 1) -> Will:
@@ -23,10 +22,7 @@ def will(topic: str, payload=b"offline", qos: int = 1) -> Will:
 async def online(client, topic: str, payload=b"online") -> None:
     """Say online, retained, after each connect, for ever: the broker may have published the will
     meanwhile. Raises what ends the client."""
-    while True:
-        await client.wait_connected()
-        await client.publish(topic, payload, 1, True)
-        await client.wait_connected(False)
+    await at_each(client, lambda: client.publish(topic, payload, 1, True))
 
 
 async def leave(client, topic: str, payload=b"offline") -> None:
@@ -60,18 +56,19 @@ class Watch:
             self.due = None
             self.state = "online" if payload == self.on else "offline"
             return
+        said = fields(payload)
+        if said.get("lost"):
+            self.due = None
+            self.state = "lost"
+            return
         try:
-            said = json.loads(payload)
-            if said.get("lost"):
-                self.due = None
-                self.state = "lost"
-                return
             period = said["asleep"] + 0
             until = said.get("until") or 0
             # Retained, it may be from long ago; from a node that does not know the time, it counts
             # from now.
             due = until if retained and until + 0 else now + period
-        except (ValueError, KeyError, TypeError, AttributeError):
+            _ = now - due  # what no float holds
+        except (KeyError, TypeError, OverflowError):
             return
         self.period = period
         self.due = due

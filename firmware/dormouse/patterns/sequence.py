@@ -69,7 +69,9 @@ class Sequence:
 
     def check(self, n: int) -> int:
         """Return how many are missing before ``n``: 0 if it is the next one, comes late, or is the
-        first of a sender that began anew; -1 if it is a repeat."""
+        first of a sender that began anew; -1 if it is a repeat, or no whole number."""
+        if not isinstance(n, int):
+            return -1
         if self.last is None:
             return 0
         ahead = n - self.last & _MASK
@@ -84,6 +86,7 @@ class Sequence:
         """Note that ``n`` is done with, in one record with ``changes`` of the application's own
         keys (16 to 255). Raises OSError or StoreFull; then nothing has changed."""
         came = self._came
+        n &= _MASK
         last = n
         missed = anew = 0
         if self.last is not None:

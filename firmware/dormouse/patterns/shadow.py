@@ -14,6 +14,13 @@ https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-mqtt.html; s
 
 import json
 
+from micropython import const
+
+from ..packet import MQTTError
+from .steady import fields
+
+_TRIES = const(3)  # conflicts that a report may meet
+
 
 class Shadow:
     """The shadow of ``thing``; with ``name`` a named one, else the classic one.
@@ -36,6 +43,7 @@ class Shadow:
         self.version = self._kept = int.from_bytes(kept, "big") if kept else 0
         self.error = None
         self._again = None  # what was reported in vain
+        self._left = 0  # how many conflicts it may meet yet
         self._given = None  # the version that a delta brought since the last get
         self.filters = tuple(
             (self.base + part, 1)
@@ -67,6 +75,7 @@ class Shadow:
             document["desired"] = desired
         if check:
             self._again = document
+            self._left = _TRIES
         return self._update(document, check)
 
     def take(self, message) -> dict | None:
@@ -75,25 +84,31 @@ class Shadow:
         if (message.topic, 1) not in self.filters:
             return None
         kind = message.topic[len(self.base) :]
+        document = fields(message.payload)
         try:
-            document = json.loads(message.payload)
             if kind == "update/delta":
                 version = _version(document)
-                if version <= self.version:
-                    return {}  # it came before, or a newer one did
+                state = dict(document["state"].items())
+                if version <= self.version:  # it came before, or a newer one did
+                    if version < self.version:
+                        self.get()  # or the shadow was deleted meanwhile
+                    return {}
                 self.version = self._given = version
-                return dict(document["state"])
+                return state
             if document.get("clientToken") != self.token:
                 return {}  # somebody else asked
             if kind == "get/accepted":
                 # The truth, also if its version is lower: the shadow was deleted meanwhile.
-                self.version = _version(document)
+                version = _version(document)
+                state = dict((document["state"].get("delta") or {}).items())
+                self.version = version
                 self.error = None
                 if self._again:
-                    self._update(self._again, True)
-                if self.version == self._given:
-                    return {}
-                return dict(document["state"].get("delta") or {})
+                    try:
+                        self._update(self._again, True)
+                    except MQTTError:
+                        pass  # no room: with the next answer
+                return {} if version == self._given else state
             if kind == "update/accepted":
                 self.version = max(self.version, _version(document))
                 self._again = self.error = None
@@ -101,12 +116,15 @@ class Shadow:
                 self.error = document.get("code"), document.get("message")
                 if self.error[0] == 404:  # there is none yet; the first report makes it
                     self.version = 0
-                elif self.error[0] != 409:
+                elif self.error[0] != 409 or not self._left:
                     self._again = None  # it would be rejected again
                 elif self._again:  # a version conflict: see what it is now
+                    self._left -= 1
                     self.get()
         except (ValueError, KeyError, TypeError, AttributeError):
-            pass
+            pass  # nonsense
+        except MQTTError:
+            pass  # no room to ask: the next time
         return {}
 
     def done(self, changes=None) -> None:

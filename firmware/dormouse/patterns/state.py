@@ -10,7 +10,9 @@ States are for ``retain``; events and commands are not: a retained one comes aga
 subscription.
 """
 
+from ..packet import MQTTError
 from .once import Once
+from .steady import at_each
 
 
 class State:
@@ -28,14 +30,19 @@ class State:
             store = Store()
         self.publish = publish
         self.last = Once(store, key, size, state=True)
+        self.sent = {}  # by topic: what went last, since the start of this program
 
     def set(self, topic: str, payload, qos: int = 1):
-        """Publish a state if it has changed; return its Message, or None. Raises what ``publish``
-        raises, OSError, StoreFull."""
-        if self.last.seen(topic, payload):
+        """Publish a state if it has changed, or was refused or dropped the last time; return its
+        Message, or None. Raises what ``publish`` raises."""
+        o = self.sent.get(topic)
+        if self.last.seen(topic, payload) and not (o and o.error):
             return None
-        o = self.publish(topic, payload, qos, True)
-        self.last.done(topic, payload)
+        o = self.sent[topic] = self.publish(topic, payload, qos, True)
+        try:
+            self.last.done(topic, payload)
+        except (OSError, MQTTError):
+            pass  # no room, say: then it is said again
         return o
 
     def again(self, session=None) -> bool:
@@ -56,12 +63,14 @@ async def ask(client, *filters, get=(), qos: int = 0) -> None:
     Where the session goes on, no SUBSCRIBE is needed for new messages; but what went by at QoS 0
     meanwhile is lost, and only a SUBSCRIBE brings the retained ones [MQTT-3.8.4-3]. ``get``: topics
     to publish an empty message at, for what answers instead of retaining. ``filters``, ``qos``: as
-    ``Client.subscribe``'s. Raises what ends the client, and Refused.
+    ``Client.subscribe``'s; what is refused is told as trouble, and asked for at the next one.
+    Raises what ends the client.
     """
-    while True:
-        await client.wait_connected()
+
+    async def say():
         if filters:
             await client.subscribe(*filters, qos=qos)
         for topic in get:
             client.publish_nowait(topic, b"", 1)
-        await client.wait_connected(False)
+
+    await at_each(client, say)

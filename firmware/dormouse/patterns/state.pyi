@@ -11,6 +11,7 @@ from .once import Once
 class State:
     publish: Callable[..., Message]
     last: Once
+    sent: dict[str, Message]
     def __init__(
         self,
         publish: Callable[..., Message],
