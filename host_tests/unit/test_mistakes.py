@@ -7,6 +7,7 @@ from tools.testing.runtimes import Runtime
 PROGRAM = """
 import asyncio
 from dormouse import Client, Will
+from dormouse.store import Store
 
 def told(what, make):
     try:
@@ -26,7 +27,23 @@ for version in (4, 5):
     told("scheme", lambda: client("mqtt://broker.local"))
     told("port", lambda: client("broker.local:1883"))
     told("host", lambda: client(None))
-    told("other", lambda: client(window=0))
+    told("limit", lambda: client(window=0))
+    told("limit", lambda: client(timeout=0))
+    told("limit", lambda: client(max_packet=9000))
+    told("limit", lambda: client(oversize="drop"))
+    told("name", lambda: client(ssl=True))
+    told("name", lambda: client(user="x"))
+    told("name", lambda: client(clean_session=True))
+    told("login", lambda: client(password="x"))
+    told("seconds", lambda: client(keepalive=70000))
+    told("class", lambda: client(clean=False, store=Store))
+    for options in ({"username": b"x"}, {"username": "x", "password": 5}, {"timeout": None}):
+        try:
+            client(**options)
+        except TypeError as e:  # behind it stands what Python says, each in its words
+            print(len(e.args), e.args[0])
+    told("other", lambda: client(full="oldest", clean=False, store=Store()))
+    told("other", lambda: client(full="newest", clean=False, store=Store()))
     for host in ("broker.local", "10.0.0.7", "fe80::1", ""):
         told("good", lambda: client(host, will=Will("t"), keepalive=5))
     c = client()
@@ -73,7 +90,21 @@ EACH = [
     "scheme ValueError host: without mqtt:// and port, which are tls= and port= mqtt://broker.local",
     "port ValueError host: without mqtt:// and port, which are tls= and port= broker.local:1883",
     "host TypeError host: a name or an address None",
-    "other ValueError limits 0 32 10000 8192 4096 skip",
+    "limit ValueError window, outbox, timeout: more than 0 0 32 10.0",
+    "limit ValueError window, outbox, timeout: more than 0 16 32 0.0",
+    "limit ValueError inbox_bytes: 64 more than max_packet 8192 9000",
+    "limit ValueError oversize: skip or keep drop",
+    "name TypeError no option ssl: it is tls",
+    "name TypeError no option user: it is username",
+    "name TypeError no option clean_session: it is clean",
+    "LOGIN",
+    "seconds ValueError keepalive: 0 to 65535 s 70000",
+    "class TypeError store: an object, such as store.Journal(name)",
+    "2 client_id, username: str",
+    "2 password: str or bytes",
+    "2 timeout, window, outbox, inbox_bytes, max_packet: numbers",
+    "other taken",
+    "other ValueError a store needs clean=False, full= refuse or oldest False newest",
     *["good taken"] * 4,
     *["refused"] * 2,
     *["bool TypeError qos, retain"] * 2,
@@ -87,9 +118,10 @@ def test_told(runtime: Runtime, tmp_path: Path) -> None:
     program.write_text(PROGRAM)
     with runtime.start(program) as device:
         assert device.wait_exit(10) == 0, device.transcript()
+    alone = {4: "login ValueError a password needs a username", 5: "login taken"}
     assert device.lines == [
-        *EACH,
-        *EACH,
+        *(alone[4] if line == "LOGIN" else line for line in EACH),
+        *(alone[5] if line == "LOGIN" else line for line in EACH),
         "expiring taken",
         *["ConnectionLost connect() first"] * 2,
         "one loop over messages at a time",

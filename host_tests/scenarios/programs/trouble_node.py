@@ -84,6 +84,16 @@ async def wakes():
     wifi = Wifi("home", "secret")
     await wake("no name", node(wifi=wifi))
     surroundings()
+    c = client()
+    for name, filters in (
+        ("list", (["a", "b"],)),
+        ("bytes filter", (b"a/#",)),
+        ("qos", ("a/#", 1)),
+    ):
+        try:
+            await c.subscribe(*filters)
+        except Exception as e:
+            tell(name, e)
     await wake("session expiry", node(client(version=5, session_expiry=3600), wifi=wifi))
     c = client()
     c.session.store.save({3: bytes((0, 3, 2))})
@@ -125,11 +135,19 @@ def arguments():
     raises("clean", Client, "h", client_id="n", store=Store())
     raises("full", Client, "h", client_id="n", clean=False, store=Store(), full="newest")
     raises("limits", Client, "h", window=0)
+    raises("inbox", Client, "h", max_packet=9000)
+    raises("other name", Client, "h", ssl=True)
+    raises("unknown", Client, "h", colour=1)
+    raises("id bytes", Client, "h", client_id=b"n")
+    raises("no folder", Journal("none/j").save, {16: b"x"})
     raises("version", Client, "h", version=3)
     raises("password only", Client, "h", password="x")
     c = client(outbox=2, outbox_bytes=300)
     raises("topic", c.publish_nowait, "a/#")
     raises("bytes topic", c.publish_nowait, b"a")
+    raises("empty topic", c.publish_nowait, "")
+    raises("bool", c.publish_nowait, "t", b"", True, 1)
+    raises("str qos", c.publish_nowait, "t", b"", "1")
     raises("payload", c.publish_nowait, "t", 21.5)
     raises("qos", c.publish_nowait, "t", b"", 3)
     raises("large", c.publish_nowait, "t", bytes(400), 1)
