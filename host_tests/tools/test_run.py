@@ -3,6 +3,7 @@
 import os
 import pty
 import select
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -48,6 +49,9 @@ def test_its_output_and_status(tool: Callable[..., subprocess.CompletedProcess],
     ("args", "why"),
     [
         (("nothing.py",), "nothing.py: no such file"),
+        ((".",), "no program is named"),
+        ((str(ROOT / "docs"),), "docs is a folder"),
+        (("--folder", "/proc/none", __file__), "/proc/none"),
         (("--board", "ESP99", __file__), "there is no board 'ESP99'"),
         (("--fresh", "--folder", str(ROOT / "docs"), __file__), "is no board's folder"),
     ],
@@ -55,6 +59,23 @@ def test_its_output_and_status(tool: Callable[..., subprocess.CompletedProcess],
 def test_what_cannot_be_run(tool, args: tuple[str, ...], why: str) -> None:
     done = tool("run", *args)
     assert done.returncode == 1 and why in done.stderr and "What to do:" in done.stderr
+
+
+def test_one_program_on_a_board(tool, tmp_path: Path) -> None:
+    """Two at one flash would destroy it."""
+    program = tmp_path / "node.py"
+    program.write_text("import time\nprint('ready')\ntime.sleep(60)\n")
+    argv = [*argv_of("run"), "--wifi", "mine", "--folder", str(tmp_path / "board"), str(program)]
+    with subprocess.Popen(
+        argv, cwd=ROOT, stdout=-1, stderr=-1, stdin=-3, text=True, start_new_session=True
+    ) as first:
+        try:
+            assert first.stdout and first.stdout.readline() == "ready\n"
+            assert first.stderr and 'its Wi-Fi is "mine"' in first.stderr.readline()
+            done = tool("run", "--folder", str(tmp_path / "board"), str(program), stdin=-3)
+            assert done.returncode == 1 and "another program runs on the board" in done.stderr
+        finally:
+            os.killpg(first.pid, signal.SIGINT)
 
 
 def test_console(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -50,14 +51,35 @@ class CannotRun(Exception):
     """It cannot be done. The text says why, and what to do."""
 
 
-def prepare(folder: Path, program: Path, kind: str, wifi: str | None, fresh: bool) -> None:
-    """Make the board's folder: its kind, its network, its config.json. Raises CannotRun."""
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep others from a board's flash meanwhile. Raises CannotRun if one is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise CannotRun(
+            f"another program runs on the board in {folder}\n"
+            'What to do: end it, or take another board: ARGS="--folder build/run/second"'
+        ) from error
+    finally:
+        os.close(lock)
+
+
+def prepare(folder: Path, program: Path, kind: str, wifi: str | None, fresh: bool) -> str:
+    """Make the board's folder: its kind, its network, its config.json; return the network's name.
+
+    Raises CannotRun.
+    """
     settings = folder / "board.json"
     if fresh:
-        if folder.exists() and not settings.exists():
+        old = list(folder.iterdir())
+        if old and not settings.exists():
             raise CannotRun(f"{folder} is no board's folder\nWhat to do: name another --folder")
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+        for path in old:  # the folder itself is what is locked
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     settings.write_text(json.dumps({"type": kind, "flash": 1 << 20}))
     put = folder / "put"
     put.mkdir(exist_ok=True)
@@ -69,6 +91,7 @@ def prepare(folder: Path, program: Path, kind: str, wifi: str | None, fresh: boo
     wifi = wifi or WIFI
     (folder / "network.json").write_text(json.dumps({"ssid": wifi}))
     (put / "boot.py").write_text(boot.read_text() if boot.exists() else BOOT.format(wifi))
+    return wifi
 
 
 @contextlib.contextmanager
@@ -139,6 +162,9 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     try:
         program = options.program.resolve()
+        if program.is_dir():
+            which = "no program is named" if program == Path.cwd() else f"{program} is a folder"
+            raise CannotRun(f"{which}\nWhat to do: PROGRAM=my/main.py")
         if not program.is_file():
             raise CannotRun(f"{options.program}: no such file\nWhat to do: PROGRAM=my/main.py")
         board = boards.named(options.board)
@@ -149,12 +175,19 @@ def main(argv: list[str] | None = None) -> int:
         folder = options.folder or BUILD / "run" / f"{board.name}-{kind}"
         folder = folder.resolve()
         port = "esp32" if board.port == "unix" else board.port
-        prepare(folder, program, port, options.wifi, options.fresh)
-        with a_broker(options.broker):
-            print(f"{program.name} on a simulated {board.name}, kept in {folder}", file=sys.stderr)
+        with alone(folder), a_broker(options.broker):
+            wifi = prepare(folder, program, port, options.wifi, options.fresh)
+            print(
+                f"{program.name} on a simulated {board.name}, kept in {folder}; "
+                f'its Wi-Fi is "{wifi}" (--wifi: another)',
+                file=sys.stderr,
+            )
             return start(runtime, options, folder, program)
     except (CannotRun, boards.BadBoard, NotAvailable) as error:
         print(f"run: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"run: {error}\nWhat to do: another --folder for the board", file=sys.stderr)
         return 1
 
 
