@@ -1,12 +1,15 @@
 """What a node makes of its config.json (dormouse/field/config.py)."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import dormouse.field.config as config
 import pytest
-from dormouse.field.mend import check
+from dormouse.field.mend import _KINDS, check
+from dormouse.packet import encode_topic
+from dormouse.store import Store
 
 from tools.testing.board import Board
 from tools.testing.runtimes import Runtime
@@ -109,6 +112,40 @@ def test_values_that_cannot_be() -> None:
     check(wrong, trouble)
     assert wrong == {"host": "h", "topic": "t"}
     assert trouble == ["no such port", "no such period", "no such wifi"]
+
+
+def test_any_values_at_all() -> None:
+    """Whatever stands there, a node can be made of what is left, or has no host."""
+    base = {"host": "h", "topic": "t", "client_id": "c", "username": "u", "password": "p"}
+    strange = ["", "x", "\0", "\ud800", "#", "a/+", "e" * 70000, [], [1], {}, {"a": 1}]
+    strange += [None, True, False, 0, -1, 1, 70000, 1 << 80, 0.5, math.inf, math.nan]
+    strange += [{"ssid": "s"}, {"ssid": "s", "password": 5}]
+    for key in (*_KINDS, "transport"):
+        for value in strange:
+            found = {**base, key: value}
+            trouble: list[str] = []
+            check(found, trouble)
+            encode_topic(found["topic"] + "/safe", 0)
+            if key in ("host", "tls"):
+                # What says anything of TLS, and is none, is not to go in clear.
+                assert found.get(key) or not found.get("host") or not value
+                continue
+            id = (found.get("client_id") or "unique") + "-safe"
+            store = Store()
+            client = config.make_client(
+                found, client_id=id, clean=False, store=store, keepalive=60, timeout=5
+            )
+            client.session.login = client.username, client.password
+            client.session.connect(0)
+            assert client.session.take(0)
+
+
+def test_damaged_where_it_was_to_be_secure(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    for tls in ("true", "1", '"ca"', "[]", "null", "{}", '{"verify": false}'):
+        path.write_text('{\n"host": "h",\n"topic": "t",\n"tls": %s,\n"period": 5x\n}' % tls)
+        found = config.load(str(path))
+        assert not found.get("host") and "damaged" in found["trouble"], tls
 
 
 def test_an_update_key_that_protects_nothing() -> None:

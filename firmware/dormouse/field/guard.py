@@ -119,7 +119,10 @@ class Guard:
     def crash(self, reason, text):
         """Count a crash; return whether that is on the medium."""
         self.reason = reason[:_REASON]
-        self.log("crash", self.crashes + 1, text, keep=True)
+        try:
+            self.log("crash", self.crashes + 1, text, keep=True)
+        except MemoryError:
+            pass  # counted it can be, for that needs less
         saved = self.count()
         self.crashes += 1
         return saved
@@ -127,7 +130,11 @@ class Guard:
     def count(self):
         """Write that there was one crash more, for the next boot; return whether that is there."""
         n = min(self.crashes + 1, 255)
-        return self.log.save({_CRASHES: bytes((n,)) + self.reason.encode()})
+        changes = {_CRASHES: bytes((n,)) + self.reason.encode()}
+        if self.log.save(changes):
+            return True
+        self.log.due = False  # without the log, for which there may be no room
+        return self.log.save(changes)
 
     def delay(self):
         """Return the s to sleep after a crash."""
@@ -258,20 +265,19 @@ def run(make, config: dict, store=make_store) -> None:
                 asyncio.run(_visit(g) if g.safe() else _run(make, g))
                 return
             except (Exception, asyncio.CancelledError) as e:  # the latter is no Exception
-                gc.collect()  # it may have been for want of memory
+                _drop_tasks()  # it may have been for want of memory
                 why, text = _tell(e)
         s = g.safe_period
         if g.crash(why, text):
             s = g.delay()
         else:
             # The next boot will not know of it: help has to come now, or never.
-            if sys.implementation.name == "micropython":
-                _drop_tasks()
             feed()
             asyncio.run(_visit(g))
         g.sleep(s)
-    except Exception as e:
+    except (Exception, asyncio.CancelledError) as e:
         # Not even that went well: then again from the beginning, in a while.
+        _drop_tasks()
         print(_tell(e)[1])
         deepsleep(_SAFE * 1000)
     finally:
@@ -286,20 +292,27 @@ def _broken(error):
 
 
 def _drop_tasks():
-    # What the application left running is not to go on. (asyncio.new_event_loop would make a queue
-    # that stream.py does not know.)
-    from asyncio.core import _io_queue, _task_queue
+    # What the application left running is not to go on, nor to hold memory. (asyncio.new_event_loop
+    # would make a queue that stream.py does not know.)
+    if sys.implementation.name == "micropython":
+        from asyncio.core import _io_queue, _task_queue
 
-    while _task_queue.peek():
-        _task_queue.pop()
-    for _, _, stream in list(_io_queue.map.values()):
-        _io_queue._dequeue(stream)
+        while _task_queue.peek():
+            _task_queue.pop()
+        try:
+            for _, _, stream in list(_io_queue.map.values()):
+                _io_queue._dequeue(stream)
+        except MemoryError:
+            pass
     gc.collect()
 
 
 def _tell(e):
-    from io import StringIO
+    try:
+        from io import StringIO
 
-    f = StringIO()
-    print_exception(e, f)
-    return repr(e), "\n".join(f.getvalue().strip().split("\n")[_LINES:])
+        f = StringIO()
+        print_exception(e, f)
+        return repr(e), "\n".join(f.getvalue().strip().split("\n")[_LINES:])
+    except MemoryError:
+        return "MemoryError", "no memory"

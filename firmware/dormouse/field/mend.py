@@ -5,6 +5,8 @@ It is looked at when the file is no JSON or lacks what each node needs, and in s
 
 import json
 
+from ..packet import binary, encode_topic, string
+
 # What a setting is, where another kind of value would end the program.
 _KINDS = {
     "host": str,
@@ -21,6 +23,7 @@ _KINDS = {
     "store": str,
     "path": str,
     "ntp": str,
+    "ntp_port": int,
     "wifi": dict,
     "tls": dict,
     "update_key": str,
@@ -43,36 +46,61 @@ def mend(name: str, data: bytes) -> dict:
         trouble.append("damaged" if data else "no file")
         if data:
             config = _lines(data)
-            tls = config.get("tls") or {}
-            if (b"tls" in data or config.get("port") == 8883) and not ("ca" in tls or "psk" in tls):
-                config["host"] = None
+            tls = config.get("tls")
+            if b"tls" in data or config.get("port") == 8883:
+                if not isinstance(tls, dict) or not ("ca" in tls or "psk" in tls):
+                    config["host"] = None
     if not isinstance(config, dict):
         config = {}
     check(config, trouble)
     if not config.get("host"):
         trouble.append("no host")
-    if not config.get("topic"):
-        trouble.append("no topic")
-        config["topic"] = config.get("client_id") or _name()
     config["trouble"] = "%s: %s: make provision" % (name, ", ".join(trouble))
     print(config["trouble"])
     return config
 
 
 def check(config: dict, trouble: list) -> None:
-    """Leave out settings that cannot be, and name them in ``trouble``."""
+    """Leave out settings that cannot be, and name them in ``trouble``; there is a topic then. Where
+    it was to be secure, and cannot be, there is no host."""
     for key in _KINDS:
         value = config.get(key)
-        if value is None:
+        if value is None or _can_be(key, value):
             continue
-        good = isinstance(value, _KINDS[key])
-        if good and not isinstance(value, (str, dict)):
-            good = 0 <= value < 1 << 30
-        elif good and key == "wifi":
-            good = isinstance(value.get("ssid"), str) and "password" in value
-        if not good:
-            trouble.append("no such " + key)
-            del config[key]
+        del config[key]
+        trouble.append("no such " + key)
+        if key == "tls" and value:  # (false: it was not to be)
+            config["host"] = None
+    if config.get("username") is None:
+        config.pop("password", None)  # which does not go alone
+    if not config.get("topic"):
+        trouble.append("no topic")
+        name = config.get("client_id")
+        config["topic"] = name if name and _can_be("topic", name) else _name()
+
+
+def _can_be(key, value):
+    if not isinstance(value, _KINDS[key]) or value is True:
+        return False
+    if key == "wifi":
+        password = value.get("password", 0)
+        return isinstance(value.get("ssid"), str) and (
+            password is None or isinstance(password, str)
+        )
+    if isinstance(value, dict):
+        return True
+    if isinstance(value, str):
+        try:
+            if key == "topic":
+                value and encode_topic(value, 0)
+            elif key == "password":
+                binary(value)
+            else:
+                string(value)
+        except ValueError:
+            return False
+        return True
+    return 0 <= value < (1 << 16 if "port" in key else 1 << 30)
 
 
 def _name():

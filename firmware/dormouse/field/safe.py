@@ -27,6 +27,11 @@ from .config import make_client, make_ota, make_wifi
 from .mend import check
 from .watchdog import at_least, feed
 
+if sys.implementation.name == "micropython":
+    from time import ticks_ms
+else:
+    from .._host import ticks_ms
+
 _CRASHES = const(8)  # key in the store
 _BUDGET = const(20000)  # ms awake
 _WATCHDOG = const(40)  # s, at least
@@ -34,7 +39,8 @@ _SOON = const(100)  # ms
 _BYTES = const(131072)  # of an update in one wake
 _LONGEST = const(3400)  # s that RP2 can sleep, with what Node adds
 _STAY = const(600)  # s, at most
-_STEP = const(2)  # s between two looks at what is left of them
+_STEP = const(2)  # s between two looks at what is left of them, at most
+_TICKS = const(0x3FFFFFFF)
 _FILES = const(2048)  # bytes of a list of files
 _COUNTS = ("update.order", "update.order2")  # the number of the last order
 _DIGITS = const(20)  # of it, at most
@@ -139,12 +145,13 @@ class Orders:
     def _may_go(self, name):
         if self.ota:
             return name not in ("boot.py", "config.json")
-        # Anybody may have ordered it: no program, no key, no session.
-        name = name.lower().split("/")[-1]
+        # Anybody may have ordered it: no program, no key, no session; by none of their names.
+        # (littlefs takes "main.py/" and "main.py/." for it, FAT "main.py." and "CONFIG~1.JSO".)
+        name = name.lower().rstrip("/. ").split("/")[-1]
         for end in (".py", ".mpy", ".der", ".json"):
             if name.endswith(end):
                 return False
-        return name[:9] != "dormouse."
+        return name[:9] != "dormouse." and "~" not in name
 
 
 def files(folder: str = "") -> str:
@@ -186,12 +193,18 @@ def state(guard, orders) -> str:
 async def stay(client, ota, orders) -> None:
     """Be connected for as long as was ordered, and again if it is ordered again."""
     client.start()
+    ms = 0
     while orders.stay > 0 and not (orders.restart or (ota and ota.ready)):
         feed()
-        orders.stay -= _STEP
+        began = ticks_ms()
         try:
             message = await asyncio.wait_for(client.__aiter__().__anext__(), _STEP)
         except (asyncio.TimeoutError, StopAsyncIteration):
+            message = None
+        ms += ticks_ms() - began & _TICKS
+        orders.stay -= ms // 1000
+        ms %= 1000
+        if not message:
             continue
         if not (ota and ota.handle(message, client)):
             orders.take(message)
@@ -221,7 +234,15 @@ async def visit(guard) -> None:
         filters += ota.filters
     name = config.get("client_id") or machine.unique_id().hex()
     wifi = make_wifi(config)
-    client = make_client(config, client_id=name + "-safe", clean=False, store=store)
+    # (Of an application that no wait is short enough for, or none long enough, say.)
+    client = make_client(
+        config,
+        client_id=name + "-safe",
+        clean=False,
+        store=store,
+        keepalive=60,
+        timeout=min(max(guard.number("timeout", 5), 5), _BUDGET // 1000),
+    )
     node = Node(
         client,
         min(max(guard.safe_period, _BUDGET // 500), _LONGEST),

@@ -53,7 +53,10 @@ def wake_reason() -> str:
 def release() -> None:
     """Stop the watchdog, and what else would put the chip to sleep or reset it."""
     while before:
-        before.pop()()
+        try:
+            before.pop()()
+        except Exception as e:  # no memory, say: the chip has to get to sleep
+            print(repr(e))
 
 
 def deepsleep(ms: int) -> None:

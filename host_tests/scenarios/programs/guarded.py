@@ -1,8 +1,8 @@
 """A node under guard that does what its configuration says, well or badly.
 
 ``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-loop, wait, lookup, stray, cancel, reset, full, "no memory". ``network``: with the board's, which
-can be slow.
+hoard, loop, wait, lookup, stray, cancel, reset, full, "no memory".
+``network``: with the board's, which can be slow.
 ``writes``: print guard's.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
@@ -19,6 +19,23 @@ from dormouse.field.config import load, make_client, make_store
 from dormouse.sleep import Node
 
 config = load()
+
+
+async def keep(what):
+    while True:
+        await asyncio.sleep(60)
+        print(len(what))
+
+
+def hoard(held):
+    size = 65536
+    while size > 8:
+        try:
+            while True:
+                held.append(bytearray(size))
+        except MemoryError:
+            size >>= 1
+    raise MemoryError
 
 
 async def stray():
@@ -77,6 +94,11 @@ class Device:
             pieces = []
             while True:
                 pieces.append(bytearray(1000))
+        if self.do == "hoard":
+            mine = []
+            self.task = asyncio.create_task(keep(mine))
+            await asyncio.sleep(0)
+            hoard(mine)
         if self.do == "cancel":
             task = asyncio.create_task(stray())
             task.cancel()
