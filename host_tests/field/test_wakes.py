@@ -97,6 +97,32 @@ def test_power_returns_without_a_time_server(
         assert node.records[-1].clock_ms > proven - 1000  # it is whole seconds
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["esp32", "rp2"])
+def test_a_time_server_that_was_wrong_once(
+    board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker], kind: str
+) -> None:
+    """By eight years, and the certificates are still good then: some days later the right time is
+    not too early for it."""
+    broker = mosquitto(tls=certificates())
+    node = board(broker.tls_port, tls={"ca": "ca.der"}, kind=kind, clock=0)
+    node.put("ca.der", certificates().ca_der)
+    with TimeServer(lambda: node.time) as server:
+        config = json.loads((node.folder / "put" / "config.json").read_text())
+        node.put("config.json", config | {"clock": server.port})
+        assert last(node) == WELL
+        now = server.time
+        server.time = lambda: now() + 8 * 365 * 86_400
+        node.cut_power()
+        assert last(node) == WELL
+        assert node.records[-1].clock_ms / 1000 > now() + 86_400
+        server.time = now
+        node.cut_power()
+        node.power_on(3 * 86_400_000)
+        node.wait_sleep(10)
+        assert abs(node.records[-1].clock_ms / 1000 - node.time) < 120
+
+
 def test_radio_that_says_connected(
     board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker]
 ) -> None:

@@ -94,7 +94,7 @@ def test_asks_after_a_wake_in_vain(board: Make, server: TimeServer, kind: str) -
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("how", ["silent", "unset", "kiss", "stranger", "short", "client"])
+@pytest.mark.parametrize("how", ["silent", "unset", "kiss", "stranger", "short", "client", "zero"])
 def test_no_good_answer(board: Make, server: TimeServer, how: str) -> None:
     """Not set: that is said. Known from before: it has to do."""
     server.board = node = board("rp2", server.port, period=300, ms=200)
@@ -135,6 +135,18 @@ def test_after_2036(board: Make, server: TimeServer) -> None:
     node = board("rp2", server.port)
     node.run()
     assert said(node, "now") in ("2100000000", "2100000001")
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["esp32", "rp2"])
+def test_a_time_that_no_port_can_count(board: Make, server: TimeServer, kind: str) -> None:
+    """From 2068 on gmtime raises, and time is negative, on ports that count from 2000."""
+    server.time = lambda: 3_200_000_000
+    node = board(kind, server.port)
+    node.run()
+    assert "the time server is wrong: 3200000000" in said(node, "raised")
+    server.time = lambda: node.time
+    assert -2 < wake(node) < 1
 
 
 def test_name_that_is_not_found(board: Make) -> None:

@@ -150,6 +150,9 @@ def test_mqtt_as_with_callbacks(runtime: Runtime, mosquitto: Start, tmp_path: Pa
         assert observer.wait_count("m/n", 20) == [str(n) for n in range(20)]
         observer.publish("m/do", "x", 1)
         board.wait_line("got b'm/do' b'x' False", 10)
+        observer.publish("m/do", "bad", 1)  # at which the callback raises
+        observer.publish("m/do", "next", 1)
+        board.wait_line("got b'm/do' b'next' False", 10)
         with outage(board, broker):
             board.wait_line("wifi down", 10)
         board.wait_line("wifi up", 40)

@@ -712,6 +712,65 @@ def check_flash_that_gives_errors():
             assert ota.ready, (errno, at)
 
 
+class Cut:
+    """In the place of ``open``: the power is cut in the middle of a file that is written."""
+
+    def __init__(self, left):
+        self.left = left
+        self.open = open
+
+    def __call__(self, name, mode="r"):
+        if mode == "w":
+            self.left -= 1
+            if self.left < 0:
+                put(name, b"")
+                raise OSError(5)
+        return self.open(name, mode)
+
+
+def check_the_whole_copy_is_written_last():
+    """One copy of what is remembered is bad; a cut while that is mended leaves the other."""
+    import dormouse.field.ota as module
+    import dormouse.field.safe as safe
+
+    class Guard:
+        config = {"topic": TOPIC}  # noqa: RUF012
+
+    def cut(left, what):
+        for part in (module, safe):
+            part.open = Cut(left)
+        try:
+            what()
+        except OSError:
+            pass
+        finally:
+            for part in (module, safe):
+                del part.open
+
+    for bad in ("update.id", "update.id2"):
+        for junk in (b"", b"\xff", b"12"):
+            for left in range(3):
+                ota = node()
+                Update(5).offer(ota)
+                put(bad, junk)
+                cut(left, lambda: node_again().runs())
+                same(node_again()._recall()[0], 5)
+    for bad in safe._COUNTS:
+        for left in range(3):
+            clear()
+            for name in safe._COUNTS:
+                put(name, b"1234")
+            put(bad, b"")
+            orders = safe.Orders(Guard, None, None)
+            orders.count += 1
+            cut(left, lambda orders=orders: orders._count("log"))
+            assert safe.Orders(Guard, None, None).count >= 1234
+
+
+def node_again():
+    return Ota(SECRET, TOPIC)
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from binascii import crc32, unhexlify
+from time import sleep
 
 import dormouse.store as stores
 import dormouse.store.journal as journal
@@ -832,8 +833,11 @@ def check_nvs():
     chip.error = OSError(-0x1101, "ESP_ERR_NVS_NOT_INITIALIZED")
     raises(OSError, store.save, {1: b"b"})
     same(plain(store.data), {1: b"a" * 400})
-    assert nvs.NVSStore("node").warning
+    unread = nvs.NVSStore("node")
+    assert "not read" in unread.warning
     chip.error = None
+    raises(OSError, unread.save, {1: b"b"})  # what is there is not written over
+    same(plain(nvs.NVSStore("node").data), {1: b"a" * 400})
     for size in (500, 100):  # 100: the blob is longer than this store takes
         key = "node", "store"
         chip.blobs[key] = chip.blobs[key][:-1] + b"?"
@@ -842,6 +846,26 @@ def check_nvs():
         assert "NVSStore" in store.warning
     store.save({1: b"c"})
     same(plain(nvs.NVSStore("node").data), {1: b"c"})
+
+
+def check_nvs_that_is_not_read_at_once():
+    chip = Flash32()
+    nvs.NVSStore("node").save({1: b"a"})
+    chip.error = OSError(-1, "ESP_FAIL")
+    waits = []
+
+    def wait(s):
+        waits.append(s)
+        chip.error = None
+
+    rtc.sleep = wait
+    try:
+        store = nvs.NVSStore("node")
+    finally:
+        rtc.sleep = sleep
+    same((plain(store.data), store.warning, waits), ({1: b"a"}, None, [0.02]))
+    store.save({1: b"b"})
+    same(plain(nvs.NVSStore("node").data), {1: b"b"})
 
 
 # --- two media as one

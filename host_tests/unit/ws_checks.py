@@ -336,6 +336,22 @@ def broken(stream, data):
     raise OSError(32)
 
 
+def check_the_end_without_memory():
+    """Which may be why it ends: what is below is closed all the same."""
+    _, b, close = opened(b"")
+    frame = ws._frame
+
+    def none(first, data):
+        raise MemoryError
+
+    ws._frame = none
+    try:
+        close()
+    finally:
+        ws._frame = frame
+    same(b.closed, True)
+
+
 def check_a_new_connection_begins_anew():
     w, b, _ = opened(b"\x02\x7e\x01\x00abc")
     drive(w.read(b, memoryview(bytearray(9))))

@@ -20,7 +20,7 @@ class TimeServer:
 
     `how`: "right"; "silent"; "unset": it says that its own clock is not set; "kiss": a
     kiss-o'-death (stratum 0); "stranger": an answer to a question that was not asked; "short": it
-    ends before the time; "client": a packet that no server sends.
+    ends before the time; "client": a packet that no server sends; "zero": it tells no time.
     """
 
     def __init__(self, time: Callable[[], float], how: str = "right", lost: int = 0):
@@ -58,6 +58,8 @@ class TimeServer:
         elif self.how == "stranger":
             nonce = bytes(8)
         head = bytes((first, stratum, 6, 0xEC)) + bytes(12)
+        if self.how == "zero":
+            stamp = bytes(8)
         packet = head + stamp + nonce + stamp + stamp
         return packet[:40] if self.how == "short" else packet
 

@@ -8,10 +8,12 @@ what differs.
 """
 
 import asyncio
+import sys
 
 from ..client import Client
 from ..packet import MQTTError, Will
 from ..patterns.keep import Keeper
+from ..router import print_exception
 
 config = {
     "client_id": None,  # the chip's unique id
@@ -146,19 +148,25 @@ class MQTTClient:
             except MQTTError:
                 await asyncio.sleep(1)  # refused: the keeper starts it anew
                 continue
-            for f, argument in ((wifi, True), (connected, self)):
-                if f:
-                    await f(argument)
+            await _call(wifi, True)
+            await _call(connected, self)
             await self.client.wait_connected(False)
-            if wifi:
-                await wifi(False)
+            await _call(wifi, False)
 
     async def _dispatch(self):
         f = self._handlers[0]
         async for m in _Queue(self):
-            result = f and f(*m)
-            if hasattr(result, "send"):
-                await result
+            await _call(f, *m)
+
+
+async def _call(f, *args):
+    # What a handler raises is printed: it must not end what calls it, for ever.
+    try:
+        result = f and f(*args)
+        if hasattr(result, "send"):
+            await result
+    except Exception as e:
+        print_exception(e, sys.stdout)
 
 
 class _Queue:

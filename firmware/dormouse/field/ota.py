@@ -188,7 +188,8 @@ class Ota:
             self.trial = False
         # _id: which update is on its way, None for none; _known: the offer that was verified last;
         # _asked: topics of the chunks that were asked for; _slot: the report that waits
-        self._id = self._known = self._record = self._slot = None
+        # _copy: which of _COPIES is known to be whole
+        self._id = self._known = self._record = self._slot = self._copy = None
         self._asked = []
         self._first = self._next = 0  # where they begin; which is the next
         self._again = _PATIENCE
@@ -343,6 +344,7 @@ class Ota:
                 found.append(line)
                 if not best or record[:2] > best[:2]:
                     best = record
+                    self._copy = name
             except OSError as e:
                 bad |= e.errno != 2
             except Exception:  # any bytes at all
@@ -358,12 +360,14 @@ class Ota:
         return self._record
 
     def _remember(self, **changes):
-        # On two places: a cut while one is written leaves the other.
+        # On two places: a cut while one is written leaves the other, so the one that is known to be
+        # whole goes last.
         record = list(self._recall())
         for name in changes:
             record[("floor", "id", "state", "why", "of", "runs").index(name)] = changes[name]
         line = json.dumps(record)
-        for name in _COPIES:
+        a, b = _COPIES
+        for name in (b, a) if self._copy == a else _COPIES:
             with open(name, "w") as f:
                 f.write("%s\n%x" % (line, crc32(line.encode())))
         self._record = record

@@ -65,10 +65,14 @@ class Orders:
         self.stay = 0
         self.why = None  # the last order could not be carried out
         self.count = 0
+        a, b = self.copies = _COUNTS  # the one that is known to be right is the last
         for name in _COUNTS:
             try:
                 with open(name) as f:
-                    self.count = max(self.count, int(f.read(_DIGITS)))
+                    n = int(f.read(_DIGITS))
+                if n > self.count:
+                    self.count = n
+                    self.copies = (b, a) if name == a else _COUNTS
             except (OSError, ValueError):
                 pass
 
@@ -103,7 +107,7 @@ class Orders:
             self.publish(self.topic + "/safe", state(self.guard, self), 1, True)
 
     def _count(self, order):
-        for name in _COUNTS:  # a cut while one is written leaves the other
+        for name in self.copies:  # a cut while one is written leaves the other
             with open(name, "w") as f:
                 f.write(str(self.count))
 

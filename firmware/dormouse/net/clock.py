@@ -23,6 +23,7 @@ _EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports b
 _SET = const(1700000000)  # a clock that says less was never set
 _MONTH = const(2629746)  # s
 _DAY = const(86400)  # s
+_LATEST = const(0x40000000)  # s, 34 years: ports count in 31 bits, to 2068 (extmod/modtime.c)
 _SLACK = const(3600)  # s by which an RP2's sleep may be too long without a time server
 _NTP = const(2208988800)  # s from 1900 to 1970
 _AGAIN = const(1000)  # ms after which a question is lost
@@ -46,7 +47,9 @@ class Clock:
     have been the reason.
 
     A time server is not believed what is before the date of MicroPython's build, nor what is before
-    the last time that was ``proven``: with an older one an expired certificate would do.
+    the last time that was ``proven``: with an older one an expired certificate would do. Nor what
+    is 34 years later. From day to day what was proven rises by two days at most: a server that was
+    wrong once does not keep out the right time for longer.
     """
 
     def __init__(
@@ -94,7 +97,8 @@ class Clock:
             try:
                 left = timeout_ms - (ticks_ms() - began & _TICKS)
                 s = await sntp(self.host, min(max(left, 1), _LIMIT), self.port)
-                if s < max(_built(), int.from_bytes(known[4:], "big") - _SLACK):
+                least = max(_built(), int.from_bytes(known[4:], "big") - _SLACK)
+                if not 0 <= s - least < _LATEST:
                     raise OSError("the time server is wrong: %d" % s)
             except OSError as e:
                 if good:
@@ -113,8 +117,10 @@ class Clock:
         """The broker's certificate was verified at the clock's time: remember that, once a day."""
         known = (self.store and self.store.data.get(_KEY)) or b""
         s = now()
-        if self.store and s > int.from_bytes(known[4:], "big") + _DAY:
-            self._save(int.from_bytes(known[:4], "big") or s, s.to_bytes(4, "big"))
+        last = int.from_bytes(known[4:], "big")
+        if self.store and s > last + _DAY:
+            most = min(s, last + 2 * _DAY) if last else s
+            self._save(max(int.from_bytes(known[:4], "big"), s), most.to_bytes(4, "big"))
 
     def _save(self, s, proven):
         try:
@@ -169,7 +175,7 @@ async def sntp(host: str, timeout_ms: int = 3000, port: int = 123) -> int:
                 d = s.recv(48)
                 # Mode 4: server; its clock is set; an answer to this very question.
                 if len(d) == 48 and d[0] & 7 == 4 and d[0] < 192 and 0 < d[1] < 16:
-                    if d[24:32] == query[40:]:
+                    if d[24:32] == query[40:] and any(d[40:44]):
                         return int.from_bytes(d[40:44], "big") - _NTP & 0xFFFFFFFF
             except OSError:  # EAGAIN; ECONNREFUSED, where the system tells
                 pass

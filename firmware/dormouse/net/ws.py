@@ -83,8 +83,8 @@ class WebSocket:
             try:
                 if not lock.locked():  # else in the middle of a frame
                     _put(stream, _frame(_CLOSE, self._why.to_bytes(2, "big")))
-            except OSError:
-                pass  # it was gone already
+            except Exception:
+                pass  # it was gone already; or no memory, which may be why it ends
             close()
 
         return stream, end

@@ -19,6 +19,7 @@ _LIVE = const(116)  # and what is live makes one that is not
 _OVERHEAD = const(6)  # bytes of a record beside its entries
 _ENOENT = (2, 44)  # 44: WebAssembly's
 _EEXIST = const(17)
+_ENOMEM = const(12)
 _ENOSPC = const(28)
 _STARTS = const(3)  # starts in vain until a journal that cannot be read is moved aside
 
@@ -64,9 +65,9 @@ class Journal(Store):
             try:
                 self._read()
                 break
-            except OSError as e:
+            except (OSError, MemoryError) as e:
                 sleep(ms / 1000)
-                self._unread = e
+                self._unread = e if isinstance(e, OSError) else OSError(_ENOMEM)
         else:
             self.data = {}
             self.warning = "%s: not read: %r" % (self.path, self._unread)

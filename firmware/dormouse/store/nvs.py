@@ -13,6 +13,7 @@ from .rtc import Blob
 
 _KEY = "store"
 _NOT_FOUND = const(-0x1102)  # ESP_ERR_NVS_NOT_FOUND; MicroPython raises OSError(-code, name)
+_LONG = const(-0x110C)  # INVALID_LENGTH: longer than the piece
 _NO_SPACE = (-0x1105, -0x110D, -0x110E)  # NOT_ENOUGH_SPACE, NO_FREE_PAGES, VALUE_TOO_LONG
 
 
@@ -39,7 +40,9 @@ class NVSStore(Blob):
         except OSError as e:
             if e.errno == _NOT_FOUND:
                 return b""
-            raise
+            if e.errno != _LONG:
+                raise
+            return b"-"  # another program's
         return self.piece
 
     def dump(self, blob):

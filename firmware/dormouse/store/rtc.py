@@ -6,6 +6,7 @@ MICROPY_HW_RTC_MEM_INIT_ALWAYS. A power cut, a brown-out and the EN pin end it. 
 """
 
 from io import BytesIO
+from time import sleep
 
 from micropython import const
 
@@ -24,10 +25,12 @@ class Blob(Store):
     eighths of it. The room for that piece is taken once, when there still is one that large: the
     heap of a node that is awake for long is in pieces.
 
-    A subclass gives ``load``, which returns that piece, whatever follows it, or b"" for none
-    (OSError is for what it cannot read), and ``dump(piece)``, after which the old or the new one
-    is there.
+    A subclass gives ``load``, which returns that piece, whatever follows it, or b"" for none, and
+    ``dump(piece)``, after which the old or the new one is there. Where ``load`` raises OSError
+    again and again, ``save`` does so until the next start: what was not read is not written over.
     """
+
+    _unread = None  # why not
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -35,21 +38,33 @@ class Blob(Store):
         super().__init__()
 
     def read(self) -> dict:
+        for ms in (20, 100, 400, 0):  # it may pass: a voltage, say
+            try:
+                blob = self.load()
+                self._unread = None
+                break
+            except OSError as e:
+                self._unread = e
+                sleep(ms / 1000)
+        else:
+            self.warning = "%s: not read: %r" % (type(self).__name__, self._unread)
+            return {}
+        if not blob:
+            return {}
         try:
-            blob = self.load()
-            if not blob:
-                return {}
             f = BytesIO(blob)
             if f.read(len(MAGIC)) == MAGIC:
                 data = {}
                 update(data, unpack(f, 0, len(blob) - len(MAGIC))[0])
                 return data
-        except (EOFError, ValueError, OSError):
+        except (EOFError, ValueError):
             pass
         self.warning = "%s: corrupt or foreign, reset" % type(self).__name__
         return {}
 
     def write(self, changes: dict) -> None:
+        if self._unread:
+            raise self._unread
         new = message(changes)
         limit = self.size * 7 >> 3 if new else self.size
         data = self.data

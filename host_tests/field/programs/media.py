@@ -146,6 +146,24 @@ def unreadable_for_ever(faults):
     assert Journal("j").data == {1: b"x"}
 
 
+def unreadable_for_want_of_memory(faults):
+    """A file that this chip cannot hold keeps no node from starting."""
+    data = dict(filled().data)
+
+    def none(f, crc, left):
+        raise MemoryError
+
+    unpack, journal.unpack = journal.unpack, none
+    for n in range(3):
+        j = Journal("j")
+        assert j.data == {} and "not read" in j.warning
+        if n < 2:
+            raises(OSError, j.save, {1: b"x"})
+    journal.unpack = unpack
+    os.rename("j.bad", "j")
+    assert Journal("j").data == data
+
+
 def failing_rename(faults):
     """It does not cost the file that is there; what was to be saved is not, or is."""
     for times in (1, 1 << 30):
@@ -245,6 +263,7 @@ for check in (
     passing_read_error,
     unreadable_for_a_start,
     unreadable_for_ever,
+    unreadable_for_want_of_memory,
     failing_rename,
     full_medium,
     full_rtc_memory,

@@ -14,6 +14,8 @@ with open("config.json") as f:
 
 def callback(topic, msg, retained):
     print("got", topic, msg, retained)
+    if msg == b"bad":
+        raise ValueError(msg)
 
 
 async def wifi_han(state):
@@ -24,6 +26,7 @@ async def wifi_han(state):
 async def conn_han(client):
     await client.subscribe("m/do", 1)
     print("subscribed")
+    raise OSError("a handler's own")
 
 
 async def main(client):
