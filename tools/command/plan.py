@@ -12,11 +12,11 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from ..amounts import at_least_one, positive, whole
 from ..board import boards
 from .planning import advice, brokers, fleet, phases, picture, wear, wire
 from .shared import output
 from .shared.failure import DONE, WRONG, Failure
-from .shared.numbers import count, positive, whole
 
 EXAMPLES = """
 examples:
@@ -75,7 +75,7 @@ def _message_options(parser: argparse.ArgumentParser) -> None:
     )
     message.add_argument(
         "--message-bytes",
-        type=count,
+        type=at_least_one,
         metavar="BYTES",
         help="topic and payload, as the broker keeps them",
     )
@@ -96,7 +96,7 @@ def _message_options(parser: argparse.ArgumentParser) -> None:
 
 def _broker_options(parser: argparse.ArgumentParser) -> None:
     broker = parser.add_argument_group("fleet, network, broker")
-    broker.add_argument("--nodes", type=count, metavar="N", default=1)
+    broker.add_argument("--nodes", type=at_least_one, metavar="N", default=1)
     broker.add_argument(
         "--outage",
         type=positive,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from dormouse import Client, MQTTError
 
+from ..amounts import at_least_one, positive, real
 from .shared import connection, output
 from .shared.failure import DONE, LATE, WRONG, Failure
 from .shared.lines import lines
-from .shared.numbers import count, positive, real
 
 IN_FLIGHT = 100  # messages that wait for their acknowledgements together
 
@@ -56,7 +56,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     message.add_argument(
         "-r", "--retain", action="store_true", help="the broker keeps the last one"
     )
-    message.add_argument("--repeat", type=count, default=1, metavar="N", help="send it N times")
+    message.add_argument(
+        "--repeat", type=at_least_one, default=1, metavar="N", help="send it N times"
+    )
     message.add_argument("--repeat-delay", type=real(), default=0, metavar="S", help="in between")
     connection.add_options(parser)
     other = parser.add_argument_group("other")

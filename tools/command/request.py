@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from dormouse import Client, Message, MQTTError
 
+from ..amounts import at_least_one, positive
 from .shared import connection, formats, output
 from .shared.failure import DONE, LATE, Failure
-from .shared.numbers import count, positive
 from .sub import arrived, template
 
 EXAMPLES = """
@@ -45,7 +45,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     asked.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=1)
     asked.add_argument("-e", "--response-topic", metavar="TOPIC", help="where answers go")
     answer = parser.add_argument_group("answer")
-    answer.add_argument("-C", "--count", type=count, default=1, metavar="N", help="so many (1)")
+    answer.add_argument(
+        "-C", "--count", type=at_least_one, default=1, metavar="N", help="so many (1)"
+    )
     answer.add_argument("-W", "--timeout", type=positive, default=10, metavar="S", help="10 s")
     answer.add_argument("-v", "--verbose", action="store_true", help="topic and payload")
     answer.add_argument("-F", "--format", metavar="FORMAT", help="see below")

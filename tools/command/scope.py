@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..amounts import at_least_one, port, real, whole
 from .planning import phases
 from .scoping import compare, figure, page, text, trace
 from .scoping.decode import Decoded, Decoder, Seen, assemble, decode
@@ -18,7 +19,6 @@ from .scoping.proxy import Ends, Proxy
 from .scoping.trace import BadTrace, Connection, Trace
 from .shared import connection, output
 from .shared.failure import DONE, WRONG, Failure
-from .shared.numbers import count, port, real, whole
 
 EXAMPLES = """
 examples:
@@ -64,7 +64,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     proxy.add_argument(
         "--listen", type=whole(0, 65535), default=1884, metavar="PORT", help="%(default)s; 0: any"
     )
-    proxy.add_argument("-C", "--count", type=count, metavar="N", help="end after N connections")
+    proxy.add_argument(
+        "-C", "--count", type=at_least_one, metavar="N", help="end after N connections"
+    )
     proxy.add_argument("--tls", action="store_true", help="to the broker")
     proxy.add_argument("--cafile", metavar="FILE", help="the authority of the broker's certificate")
     proxy.add_argument("--insecure", action="store_true", help="any certificate will do")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.progress import Progress, TextColumn
 
+from ..amounts import at_least_one, positive
 from ..setup import get
 from .shared import output
 from .shared.failure import DONE, WRONG, Failure
-from .shared.numbers import count, positive
 from .storming import figure, model
 from .storming.model import Result, Storm
 from .storming.policy import POLICIES, Policy, Waits
@@ -53,7 +53,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     names = [kind.name for kind in POLICIES]
     add("--policy", choices=names, action="append", help="only this way of waiting")
-    add("--nodes", type=count, metavar="N", help=f"{default.nodes}; --real {REAL_NODES}")
+    add("--nodes", type=at_least_one, metavar="N", help=f"{default.nodes}; --real {REAL_NODES}")
     add(
         "--outage",
         type=positive,
@@ -69,7 +69,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add(
         "--backlog",
-        type=count,
+        type=at_least_one,
         default=default.backlog,
         metavar="N",
         help="that wait (%(default)s)",

@@ -11,9 +11,9 @@ from typing import Any
 
 from dormouse import Client, ConnectionLost, Message, MQTTError
 
+from ..amounts import at_least_one, positive
 from .shared import connection, formats, output
 from .shared.failure import DONE, LATE, Failure
-from .shared.numbers import count, positive
 
 EXAMPLES = """
 examples:
@@ -57,7 +57,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     what.add_argument("--retain-as-published", action="store_true", help="MQTT 5")
     what.add_argument("--retain-handling", choices=HANDLING, default="always", help="MQTT 5")
     until = parser.add_argument_group("until")
-    until.add_argument("-C", "--count", type=count, metavar="N", help="so many messages")
+    until.add_argument("-C", "--count", type=at_least_one, metavar="N", help="so many messages")
     until.add_argument("-W", "--timeout", type=positive, metavar="S", help="so long")
     until.add_argument(
         "-E",

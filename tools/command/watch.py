@@ -16,9 +16,9 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 
+from ..amounts import at_least_one, positive
 from .shared import connection, output
 from .shared.failure import ALERT, DONE, LATE, Failure
-from .shared.numbers import count, positive
 from .watching import figures as brokers
 from .watching.alerts import alerts, capacity
 from .watching.figures import NAMES, Figures
@@ -67,7 +67,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         default=[],
         help="status topics of nodes that sleep",
     )
-    what.add_argument("--missed", type=count, default=3, metavar="N", help="wakes until dead (3)")
+    what.add_argument(
+        "--missed", type=at_least_one, default=3, metavar="N", help="wakes until dead (3)"
+    )
     what.add_argument("--rabbitmq", metavar="URL", help="its management plugin")
     alert = parser.add_argument_group("alerts")
     alert.add_argument(

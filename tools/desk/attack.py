@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..amounts import at_least_one
 from ..paths import ROOT
 from ..testing import runtimes
 from ..testing.brokers import MosquittoBroker
@@ -68,9 +69,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=500, help="%(default)s")
+    parser.add_argument("--rounds", type=at_least_one, default=500, help="%(default)s")
     parser.add_argument("--seed", type=int, default=1, help="the first one (%(default)s)")
-    parser.add_argument("--workers", type=int, default=4, help="nodes at once (%(default)s)")
+    parser.add_argument(
+        "--workers", type=at_least_one, default=4, help="nodes at once (%(default)s)"
+    )
     names = [*runtimes.RUNTIMES]
     parser.add_argument("--runtime", choices=names, default="micropython64", help="%(default)s")
     options = parser.parse_args(argv)

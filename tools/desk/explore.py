@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from ..amounts import at_least_one
 from ..paths import FIRMWARE, ROOT
 from ..testing import runtimes
 
@@ -253,13 +254,6 @@ def write(results: Sequence[Result]) -> None:
     put(BEGIN, END, total + table)
 
 
-def positive(text: str) -> int:
-    """Return a number from 1. Raises ValueError."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
@@ -268,13 +262,15 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("-k", metavar="REGEX", default="", help="only cases whose name matches")
     parser.add_argument("--list", action="store_true", help="print the names of the cases, and end")
     parser.add_argument(
-        "--limit", type=positive, default=100_000, help="states of one exploration: %(default)s"
+        "--limit", type=at_least_one, default=100_000, help="states of one exploration: %(default)s"
     )
     parser.add_argument(
         "--records", type=int, default=4, help="ways of each to repeat elsewhere: %(default)s"
     )
     workers = os.cpu_count() or 1
-    parser.add_argument("--workers", type=positive, default=workers, help="at once: %(default)s")
+    parser.add_argument(
+        "--workers", type=at_least_one, default=workers, help="at once: %(default)s"
+    )
     parser.add_argument("--twins", action="store_true", help="the broken twins, and how each shows")
     parser.add_argument(
         "--save", metavar="NAME", help="keep what is wrong in host_tests/model/found"

@@ -33,6 +33,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..amounts import at_least_one
 from ..paths import BUILD, FIRMWARE, ROOT
 
 FUZZ = ROOT / "host_tests" / "fuzz"
@@ -210,12 +211,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("target", nargs="*", help="only these (all)")
-    parser.add_argument("--seconds", type=int, default=110, help="for all together: %(default)s")
+    parser.add_argument(
+        "--seconds", type=at_least_one, default=110, help="for all together: %(default)s"
+    )
     parser.add_argument("--by-chance", action="store_true", help="though atheris is there")
     parser.add_argument("--corpus", action="store_true", help="put what was kept into the corpus")
     parser.add_argument(
         "--exhaustive",
-        type=int,
+        type=at_least_one,
         metavar="N",
         help="every body of up to N bytes at each function that reads one (3: some minutes)",
     )

@@ -34,6 +34,8 @@ from pathlib import Path
 
 from tools.setup.bootstrap import requirements
 
+from ..amounts import at_least_one
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEVICE = ROOT / "firmware" / "dormouse"
 
@@ -251,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "module", nargs="?", default="sleep/node", help=f"of firmware/dormouse: {', '.join(TESTS)}"
     )
-    parser.add_argument("-n", "--n", type=int, default=40, help="how many faults (40)")
+    parser.add_argument("-n", "--n", type=at_least_one, default=40, help="how many faults (40)")
     parser.add_argument(
         "--seed", type=int, default=1, help="which (1): the same seed, the same ones"
     )

@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..amounts import at_least_one, whole
 from ..paths import ROOT
 from ..testing import runtimes
 from ..testing.brokers import BrokerFailure
@@ -213,13 +214,6 @@ def report(console: Console, broker: str, proof: Proof, runtime: str) -> None:
         console.print(f"  and {len(proof.failed) - SHOWN} more")
 
 
-def positive(text: str) -> int:
-    """Return a number from 1. Raises ValueError."""
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
-
-
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
@@ -235,12 +229,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--broker", choices=BROKERS, help="only this one (default: each in turn)")
     names = [*runtimes.RUNTIMES]
     parser.add_argument("--runtime", choices=names, default="micropython64", help="%(default)s")
-    parser.add_argument("--stride", type=positive, default=1, help="only every N-th point")
-    parser.add_argument("--pairs", type=int, default=0, help="so many lives with two faults more")
+    parser.add_argument("--stride", type=at_least_one, default=1, help="only every N-th point")
+    parser.add_argument(
+        "--pairs", type=whole(), default=0, help="so many lives with two faults more"
+    )
     parser.add_argument("--seed", type=int, default=1, help="for the order, --stride and --pairs")
     workers = 2 * (os.cpu_count() or 1)
     parser.add_argument(
-        "--workers", type=positive, default=workers, help="lives at once: %(default)s"
+        "--workers", type=at_least_one, default=workers, help="lives at once: %(default)s"
     )
     parser.add_argument(
         "--point",
@@ -248,7 +244,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         action="append",
         help="only this point (twice: both in one life), with all that happens; as flash:2:417",
     )
-    parser.add_argument("--times", type=positive, default=1, help="live that --point so often")
+    parser.add_argument("--times", type=at_least_one, default=1, help="live that --point so often")
     return parser.parse_args(argv)
 
 

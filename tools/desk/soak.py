@@ -43,6 +43,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..amounts import at_least_one, positive
 from ..paths import ROOT
 from ..testing import loop, runtimes, wire
 from ..testing.address import HOST
@@ -501,10 +502,14 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("kind", nargs="*", help=f"only these: {'; '.join(KINDS)}")
     parser.add_argument(
-        "--messages", type=int, default=1_000_000, help="of all together: %(default)s"
+        "--messages", type=at_least_one, default=1_000_000, help="of all together: %(default)s"
     )
-    parser.add_argument("--minutes", type=float, default=1e6, help="after which it ends with fewer")
-    parser.add_argument("--every", type=int, default=200, help="messages to a fault: %(default)s")
+    parser.add_argument(
+        "--minutes", type=positive, default=1e6, help="after which it ends with fewer"
+    )
+    parser.add_argument(
+        "--every", type=at_least_one, default=200, help="messages to a fault: %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the faults: %(default)s")
     names = [*runtimes.RUNTIMES]
     parser.add_argument("--runtime", choices=names, default="micropython32", help="%(default)s")

@@ -25,6 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ..amounts import whole
 from ..paths import ROOT
 from ..testing import runtimes, wire
 from ..testing.board import Board
@@ -369,7 +370,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--plain", action="store_true", help="no lines, no colours")
     parser.add_argument("--json", action="store_true", help="all figures, for programs")
-    parser.add_argument("--commands", type=int, default=5, help="queued for a wake: %(default)s")
+    parser.add_argument(
+        "--commands", type=whole(0, 100), default=5, help="queued for a wake: %(default)s"
+    )
     names = [name for name in runtimes.RUNTIMES if name != "cpython"]  # which has no littlefs
     parser.add_argument("--runtime", choices=names, default="micropython64", help="%(default)s")
     return parser.parse_args(argv)

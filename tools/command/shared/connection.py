@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from dormouse import Client, MQTTError, ProtocolError, Will
 
+from ...amounts import port, positive, whole
 from .failure import FAILED, WRONG, Failure
-from .numbers import port, positive, whole
 from .properties import Properties
 
 # (transport, TLS): the port; those of WebSocket are HTTP's.

@@ -43,5 +43,5 @@ def whole(least: int = 0, most: int = int(LARGEST)) -> Callable[[str], int]:
 
 
 positive = real(above=True)
-count = whole(1)
+at_least_one = whole(1)
 port = whole(1, 65535)
