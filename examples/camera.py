@@ -35,6 +35,8 @@ async def send(client, topic: str, name: str) -> None:
 
 async def main():
     config = load()
+    if FOLDER not in os.listdir():
+        os.mkdir(FOLDER)
     wifi = make_wifi(config)
     if wifi:
         await wifi.join()

@@ -12,6 +12,7 @@ import queue
 import time
 
 import paho.mqtt.client as paho
+from paho.mqtt.reasoncodes import ReasonCode
 
 
 class Watch:
@@ -24,16 +25,21 @@ class Watch:
         self.due: float | None = None
 
     def heard(self, payload: bytes | bytearray, retained: bool, now: float) -> None:
-        """Take in the node's status."""
-        status = json.loads(payload)
-        if status.get("lost"):
-            self.state, self.due = "lost: it went silent while it was awake", None
+        """Take in the node's status. What is none is passed over: anybody may write there."""
+        try:
+            status = json.loads(payload)
+            if status.get("lost"):
+                self.state, self.due = "lost: it went silent while it was awake", None
+                return
+            period, until = float(status["asleep"]), float(status["until"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            print("no status:", bytes(payload[:60]), flush=True)
             return
-        self.period = status["asleep"]
+        self.period = period
         if not retained:
             self.due = now + self.period
-        elif status["until"]:
-            self.due = status["until"]
+        elif until:
+            self.due = until
         else:
             # Left before this program came, by a node that does not know the time: no later than
             # a whole period from now.
@@ -60,16 +66,33 @@ def main() -> None:
     parser.add_argument("topic", help="the node's status topic")
     parser.add_argument("--missed", type=int, default=3, help="wakes missed until it is dead (3)")
     args = parser.parse_args()
+    if "+" in args.topic or "#" in args.topic:
+        parser.error("one node's topic; `dormouse watch --nodes FILTER` has many")
     watch = Watch(args.missed)
     heard: queue.Queue[paho.MQTTMessage] = queue.Queue()
     client = paho.Client(paho.CallbackAPIVersion.VERSION2)
-    client.on_connect = lambda c, *_: c.subscribe(args.topic, 1)
+    refused: list[str] = []
+
+    def connected(
+        c: paho.Client, data: object, flags: object, code: ReasonCode, *_: object
+    ) -> None:
+        if code.is_failure:
+            refused.append(str(code))
+        else:
+            c.subscribe(args.topic, 1)
+
+    client.on_connect = connected
     client.on_message = lambda c, data, message: heard.put(message)
-    client.connect(args.host, args.port)
+    try:
+        client.connect(args.host, args.port)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{args.host}, port {args.port}: {error}\n")
     client.loop_start()
     shown = ""
     try:
         while True:
+            if refused:
+                parser.exit(1, f"{args.host}, port {args.port}: {refused[0]}\n")
             try:
                 message = heard.get(timeout=0.2)
                 watch.heard(message.payload, message.retain, time.time())

@@ -190,6 +190,9 @@ def test_late_and_dead() -> None:
     assert watch.look(1349) == "late" and watch.look(1352).startswith("dead")
     watch.heard(b'{"asleep":310,"until":5000}', True, 2000)
     assert watch.look(4999) == "asleep" and watch.look(5001) == "late"
+    for strange in (b"no json", b"[1]", b"{}", b'{"asleep":"x","until":1}', b"\xff"):
+        watch.heard(strange, False, 5001)  # anybody may write there
+    assert watch.look(5001) == "late"
     watch.heard(b'{"lost":true}', False, 5002)
     assert watch.look(9999).startswith("lost")
 
@@ -212,6 +215,14 @@ def test_observer(mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> 
                 pass
         observer.process.send_signal(2)
         assert observer.wait_exit(5) == 0
+
+
+def test_observer_says_why_it_cannot(mosquitto: Callable[..., MosquittoBroker]) -> None:
+    broker = mosquitto(allow_anonymous=False, username="u", password="p")
+    for port, why in ((broker.port, "Not authorized"), (1, "refused")):
+        with CPYTHON.start(EXAMPLES / "observer.py", "127.0.0.1", str(port), "t") as observer:
+            assert observer.wait_exit(10) == 1
+            assert why in observer.lines[-1] and "Traceback" not in observer.lines[0]
 
 
 def test_shadow(
