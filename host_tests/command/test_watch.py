@@ -271,10 +271,13 @@ def test_asleep_late_dead() -> None:
     assert nodes.states(NOW)["c"] == "asleep"
     for payload, state in (
         (b'{"lost":true}', "lost"), (b"offline", "lost"), (b"21.5", "odd"), (b"[1]", "odd"),
-        (b"\xff", "odd"), (b'{"asleep":"x"}', "odd"),
+        (b"\xff", "odd"), (b'{"asleep":"x"}', "odd"), (b'{"asleep":-5,"until":0}', "odd"),
+        (b'{"asleep":1e400,"until":0}', "odd"), (b'{"asleep":NaN,"until":0}', "odd"),
     ):  # fmt: skip
         nodes.take("d", payload, False, NOW)
         assert nodes.states(NOW)["d"] == state
+    nodes.take("d", b'{"asleep":5,"until":99999999999999999999}', True, NOW)
+    assert nodes.states(NOW + 6)["d"] == "late"  # a time that cannot be is none
     nodes.take("d", b"", True, NOW)
     assert "d" not in nodes.states(NOW)
     assert Node("x").state(NOW, 3) == "odd"

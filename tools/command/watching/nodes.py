@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+FAR = 1e11  # s since 1970: the year 5138
+
 ASLEEP, LATE, DEAD, LOST, ODD = "asleep", "late", "dead", "lost", "odd"
+
+
+def _time(value: object) -> bool:
+    # JSON, as Python reads it, has NaN and Infinity, and numbers that are no time at all.
+    return isinstance(value, int | float) and 0 <= value < FAR
 
 
 @dataclass
@@ -53,15 +60,15 @@ class Nodes:
             return
         if status.get("lost"):
             node.said = LOST
-        elif isinstance(status.get("asleep"), int | float):
+        elif _time(status.get("asleep")):
             self._asleep(node, status, retained, now)
 
     def _asleep(self, node: Node, status: dict[str, object], retained: bool, now: float) -> None:
         node.said = ASLEEP
         node.period = float(status["asleep"])  # type: ignore[arg-type]
         until = status.get("until")
-        if retained and isinstance(until, int | float) and until:
-            node.due = float(until)
+        if retained and _time(until) and until:
+            node.due = float(until)  # type: ignore[arg-type]
         else:
             # Left before this program came by a node that does not know the time: no later than a
             # whole period from now.
