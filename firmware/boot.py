@@ -23,6 +23,7 @@ def _boot():
     except OSError:
         return  # all of normal life
     import json
+    import time
 
     import machine
 
@@ -65,9 +66,17 @@ def _boot():
             pass
 
     try:
-        with open("update.json", "rb") as f:
-            line = f.readline()
-            marks = str(f.read(), "utf-8")
+        for ms in (20, 100, 400, 0):  # what is wrong with a medium may pass
+            try:
+                with open("update.json", "rb") as f:
+                    line = f.readline()
+                    marks = f.read()
+                break
+            except OSError:
+                if not ms:
+                    raise
+                time.sleep(ms / 1000)
+        marks = str(marks, "utf-8")
         if line[-1:] != b"\n":  # it was being written; all it needs is still there
             remove("update.json")
             return
@@ -152,7 +161,6 @@ def _boot():
         return machine.Timer(-1, mode=0, period=limit, callback=late)
     else:
         import _thread
-        import time
 
         def watch():
             time.sleep(limit // 1000)

@@ -157,7 +157,7 @@ class Flash:
 
     def stat(self, name):
         if name not in self.files:
-            raise OSError(2)
+            raise OSError(2, "ENOENT")
         return (0x8000, 0, 0, 0, 0, 0, len(self.files[name]), 0, 0, 0)
 
     def statvfs(self, name):

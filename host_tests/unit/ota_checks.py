@@ -767,6 +767,125 @@ def check_the_whole_copy_is_written_last():
             assert safe.Orders(Guard, None, None).count >= 1234
 
 
+class Flaky:
+    """In the place of ``os`` and ``open``: the ``at``-th operation on files fails."""
+
+    def __init__(self, at):
+        self.left = at
+        self.count = 0
+        self.open_file = open
+
+    def step(self):
+        self.count += 1
+        self.left -= 1
+        if not self.left:
+            raise OSError(5, "fault")
+
+    def open(self, name, mode="r"):
+        self.step()
+        return FlakyFile(self, self.open_file(name, mode))
+
+    def stat(self, name):
+        self.step()
+        return os.stat(name)
+
+    def remove(self, name):
+        self.step()
+        os.remove(name)
+
+    def rename(self, old, new):
+        self.step()
+        os.rename(old, new)
+
+    def statvfs(self, name):
+        self.step()
+        return os.statvfs(name)
+
+
+class FlakyFile:
+    def __init__(self, flaky, f):
+        self.step = flaky.step
+        self.f = f
+
+    def read(self, *n):
+        self.step()
+        return self.f.read(*n)
+
+    def readline(self):
+        self.step()
+        return self.f.readline()
+
+    def readinto(self, buf):
+        self.step()
+        return self.f.readinto(buf)
+
+    def write(self, data):
+        self.step()
+        return self.f.write(data)
+
+    def seek(self, n):
+        self.step()
+        return self.f.seek(n)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.f.close()
+
+
+def check_a_fault_at_each_operation():
+    """One that passes, at any operation on files: the update arrives, what is remembered never goes
+    back, and its trial comes to its end; nothing that is read is taken for lost."""
+    import dormouse.field.ota as module
+
+    def life(at, resets):
+        clear()
+        put("main.py", b"old")
+        put("gone", b"old")
+        module.os = flaky = Flaky(at)
+        module.open = flaky.open
+        module.sleep = lambda s: None
+        client = Client("h", client_id="c")
+        u = Update(5)
+        ota = node_again()
+        floor = 0
+        for _ in range(4):
+            ota.fetch(client)
+            u.offer(ota)
+            for n in range(len(u.chunks)):
+                u.chunk(ota, n)
+                if resets and n % 3 == 2 and not ota.ready:
+                    ota = node_again()
+                    ota.confirm(client)
+            same(ota._recall()[0] >= floor, True)
+            floor = ota._recall()[0]
+            client.session.outbox.clear()
+            if ota.ready:
+                ota.fetch(client)
+                break
+        same((ota.ready, ota.trouble), (True, None))
+        left, flaky.left = flaky.left, 0
+        put("update.json", get("update.json") + b"A1")
+        flaky.left = left
+        for _ in range(3):  # starts
+            ota = node_again()
+            ota.confirm(client)
+            same((ota.trouble, there("update.bad")), (None, False))
+        same((there("update.json"), ota.runs()), (False, 5))
+        return flaky.count
+
+    real = module.sleep
+    try:
+        for resets in (False, True):
+            for at in range(1, life(0, resets) + 1):
+                life(at, resets)
+    finally:
+        module.os = os
+        module.sleep = real
+        del module.open
+
+
 def node_again():
     return Ota(SECRET, TOPIC)
 

@@ -1,9 +1,13 @@
 """The checks of ota.py (ota_checks.py) on every runtime; the sender's half against the node's."""
 
+import json
 import shlex
 import shutil
 import subprocess
+import sys
+import types
 from pathlib import Path
+from typing import Any
 
 import ota_checks
 import pytest
@@ -36,6 +40,25 @@ def test_on_micropython(runtime: runtimes.Runtime, tmp_path: Path) -> None:
     for name in ota_checks.CHECKS:
         assert f"ok {name}\n" in output, f"{name} did not pass:\n{output}"
     assert f"done {len(ota_checks.CHECKS)} checks, 0 failed" in output, output
+
+
+def test_boot_reads_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A read that fails once does not take the end of its trial from an update."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "machine", types.ModuleType("machine"))
+    plan = {"tries": 3, "watchdog": 8000, "limit": 60, "chunk": 256, "skip": 9, "files": []}
+    Path("update.json").write_text(json.dumps(plan) + "\nA1D")
+    faults = [OSError(5)]
+
+    def flaky(name: str, mode: str) -> Any:
+        if faults:
+            raise faults.pop()
+        return open(name, mode)
+
+    exec((ROOT / "firmware" / "boot.py").read_text(), {"open": flaky})
+    assert not faults and Path("update.json").exists() and not capsys.readouterr().out
 
 
 def test_sender_makes_what_is_documented() -> None:

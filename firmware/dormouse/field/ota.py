@@ -22,7 +22,7 @@ import os
 import sys
 from binascii import crc32, hexlify
 from hashlib import sha256
-from time import gmtime, time
+from time import gmtime, sleep, time
 
 from micropython import const
 
@@ -32,6 +32,8 @@ _PART = "update.part"
 _PLAN = "update.json"
 _COPIES = ("update.id", "update.id2")
 _BAD = "update.bad"
+_ENOENT = const(2)
+_WAITS = (20, 100, 400)  # ms
 _OFFER = const(2048)  # bytes of an offer, at most
 _TEXT = const(1000)  # of them; of what is remembered, too
 _WHY = const(100)  # characters
@@ -50,11 +52,28 @@ _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _PREFIX = b"\x000\x310\r\x06\t`\x86H\x01e\x03\x04\x02\x01\x05\x00\x04 "
 
 
+def _patient(f, *args):
+    # What is wrong with a medium may pass: a bad contact, a voltage. What was not read is there.
+    for ms in _WAITS:
+        try:
+            return f(*args)
+        except OSError as e:
+            if e.errno == _ENOENT:
+                raise
+            sleep(ms / 1000)
+    return f(*args)
+
+
 def _size(name):
     try:
-        return os.stat(name)[6]
+        return _patient(os.stat, name)[6]
     except OSError:
         return -1
+
+
+def _begin(name):
+    with open(name, "rb") as f:
+        return f.read(_TEXT)
 
 
 def _remove(name):
@@ -124,9 +143,9 @@ def plan() -> tuple | None:
     if not 0 < n <= _LONG:
         return None
     try:
-        with open(_PLAN, "rb") as f:
-            found = json.loads(f.readline())
-            marks = str(f.read(), "utf-8")
+        line, marks = _patient(_lines)
+        found = json.loads(line)
+        marks = str(marks, "utf-8")
         if marks[:1] in ("", "A", "b") and found["id"] > 0 and found["tries"] > 0:
             found["of"] + ""
             for name, kind, at, n in found["files"]:
@@ -135,6 +154,11 @@ def plan() -> tuple | None:
     except Exception:  # any bytes at all
         pass
     return None
+
+
+def _lines():
+    with open(_PLAN, "rb") as f:
+        return f.readline(), f.read()
 
 
 def on_trial() -> bool:
@@ -199,7 +223,7 @@ class Ota:
         connected. ``client``: the Client."""
         try:
             self._load()
-            if self._id and self._next == self._count:
+            if self._id and self._next == self._count and not self.ready:
                 self.tell(self._finish(), client)  # the power was cut before that was found out
         except OSError as e:
             self.tell(self._flash(e), client)
@@ -333,8 +357,7 @@ class Ota:
         found = []
         for name in _COPIES:
             try:
-                with open(name, "rb") as f:
-                    line = f.read(_TEXT)
+                line = _patient(_begin, name)
                 if not line:  # a cut while it was written
                     continue
                 line, check = line.split(b"\n")
@@ -505,25 +528,7 @@ class Ota:
         if self._id or self.ready or _size(_PART) < 0 or _size(_PLAN) >= 0:
             return
         try:
-            with open(_PART, "rb") as f:
-                text = f.read(_TEXT)
-                n = text.find(b"\n")
-                if n < 0 and len(text) < _TEXT:
-                    raise EOFError  # a cut while it was written
-                text = text[:n]
-                self._skip = n + 1
-                text = str(text, "utf-8")
-                words = text.split(" ")
-                self._size, self._head, self._chunks = [int(word) for word in words[8:11]]
-                self._sha = self._whole = bytes.fromhex(words[11])
-                self._of = words[11][:16]
-                self._trial = [int(word) for word in words[12:15]]
-                self._count = (self._size - 1) // self._chunks + 1
-                id = int(words[1])
-                if id == self._recall()[0] and id != self._recall()[1]:
-                    self._scan(f)
-                    self._id = id
-                    self._known = text
+            _patient(self._look)
         except EOFError:
             pass
         except Exception:  # any bytes at all
@@ -531,6 +536,27 @@ class Ota:
             return
         if not self._id:
             _remove(_PART)  # of one that has ended
+
+    def _look(self):
+        with open(_PART, "rb") as f:
+            text = f.read(_TEXT)
+            n = text.find(b"\n")
+            if n < 0 and len(text) < _TEXT:
+                raise EOFError  # a cut while it was written
+            text = text[:n]
+            self._skip = n + 1
+            text = str(text, "utf-8")
+            words = text.split(" ")
+            self._size, self._head, self._chunks = [int(word) for word in words[8:11]]
+            self._sha = self._whole = bytes.fromhex(words[11])
+            self._of = words[11][:16]
+            self._trial = [int(word) for word in words[12:15]]
+            self._count = (self._size - 1) // self._chunks + 1
+            id = int(words[1])
+            if id == self._recall()[0] and id != self._recall()[1]:
+                self._scan(f)
+                self._id = id
+                self._known = text
 
     def _length(self, n):
         # Of chunk n, with the SHA-256 of the next one.
@@ -652,8 +678,12 @@ class Ota:
         for name, value in zip(("tries", "limit", "watchdog"), self._trial):
             plan[name] = value
         plan["files"] = files
-        with open(_PLAN, "w") as f:
-            f.write(json.dumps(plan) + "\n")
+        try:
+            with open(_PLAN, "w") as f:
+                f.write(json.dumps(plan) + "\n")
+        except OSError:
+            _remove(_PLAN)  # half of one would be in the way until the next start
+            raise
         self.ready = True
         return self._report("trial", None, self._id, self._of)
 
