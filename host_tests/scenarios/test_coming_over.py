@@ -133,6 +133,23 @@ def test_robust(runtime: Runtime, mosquitto: Start) -> None:
                 assert seen.count(n) == 1 or (n % 3 == 1 and n in seen), (n, seen)
 
 
+def test_robust_goes_on_after_a_wrong_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MicroPython raises ValueError for one; when the right server answers again, it is there."""
+    from dormouse.compat import robust
+
+    faults = [ValueError("invalid cert"), MemoryError(), OSError(111)]
+
+    def connect(client: object, clean: bool) -> int:
+        if faults:
+            raise faults.pop()
+        return 1
+
+    monkeypatch.setattr(robust._Simple, "connect", connect)
+    client = robust.MQTTClient("r", "h")
+    client.DELAY = 0
+    assert client.reconnect() == 1 and not faults
+
+
 def test_mqtt_as_with_callbacks(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:
     """The Wi-Fi is lost, and the broker; what was published meanwhile comes."""
     broker = mosquitto(persistence=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dormouse.session import Message
 from harness import owner
 from harness.interrupt import interrupt
 from harness.programs import argv_of
@@ -479,6 +480,33 @@ def test_memory_that_stays_full(board: Callable[..., Board], chip: str) -> None:
     node = board(chip, 1, do={"*": "hoard"}, **SAFE)
     assert [bool(crash(end)) for end in run(node, 3)] == [True, True, False]
     assert any(line.startswith("safe mode: 2") for line in node.lines)
+
+
+def test_safe_mode_is_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that takes nothing more does not make a client publish that at each message."""
+    from dormouse.field import guard
+    from dormouse.field.log import Log
+
+    class Broken:
+        data: typing.ClassVar = {}
+
+        def save(self, changes: object) -> None:
+            raise OSError(5)
+
+    g = object.__new__(guard.Guard)
+    g.crashes = g.limit = 5
+    g.config = {"topic": "t"}
+    g.log = Log(Broken())
+    monkeypatch.setattr(guard, "_this", g)
+    said = []
+
+    def publish(topic: str, payload: bytes, qos: int, retain: bool) -> Message:
+        said.append(topic)
+        return Message()
+
+    for _ in range(3):
+        guard.good(publish)
+    assert said == ["t/safe"]
 
 
 def test_erase_takes_no_other_name_for_a_program() -> None:

@@ -165,6 +165,10 @@ def check_once_by_id():
     once.done(0)  # again, and it is the newest
     once.done(7)
     same([once.seen(n) for n in (0, 1, 2, 7)], [True, False, True, True])
+    for strange in ("\ud800", None, 7.5, ["a"], {"a": 1}):
+        same(once.seen(strange), False)
+        once.done(strange, strange)
+        same(once.seen(strange), True)
     once.forget()
     same(once.seen(7), False)
     same(0x100 in store.data, False)
@@ -201,6 +205,12 @@ def check_once_by_time():
         same(Once(store.again(), within=30).seen("bell"), True)
         clock.now = NOW + 30
         same(once.seen("bell"), False)
+        clock.now = NOW - 29  # set back meanwhile
+        same(once.seen("bell"), True)
+        clock.now = UNSET
+        again = Once(store.again(), within=30)
+        clock.now = NOW + 29  # an RP2's, that is set when it has joined
+        same(again.seen("bell"), True)
         # A clock that was never set goes on since the boot; before a reset it says nothing.
         clock.now = UNSET
         once = Once(store.again(), within=30)

@@ -106,6 +106,22 @@ def test_a_file_that_is_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "no file" in config.load(str(tmp_path / "none"))["trouble"]
 
 
+def test_a_read_that_fails_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(WHOLE)
+    faults: list[Exception] = [OSError(5, "fault")]
+
+    def flaky(name: str, mode: str) -> Any:
+        if faults:
+            raise faults.pop()
+        return open(name, mode)
+
+    monkeypatch.setattr(config, "open", flaky, raising=False)
+    assert config.load(str(path)) == json.loads(WHOLE) and not faults
+    faults.append(MemoryError())
+    assert "no host" in config.load(str(path))["trouble"]
+
+
 def test_values_that_cannot_be() -> None:
     wrong = {"host": "h", "topic": "t", "period": "5 min", "wifi": {"ssid": 5}, "port": -1}
     trouble: list[str] = []

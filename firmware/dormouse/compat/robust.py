@@ -34,7 +34,8 @@ class MQTTClient(_Simple):
         while True:
             try:
                 return _Simple.connect(self, self.clean)
-            except OSError as e:
+            # ValueError: somebody else's certificate (MicroPython), which may pass; no memory, too.
+            except (OSError, ValueError, MemoryError) as e:
                 self.log(True, e)
                 i += 1
                 self.delay(i)

@@ -4,17 +4,29 @@ Only the modules of what the settings name are loaded. docs/install.md has a tab
 """
 
 import json
+from time import sleep
+
+from micropython import const
 
 from ..client import Client
+
+_ENOENT = const(2)
 
 
 def load(name: str = "config.json") -> dict:
     """Return the settings in file ``name``. Raises nothing: of one that is damaged, or has no host
     or topic, what can be used is used, and "trouble" tells what is wrong (see ``mend``)."""
     data = b""
+    for ms in (20, 100, 400, 0):  # what is wrong with a medium may pass
+        try:
+            with open(name, "rb") as f:
+                data = f.read()
+            break
+        except Exception as e:
+            if getattr(e, "errno", _ENOENT) == _ENOENT:  # or MemoryError
+                break
+            sleep(ms / 1000)
     try:
-        with open(name, "rb") as f:
-            data = f.read()
         config = json.loads(data)
         if config["host"] and config["topic"]:
             return config

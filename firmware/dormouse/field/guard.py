@@ -196,8 +196,8 @@ def good(publish=None) -> None:
         except Exception:
             return  # no room: the next time
         g.log("well again", keep=True)
-        if g.log.save({_CRASHES: None}):
-            g.crashes = 0
+        g.log.save({_CRASHES: None})  # where that fails, the next boot does it
+        g.crashes = 0
 
 
 def end(error=None, publish=None) -> None:

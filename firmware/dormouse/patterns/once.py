@@ -25,7 +25,7 @@ _ENTRY = const(12)
 
 def _digest(text):
     if not isinstance(text, (bytes, bytearray)):
-        text = str(text).encode()
+        text = str(text).encode("utf-8", "surrogatepass")  # JSON may hold one; CPython would raise
     return sha256(text).digest()[:_NAME]
 
 
@@ -51,8 +51,7 @@ class Once:
         self.size = size
         self.state = state
         self.within = within
-        # The clock of an RP2 is the same at each boot: then times from before mean nothing.
-        self._ring = b"" if within and not now() else bytes(store.data.get(key) or b"")
+        self._ring = None  # looked at when it is needed: then the clock may be set
 
     def seen(self, what, value="") -> bool:
         """Tell whether this (str, bytes or int) is a repeat."""
@@ -61,15 +60,16 @@ class Once:
             return False
         kept = self._ring[at + _NAME : at + _ENTRY]
         if self.within:
-            return 0 <= int(time()) - int.from_bytes(kept, "big") < self.within
+            # (It may have been set back meanwhile, by some seconds.)
+            return abs(int(time()) - int.from_bytes(kept, "big")) < self.within
         return not self.state or kept == _digest(value)
 
     def done(self, what, value="", changes=None) -> None:
         """Note that this is done, in one record with ``changes`` of the application's own keys (16
         to 255). Raises OSError or StoreFull; then nothing has changed."""
         name = _digest(what)
-        ring = self._ring
         at = self._find(name)
+        ring = self._ring
         if at >= 0:
             ring = ring[:at] + ring[at + _ENTRY :]
         kept = int(time()).to_bytes(6, "big") if self.within else _digest(value)
@@ -85,6 +85,10 @@ class Once:
         self._ring = b""
 
     def _find(self, name):
+        if self._ring is None:
+            # The clock of an RP2 is the same at each boot: then times from before mean nothing.
+            lost = self.within and not now()
+            self._ring = b"" if lost else bytes(self.store.data.get(self.key) or b"")
         for at in range(0, len(self._ring), _ENTRY):
             if self._ring[at : at + _NAME] == name:
                 return at
