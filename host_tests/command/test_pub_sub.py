@@ -233,6 +233,22 @@ def test_the_broker_goes_and_comes_back(
     ours.communicate(timeout=10)
 
 
+def test_two_with_one_name(at: list[str]) -> None:
+    """They throw each other out, for ever; a person is told why that may be."""
+    two = [start("sub", *at, "-t", "a", "-i", "twin") for _ in range(2)]
+    try:
+        assert two[0].stderr
+        for line in two[0].stderr:
+            if b"is there another client with -i twin?" in line:
+                break
+        else:
+            pytest.fail("nothing was told")
+    finally:
+        for process in two:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=10)
+
+
 def test_passwords(
     run: Run,
     mosquitto: Callable[..., MosquittoBroker],

@@ -28,6 +28,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -41,6 +42,7 @@ from rich.console import Console
 from rich.live import Live
 
 from .. import parts
+from ..amounts import at_least_one, positive, whole
 from ..paths import BUILD, FIRMWARE, find_library
 from .broker_check import reason
 from .deploy import PACKAGE, compiled
@@ -52,8 +54,8 @@ OUT = BUILD / "ota"
 find_library()
 AT_ONCE = 16  # chunks on their way to the broker
 LONGEST = 3600  # s between two offers
-# Of a trial: more has no end that anybody waits for, or is more than boot.py can give to the chip.
-MOST = {"tries": 100, "limit": 86400, "watchdog": 3600000}
+# What firmware/dormouse/field/safe.py carries out.
+ORDER = re.compile(r"log|files|restart|stay \d+|erase .+")
 TIMEOUT = 10  # s for the broker to answer
 DAY = 86400
 UNHEARD = (
@@ -589,7 +591,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--host", help="the broker")
-    add("--port", type=int, default=0, help="1883; 8883 with TLS")
+    add("--port", type=whole(0, 65535), default=0, help="1883; 8883 with TLS")
     add("--tls", action="store_true", help="TLS, verified by this machine's certificates")
     add("--ca", metavar="FILE", help="TLS, verified by this CA (PEM)")
     add("--cert", metavar="FILE", help="TLS, with this client certificate (PEM)")
@@ -603,39 +605,55 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--nodes", type=Path, metavar="FILE", help="their topics, one a line")
     add("--app", default="main", help='"app" in their config.json (%(default)s)')
     add("--chip", default="-", help="only for esp32 or rp2 (sys.platform)")
-    add("--minimum", type=int, default=0, metavar="N", help="only for those that run update N")
-    add("--expires", type=int, default=0, metavar="DAYS", help="nobody takes it later")
+    add("--minimum", type=whole(), default=0, metavar="N", help="only for those that run update N")
+    add("--expires", type=whole(0, 36500), default=0, metavar="DAYS", help="nobody takes it later")
     add("--first", action="append", dest="then", metavar="N", help="stages: nodes, 10%% or all")
     add("--then", action="append", dest="then", metavar="N", help="... repeatable (1, 10%%, all)")
-    add("--failures", type=int, default=0, metavar="N", help="stop when more come back (0)")
+    add("--failures", type=whole(), default=0, metavar="N", help="stop when more come back (0)")
     group = parser.add_argument_group("what")
     add = group.add_argument
     add("--main", type=Path, metavar="FILE", help="main.py; if nothing is named the project's")
     add("--file", action="append", default=[], metavar="[NAME=]FILE", help="another; repeatable")
     add("--library", action="store_true", help="dormouse too, compiled (not where it is frozen)")
-    add("--tries", type=int, default=3, help="starts in which it must connect (%(default)s)")
-    add("--limit", type=int, default=300, metavar="S", help="... each within (%(default)s)")
-    add("--watchdog", type=int, default=60000, metavar="MS", help="%(default)s; RP2 has 8388")
+    # More tries or time have no end that anybody waits for, or are more than boot.py can give.
+    add(
+        "--tries",
+        type=whole(1, 100),
+        default=3,
+        help="starts in which it must connect (%(default)s)",
+    )
+    add(
+        "--limit",
+        type=whole(1, DAY),
+        default=300,
+        metavar="S",
+        help="... each within (%(default)s)",
+    )
+    add(
+        "--watchdog",
+        type=whole(1, 3600000),
+        default=60000,
+        metavar="MS",
+        help="%(default)s; RP2 has 8388",
+    )
     add("--unchecked", action="store_true", help="send what MicroPython cannot compile, too")
-    add("--number", type=int, metavar="N", help="of the update; counted if not given")
+    add("--number", type=at_least_one, metavar="N", help="of the update; counted if not given")
     add("--withdraw", action="store_true", help="take back the one that was offered last")
     add("--order", help='to a node in safe mode: log, files, restart, "stay S", "erase NAME"')
     add_options(parser)
     add = parser.add_argument
     add("--believe", action="store_true", help="reports that nothing proves count, too")
-    add("--repeat", type=float, default=60, metavar="S", help="the offer, after (%(default)s)")
-    add("--look", type=float, default=3, metavar="S", help="for nodes, if none is named")
+    add("--repeat", type=positive, default=60, metavar="S", help="the offer, after (%(default)s)")
+    add("--look", type=positive, default=3, metavar="S", help="for nodes, if none is named")
     add("--dry-run", action="store_true", help="only tell what would be sent")
     options = parser.parse_args(argv)
     if not options.host or not options.topic:
         parser.error("which node? HOST=its broker TOPIC=its topic in config.json (--host, --topic)")
-    if options.host.count(":") == 1:
-        parser.error("--host: the port goes into PORT= (--port)")
-    if min(options.tries, options.limit, options.watchdog, options.repeat) <= 0:
-        parser.error("--tries, --limit, --watchdog and --repeat: above 0")
-    for name, most in MOST.items():
-        if getattr(options, name) > most:
-            parser.error(f"--{name}: {most} at most")
+    if options.host.count(":") == 1 or "/" in options.host:
+        parser.error("--host: a name or an address; the port goes into PORT= (--port)")
+    if options.order is not None and not ORDER.fullmatch(options.order):
+        # A node answers to one that it does not know, too: it has done all that there was to do.
+        parser.error('--order: log, files, restart, "stay SECONDS" or "erase NAME"')
     _check_topics(parser, options)
     for stage in options.then or ():
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -32,6 +33,7 @@ exit status: 0 what was asked has come; 1 it could not, with the reason; 2 wrong
 """
 HANDLING = {"always": 0, "new": 1, "never": 2}
 SOON = 0.01  # seconds between two looks
+SHORT, OFTEN = 10, 2  # a connection of so many s, so often in a row, is no network that is bad
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -169,10 +171,16 @@ async def told(client: Client, options: argparse.Namespace) -> AsyncIterator[Non
 
     async def watch() -> None:
         with suppress(MQTTError, OSError, ValueError, asyncio.TimeoutError):  # the end: told there
+            thrown_out = 0
             while True:
+                since = time.monotonic()
                 await client.wait_connected(False)
                 why = connection.words(client.error)
                 output.note(f"dormouse sub: connection lost ({why}); connecting again")
+                # As brokers do to the older one of two clients with one identifier.
+                thrown_out = thrown_out + 1 if time.monotonic() - since < SHORT else 0
+                if options.id and thrown_out == OFTEN:
+                    output.note(f"dormouse sub: is there another client with -i {options.id}?")
                 await client.wait_connected()
                 # Who is told so expects what is published from now on: it is subscribed, too.
                 while client.connected and not all(o.done for o in client.session.again):
