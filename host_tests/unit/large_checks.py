@@ -281,6 +281,48 @@ def check_source_that_is_gone():
     same((good.done, good.error, s.outbox, s.way.flow), (True, None, [], None))
 
 
+class Worn(Memory):
+    """A file on a medium of which some reads fail, from a byte on."""
+
+    def __init__(self, data, faults, first):
+        super().__init__(data)
+        self.faults = faults
+        self.first = first
+
+    def readinto(self, buf):
+        if self.faults and self.at >= self.first:
+            self.faults -= 1
+            raise OSError(5, "fault")
+        return super().readinto(buf)
+
+
+def check_source_that_fails_for_a_while():
+    # A read error that passes, at the first byte and in the middle, costs no message; one that
+    # stays ends it at the third time, and that is counted.
+    for qos in (1, 2):
+        for first in (0, 1500):
+            for faults in (2, 3):
+                line = Large().up()
+                s = line.session
+                memory = Worn(content(20000), faults, first)
+                o = s.publish("t", Source(memory.__call__, 20000), qos)
+                for n in range(faults):
+                    if n < 2 or first:
+                        same(raises(ConnectionLost, line.written).again, True)
+                    else:
+                        line.written()
+                    line.again()
+                same(memory.opened, memory.closed)
+                if faults == 2:
+                    same(len(line.written()) > 20000, True)
+                    line.reads("40 02 0001" if qos == 1 else "50 02 0001")
+                    same((s.troubles, o.tries), (0, 0))
+                else:
+                    assert isinstance(o.error, SourceError)
+                    same((o.done, s.troubles, s.outbox), (True, 1, []))
+                    assert s.trouble is o.error
+
+
 def check_source_that_is_gone_when_it_is_set_aside():
     # Its message goes alone, in another way (``trouble.attempt``).
     line = Large(timeout=1).up()

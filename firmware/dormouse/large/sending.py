@@ -28,6 +28,17 @@ _TAIL = const(7)
 _PIECE = const(1024)
 
 
+_GONE = (None, 2, 44)  # no error of a medium; ENOENT; WebAssembly's
+_FAULTS = const(3)  # reads of a source that fail, and then it is given up
+
+
+def _again():
+    # The connection that is to come at once, behind a packet that has no end, or in its place.
+    e = ConnectionLost("source")
+    e.again = True
+    return e
+
+
 def _large(packet):
     return packet and packet[0] & 0xF6 == 0x36
 
@@ -209,9 +220,7 @@ def sending(base=Session):
                 raise
             except Exception as e:  # the application's source: whatever it raises
                 self._fail(self.way.flow, e)
-                e = ConnectionLost("source")
-                e.again = True  # at once: the message that was the cause is gone
-                raise e
+                raise _again()
 
         def _load(self):
             super()._load()
@@ -254,7 +263,8 @@ def sending(base=Session):
             except MemoryError:
                 raise  # it may pass; the message is not to be given up for it
             except Exception as e:  # the application's source, as above
-                self._fail(o, e)
+                if not self._fail(o, e):
+                    raise _again()
                 return b""
 
         def _sent(self, o, now):
@@ -277,11 +287,22 @@ def sending(base=Session):
                     self._drop(o)  # nothing else does from now on
 
         def _fail(self, o, error):
+            # What is wrong with a medium may pass: then the message is tried on other connections.
+            # Returns whether it was given up.
+            if o.expect and isinstance(error, OSError) and error.errno not in _GONE:
+                o.faults = getattr(o, "faults", 0) + 1
+                if o.faults < _FAULTS:
+                    self._shut()
+                    return False
             source = getattr(o, "source", None)
             if source and not isinstance(error, MQTTError):
                 error = SourceError(source.path or source.what, error)
             self._shut()
             self._end(o, error)
+            # Not by a call: who is told may publish, and this is in the middle of that.
+            self.troubles += 1
+            self.trouble = error
+            return True
 
         def _end(self, o, error=None):
             if o.packet:  # else its handshake has gone on without waiting for the end
