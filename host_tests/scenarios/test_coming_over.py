@@ -133,6 +133,35 @@ def test_robust(runtime: Runtime, mosquitto: Start) -> None:
                 assert seen.count(n) == 1 or (n % 3 == 1 and n in seen), (n, seen)
 
 
+CUTS = """\
+import gc
+import sys
+from dormouse.compat.umqtt import MQTTClient
+from dormouse.net.tls import context
+
+c = MQTTClient("cut", "localhost", int(sys.argv[1]), ssl=context("ca.der"), keepalive=30)
+for n in range(5):
+    c.connect()
+    c.publish("cut", str(n), qos=1)
+    c._close()  # as when the connection is lost
+    c.connect()  # which takes the same descriptor
+    gc.collect()  # whatever is left of the one before must not close it
+    c.publish("cut", "and", qos=1)
+c.disconnect()
+print("end")
+"""
+
+
+def test_umqtt_over_tls_and_cuts(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:
+    """The collector finds nothing of a connection that was lost: it would close another one."""
+    certs = certificates()
+    (tmp_path / "ca.der").write_bytes(certs.ca_der)
+    (tmp_path / "program.py").write_text(CUTS)
+    port = str(mosquitto(tls=certs).tls_port)
+    with runtime.start(tmp_path / "program.py", port, cwd=tmp_path) as device:
+        device.wait_line("end", 20)
+
+
 def test_robust_goes_on_after_a_wrong_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     """MicroPython raises ValueError for one; when the right server answers again, it is there."""
     from dormouse.compat import robust

@@ -201,9 +201,16 @@ class MQTTClient:
         self._buf = memoryview(bytearray(128))
 
     def _close(self):
-        if self.sock:
-            self._raw.close()
+        sock = self.sock
+        if sock:
             self.sock = None
+            try:
+                # Of TLS both: the collector would close _raw again (see ``stream.open_stream``).
+                sock.close()
+                if sock is not self._raw:
+                    self._raw.close()
+            except OSError:
+                pass
             self._session.lost()
 
     def _until(self, o):
