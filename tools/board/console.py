@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
             raise CannotDo(f"{port}: {ports.BUSY}\n({error})") from error
         return ""
 
-    return tool.finish("console", work, "the board was left alone")
+    return tool.finish("logs" if options.logs else "console", work, "the board was left alone")
 
 
 if __name__ == "__main__":
