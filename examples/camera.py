@@ -12,8 +12,9 @@ import asyncio
 import gc
 import os
 
+from dormouse import MQTTError
 from dormouse.field.config import load, make_client, make_wifi
-from dormouse.large import Source, SourceError
+from dormouse.large import Source
 
 FOLDER = "images"
 
@@ -25,8 +26,10 @@ async def send(client, topic: str, name: str) -> None:
     path = FOLDER + "/" + name
     try:
         await client.publish(topic + "/image/" + name, Source(path), qos=1)
-    except SourceError as e:
-        print("lost", name, repr(e))  # the file changed under way, or the flash does not read
+    except MQTTError as e:
+        # The file changed under way, or the flash does not read (SourceError); the broker does not
+        # take it, at any connection. The next ones are not to wait for it.
+        print("lost", name, repr(e))
         os.rename(path, path + ".bad")
     else:
         print("sent", name)

@@ -72,7 +72,7 @@ async def doze(client, until: int) -> None:
 async def obey(client) -> None:
     """Take commands, also while the node dozes."""
     async for message in client.messages:
-        print("command", message.topic, str(message.payload, "utf-8"))
+        print("command", message.topic, message.payload)
 
 
 async def main() -> None:

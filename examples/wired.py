@@ -89,7 +89,7 @@ async def main() -> None:
     )
     node.publish(topic + "/boot", node.reason, 2)
     async for command in node.wake():
-        print("command", str(command.payload, "utf-8"))
+        print("command", command.payload)
     print("error", repr(node.error))
     node.sleep()
 

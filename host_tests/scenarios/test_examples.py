@@ -88,8 +88,9 @@ def test_light(
                 board.set_network()
                 board.power_on()
                 observer.wait(f"g/{name}/temperature", '{"n": 1}')
+                observer.publish(f"g/{name}/do/x", b"\xff", 1)  # what it is ends nothing
                 observer.publish(f"g/{name}/do/x", "now", 1)
-                board.wait_line(f"command g/{name}/do/x now", 10)
+                board.wait_line(f"command g/{name}/do/x b'now'", 10)
                 end = board.wait_end(20)
             assert end.reason == "exit", end.lines
             assert len(observer.payloads(f"g/{name}/temperature")) == readings
@@ -120,12 +121,12 @@ def test_light_without_tls_and_when_the_network_is_lost(
         board.power_on()
         with Observer(broker, ("g/#", 1)) as observer:
             observer.publish("g/do/x", "before", 1, True)
-            board.wait_line("command g/do/x before", 10)
+            board.wait_line("command g/do/x b'before'", 10)
         with outage(board, broker):
             board.wait_line("error WifiError", 20)
         with Observer(broker, ("g/#", 1)) as observer:
             observer.publish("g/do/x", "after", 1, True)
-            board.wait_line("command g/do/x after", 20)
+            board.wait_line("command g/do/x b'after'", 20)
 
 
 @pytest.mark.once
@@ -152,8 +153,9 @@ def test_wired(
     ):
         board.set_network(cable_ms=300)
         assert board.run()[0].lines == ["error None"]
+        observer.publish("w/cmd", b"\xff", 2)  # what it is ends nothing
         observer.publish("w/cmd", "hello", 2)
-        assert board.run()[0].lines == ["command hello", "error None"]
+        assert board.run()[0].lines == [r"command b'\xff'", "command b'hello'", "error None"]
         board.set_network(unplugged=True)
         (end,) = board.run(timeout=15)
         assert "no address: cable?" in end.lines[-1]

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -130,6 +131,23 @@ def test_camera(
         assert got["g/image/2.jpg"] == sha256(CONTENT[:5]).digest()
         assert len(observer.messages) == 3, "no image came twice: none was cut after its end"
         assert os.listdir(tmp_path / "images") == ["3.part"]
+
+
+def test_camera_goes_on(
+    compiled: Path, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """An image that the broker does not take holds up none of the others; its folder is made."""
+    broker = mosquitto(extra_config="max_packet_size 5000")
+    configure(tmp_path, "tcp", broker.port, version=5)
+    with begin("camera", compiled, tmp_path) as device:
+        while not (tmp_path / "images").exists():
+            time.sleep(0.01)
+        (tmp_path / "images" / "1.jpg").write_bytes(CONTENT[:9000])
+        (tmp_path / "images" / "2.jpg").write_bytes(CONTENT[:9])
+        device.wait_line("lost 1.jpg", 20)
+        device.wait_line("sent 2.jpg", 10)
+        device.kill()
+    assert os.listdir(tmp_path / "images") == ["1.jpg.bad"]
 
 
 @EACH

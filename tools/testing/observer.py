@@ -49,15 +49,17 @@ class Observer:
             assert self._changed.wait_for(lambda: self._subscribed >= times, timeout)
 
     def payloads(self, topic: str) -> list[str]:
-        """Return the payloads seen on a topic, in order."""
-        return [m.payload.decode() for m in self.messages if m.topic == topic]
+        """Return the payloads seen on a topic, in order (bytes that are no UTF-8 as \\xff)."""
+        return [
+            m.payload.decode(errors="backslashreplace") for m in self.messages if m.topic == topic
+        ]
 
     def wait(self, topic: str, payload: str, timeout: float = 10) -> paho.MQTTMessage:
         """Wait for a message and return it."""
 
         def found() -> paho.MQTTMessage | None:
             for m in self.messages:
-                if (m.topic, m.payload.decode()) == (topic, payload):
+                if (m.topic, m.payload.decode(errors="backslashreplace")) == (topic, payload):
                     return m
             return None
 
