@@ -319,6 +319,24 @@ def check_ram():
     same(store.data, {})
 
 
+def check_a_str_changes_nothing():
+    """Written as bytes its length would be another, and all behind it be lost."""
+    name = "store_checks_str_%d" % id(os.getcwd())
+    try:
+        store = journal.Journal(name)
+        store.save({17: b"before"})
+        for text in ("x", "gr\u00fcn"):
+            raises(TypeError, store.save, {16: b"new", 18: text})
+            same(plain(store.data), {17: b"before"})
+        store.save({18: b"after"})
+        again = journal.Journal(name)
+        same(plain(again.data), {17: b"before", 18: b"after"})
+        same(again.warning, None)
+    finally:
+        for end in ("", ".new", ".bad"):
+            quiet(OSError, lambda end=end: os.remove(name + end))
+
+
 def check_failed_write_changes_nothing():
     for error in (OSError(5), stores.StoreFull(), MemoryError()):
         store = OneByOne({1: b"a", 2: b"b"})

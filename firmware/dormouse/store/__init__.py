@@ -53,7 +53,7 @@ class Store:
 
     def save(self, changes: dict) -> None:
         """Put ``changes`` on the medium, all or none; None removes a key. They are there when this
-        returns. If it raises (StoreFull, OSError), nothing has changed."""
+        returns. If it raises (StoreFull, OSError; TypeError for a str), nothing has changed."""
         if not changes:
             return
         data = self.data
@@ -62,6 +62,8 @@ class Store:
             for key in changes:  # as ``update`` does
                 value = changes[key]
                 old[key] = data.get(key)
+                if isinstance(value, str):  # MicroPython would write more bytes than its length
+                    raise TypeError("a store keeps bytes, and no str", key)
                 if value is not None:
                     data[key] = value
                 elif key in data:
