@@ -16,7 +16,7 @@ def choose(owner, version=4, store=None, expiring=False, large=False, **options)
         from .expiry import expiring as make
 
         kind = make()
-    if store:
+    if store is not None:
         from .store.durable import durable
 
         kind = durable(kind)

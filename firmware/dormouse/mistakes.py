@@ -20,7 +20,7 @@ def explain(error: Exception, host, options: dict) -> Exception:
         return TypeError("host: a name or an address", host)
     if "/" in host or host.count(":") == 1:
         return ValueError("host: without mqtt:// and port, which are tls= and port=", host)
-    if store and not hasattr(store, "data"):
+    if store is not None and not hasattr(store, "data"):
         return TypeError("store: an object, such as store.Journal(name)")
     if will and not (isinstance(will, tuple) and isinstance(will[0], int)):
         return TypeError("will: Will(topic, payload)")
@@ -29,6 +29,10 @@ def explain(error: Exception, host, options: dict) -> Exception:
     if not 0 <= keepalive < 65536:
         return ValueError("keepalive: 0 to 65535 s", keepalive)
     said = str(error.args[0]) if error.args else ""
+    if "wrap_socket" in said:
+        return TypeError("tls: an SSLContext")
+    if "integer" in said or "int()" in said:
+        return ValueError("port: a number")
     if said == "limits":
         return _limit(*error.args[1:])
     if said == "username":

@@ -84,6 +84,10 @@ def test_jitter_is_added(bottle: Bottle) -> None:
         ({"period": 300, "expiry": 385}, "session expires"),  # 300 * 1.25 + 10
         ({"period": 300, "jitter": 301}, "jitter is longer"),
         ({"period": 300, "jitter": -1}, "jitter is longer"),
+        ({"period": 300, "subscribe": ("cmd/#", 1)}, "pairs of topic filter and QoS"),
+        ({"period": 300, "subscribe": "cmd/#"}, "pairs of topic filter and QoS"),
+        ({"period": 300, "subscribe": ("ab",)}, "pairs of topic filter and QoS"),
+        ({"period": 300, "subscribe": (("cmd/#",),)}, "pairs of topic filter and QoS"),
         ({"period": 1_800_000}, "longer than this chip"),
     ],
 )

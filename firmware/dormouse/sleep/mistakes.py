@@ -12,4 +12,5 @@ def text(why: int) -> str:
         "the will is published when the session expires: make session_expiry longer",
         "longer than this chip can sleep: RP2 4294 s, ESP32 24 days",
         "the jitter is longer than the period",
+        "subscribe: pairs of topic filter and QoS, as ((filter, 1),)",
     )[why]

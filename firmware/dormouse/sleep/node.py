@@ -114,6 +114,10 @@ class Node:
             why = 6
         elif not 0 <= jitter <= period:
             why = 7
+        for pair in subscribe:
+            if isinstance(pair, str) or len(pair) != 2:
+                why = 8
+                break
         if why:
             from .mistakes import text  # loaded now: a plan that works needs none
 
