@@ -7,6 +7,7 @@ from os import urandom
 from micropython import const
 
 from .packet import ConnectionLost, MQTTError, ProtocolError, Refused
+from .resume import reserve
 from .session import Session
 
 if sys.implementation.name == "micropython":
@@ -79,7 +80,8 @@ class Client:
         self._arrived = asyncio.Event()
         kind = Session
         try:
-            if "/" in host or host.count(":") == 1:
+            port = int(port)
+            if "/" in host or host.count(":") == 1 or (tls and not tls.wrap_socket):
                 raise ValueError(host)
             for name in ("store", "version", "expiring", "large"):
                 if name in options:
@@ -110,6 +112,10 @@ class Client:
         self.username = username
         self.password = password
         self.messages = self
+        # Made once: later the heap may be in pieces. Long enough for some small packets: to wait
+        # for bytes takes as long as some messages (of 32 bytes, instructions for each, x86: with
+        # 256 51,000, with 384 45,000, with 512 42,000).
+        self._buffer = memoryview(bytearray(384))
         self.connected = False
         self.error = self._task = self._last = self._first = None
 
@@ -137,6 +143,7 @@ class Client:
         """Connect in the background, and try again until it works: nothing but ``disconnect`` ends
         it (or ``strict``). ``error`` tells why it has not yet worked."""
         if not self._task:
+            reserve(self.session)
             self.error = None
             self.publish_nowait = self.session.publish
             self._first = False
@@ -275,35 +282,42 @@ class Client:
         error = None
         try:
             while True:
-                began = ticks_ms()
-                self.error = e = await self._connection()
-                if getattr(e, "again", False):  # MQTT 5: the broker is elsewhere now
-                    continue
-                # A refusal, a certificate that does not verify (ValueError on both Pythons), a
-                # mistake in the program: they may pass, but not soon.
-                hopeless = (
-                    e.code != 3
-                    if isinstance(e, Refused)
-                    else isinstance(e, ValueError)
-                    or not isinstance(e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError))
-                )
-                if self._first or (hopeless and self.strict):
-                    error = e
-                    return
-                # A broker that accepts and then closes is not to be hammered: only a connection
-                # that stood for a while, beyond what connecting can take, makes the next wait
-                # short again.
-                if hopeless:
-                    limit = longest
-                elif ticks_ms() - began & _TICKS > self.timeout * 2000:
-                    limit = self.backoff[0]
-                # Full jitter: a fleet that lost its broker together does not come back together.
+                pause = 1000
                 try:
+                    began = ticks_ms()
+                    try:
+                        e = await self._connection()
+                    except Exception as error:  # no memory for it, or its ``close`` raised
+                        e = error
+                    self.error = e
+                    if getattr(e, "again", False):  # MQTT 5: the broker is elsewhere now
+                        continue
+                    # A refusal, a certificate that does not verify (ValueError on both Pythons), a
+                    # mistake in the program: they may pass, but not soon.
+                    hopeless = (
+                        e.code != 3
+                        if isinstance(e, Refused)
+                        else isinstance(e, ValueError)
+                        or not isinstance(
+                            e, (OSError, MQTTError, MemoryError, asyncio.TimeoutError)
+                        )
+                    )
+                    if self._first or (hopeless and self.strict):
+                        error = e
+                        return
+                    # A broker that accepts and then closes is not to be hammered: only a connection
+                    # that stood for a while, beyond what connecting can take, makes the next wait
+                    # short again.
+                    if hopeless:
+                        limit = longest
+                    elif ticks_ms() - began & _TICKS > self.timeout * 2000:
+                        limit = self.backoff[0]
+                    # Full jitter: a fleet that lost its broker together does not come back so.
                     pause = int(int.from_bytes(urandom(2), "big") * limit / 65.536)
-                except MemoryError:
-                    pause = 1000
+                    limit = min(limit * 2, longest)
+                except MemoryError:  # not even for a number: it may pass
+                    pass
                 await sleep_ms(pause)
-                limit = min(limit * 2, longest)
         finally:
             self._ended(error)
 
@@ -320,10 +334,9 @@ class Client:
                 self.stream.open_stream(*self.address), self.timeout
             )
             read = self.stream.read
-            # Long enough for some small packets: to wait for bytes takes twice as long as a message
-            # of 32. A quarter of it would take half as long again for each.
-            rx = memoryview(bytearray(256))
-            room = None  # where the rest of a long packet goes, at once
+            rx = self._buffer
+            room = None  # where the rest of a long packet goes, or another one as long, at once
+            turn = 0
             s.login = self.username, self.password
             s.connect(ticks_ms())
             for part in (None, stream):
@@ -331,7 +344,10 @@ class Client:
             while True:
                 if s.behind():
                     await self._room()
-                to = rx if room is None or len(room) < len(rx) else room
+                # Into a long buffer it is read without waiting: not for ever, or nothing else would
+                # have its turn.
+                turn += 1
+                to = room if room and turn & 7 and len(room) > len(rx) else rx
                 n = await read(stream, to)
                 if not n:
                     raise ConnectionLost("closed")
@@ -355,8 +371,6 @@ class Client:
             fault.append(None)
             for task in tasks:
                 task.cancel()
-            if close:
-                close()
             # 104: ECONNRESET; -104: RP2's; 32: EPIPE
             closed = isinstance(e, ended) or getattr(e, "errno", 0) in (104, -104, 32)
             try:
@@ -365,6 +379,8 @@ class Client:
                 e = error
             self._changed.set()
             self._arrived.set()
+            if close:
+                close()
         return e
 
     async def _room(self):
@@ -414,6 +430,9 @@ class Client:
             error = e
             if stream and not left:
                 s.owed = False
+            if isinstance(e, MemoryError):
+                # Maybe for some packets in one piece: from now on they go one by one.
+                s.limits = s.limits[:5] + (0,)
         if not fault:
             fault.append(error)
             self._task.cancel()

@@ -64,7 +64,11 @@ def expiring(base=Session):
             o = base.publish(self, topic, payload, qos, retain, **properties)
             if deadline:
                 # Behind the packet, so that it is wherever the packet is.
-                o.packet.extend(deadline)
+                try:
+                    o.packet.extend(deadline)
+                except MemoryError:
+                    self.withdraw(o)
+                    raise
                 self.bulk += len(deadline)
             return o
 

@@ -7,6 +7,10 @@ ValueError or TypeError with the offending value, before a byte is made.
 # Named here, they are found at once: a built-in name costs more instructions than its call.
 from builtins import bytearray, bytes, isinstance, len
 
+from micropython import const
+
+_SPARE = const(2048)  # bytes of a buffer that is kept for as long as a connection
+
 
 class MQTTError(Exception):
     """Every error that dormouse raises of its own, but for ValueError and TypeError."""
@@ -230,8 +234,9 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only. It yields where the rest of a packet goes, a memoryview, or None: who reads
-    straight into it, and sends back what of it was filled, saves a buffer and calls. A packet takes
+    the call only. It yields where the rest of a packet goes, a memoryview, or None or an empty one:
+    who reads straight into it, and sends back what of it was filled, saves a buffer and calls. That
+    may also be where a whole packet goes: one as long as the longest so far. A packet takes
     ``limit`` bytes at most; what is longer is for ``owner.too_long``, which returns a generator
     that reads it, and returns where the next packet begins. ``owner.size`` is set to the length of
     a PUBLISH that comes in several chunks, and needs memory of its own. What it raises ends it:
@@ -239,11 +244,11 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
     MemoryError, and what the others raise. With a ``fault`` of its own, MQTT 5's, a length must not
     have a byte too many either.
     """
-    data = b""
+    data = spare = b""
     size = i = 0
     while True:
         while i == size:
-            data = yield
+            data = yield spare
             size = len(data)
             i = 0
         first = data[i]
@@ -274,21 +279,23 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
         if i > size:  # the rest comes in later chunks
             if owner and first >> 4 == 3:
                 owner.size = n  # until there was memory for it
-            whole = memoryview(bytearray(n))
+            whole = memoryview(bytearray(n + shift // 7 + 1))
             if owner:
                 owner.size = 0
             k = len(body)
             whole[:k] = body
             while k < n:
-                data = yield whole[k:]
+                data = yield whole[k:n]
                 size = len(data)
                 i = min(size, n - k)
                 whole[k : k + i] = data[:i]
                 k += i
             if owner and first >> 4 == 3:
                 owner.size = n
-            handle(first, whole)
+            handle(first, whole[:n])
             if owner:
                 owner.size = 0
+            if len(spare) < n < _SPARE:
+                spare = whole  # to read the next one at once, and without another buffer
         else:
             handle(first, body)

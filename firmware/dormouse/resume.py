@@ -16,6 +16,20 @@ _FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
 _ASIDE = const(2)  # Message.tries
 _RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
+# Of the class too, but set by who makes a session, or never.
+_SET = "clean", "early", "on_trouble", "owner", "redirect", "will_delay", "burst", "fencing", "full"
+
+
+def reserve(s) -> None:
+    """Give a session all attributes that it may ever have, for one that lives long. (Where there is
+    no room for another in its table, that takes some hundred bytes in one piece: later there may be
+    none, ever.)"""
+    kinds = [type(s)]
+    for kind in kinds:
+        for name, value in kind.__dict__.items():
+            if name not in _SET and (value is None or isinstance(value, (int, tuple))):
+                setattr(s, name, getattr(s, name))
+        kinds += kind.__bases__
 
 
 def connected(s, present: int) -> None:
@@ -72,12 +86,12 @@ def resume(s, present: int) -> None:
             o.sent = present
             if o.expect < _SUBACK:
                 o.packet[0] = o.packet[0] & 0xF7 | present << 3
-    waits = s.outbox[s.flying :]
-    s.outbox = s.outbox[: s.flying]
+    outbox = s.outbox[: s.flying]
     for ahead in (True, False):
-        for o in waits:
+        for o in s.outbox[s.flying :]:
             if (o.expect == _PUBCOMP) == ahead:
-                s.outbox.append(o)
+                outbox.append(o)
+    s.outbox = outbox  # (made beside it: there may be no memory in the middle)
 
 
 def overtakes(s):
@@ -152,16 +166,16 @@ def repeated(s, m, first: int) -> bool:
     new = not m.done
     repeat = first & 8 or (m.qos == 2 and not s.vague)
     if m.qos == 2 and m.pid in s.released:
-        del s.released[m.pid]
         if repeat:
             m.done = True  # 1
             new = False
     elif m.qos == 2 and first & 8 and s._mark(m) in s.ended:
         m.done = True  # 5
         new = False
+    before = None
     for old in s.held:
         if old.pid == m.pid:
-            s.held.remove(old)
+            before = old
             if repeat and old.qos == m.qos:
                 m = old  # 2
                 m.fresh = True
@@ -174,4 +188,9 @@ def repeated(s, m, first: int) -> bool:
                     if old.qos == 1 and not old.fresh:
                         box.remove(old)
     s.held.append(m)
+    # Behind it: there may be no memory for it.
+    if before is not None:
+        s.held.remove(before)
+    if m.qos == 2:
+        s.released.pop(m.pid, None)
     return new

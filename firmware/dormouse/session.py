@@ -15,7 +15,7 @@ explorer elsewhere) tells what happened and writes what ``take`` returns:
 from binascii import crc32
 
 # Named here, they are found at once: a built-in name costs more instructions than its call.
-from builtins import bytearray, bytes, len
+from builtins import bytes, len
 
 from micropython import const
 
@@ -107,6 +107,7 @@ class Message:
         AttributeError without a store; OSError or StoreFull if it could not be written.
         """
         if commit is not None:
+            self.done = self.done  # behind the other there may be no memory for an attribute
             self.session.commit(commit)
         self.done = True
         if self.session is not None:  # at QoS 0
@@ -114,10 +115,7 @@ class Message:
 
 
 def _pubrel(o):
-    packet = bytearray(b"\x62\x02\0\0")
-    packet[2] = o.pid >> 8
-    packet[3] = o.pid & 0xFF
-    return packet
+    return b"\x62\x02" + o.pid.to_bytes(2, "big")  # (the fastest of five ways)
 
 
 # Functions, not methods: to find one takes a tenth of the instructions. And of their own: a frame
@@ -318,7 +316,7 @@ class Session:
         # chip's clock and scheduler are late at times [MQTT-3.1.2-23].
         self.keepalive = keepalive * 875
         self.window = window
-        self.limits = outbox, outbox_bytes, inbox_bytes, max_packet, oversize
+        self.limits = outbox, outbox_bytes, inbox_bytes, max_packet, oversize, _BURST
         self.timeout = timeout
         self.pid = pid
         self.state = _DOWN
@@ -346,7 +344,7 @@ class Session:
         """
         pid = new_pid(self) if qos else 0
         packet = publish(topic, payload, qos, retain, pid)
-        count, limit, _, _, _ = self.limits
+        count, limit, _, _, _, _ = self.limits
         n = len(packet)
         while self.bulk + n > limit or self.used >= count:
             if n > limit:
@@ -373,7 +371,11 @@ class Session:
             o.pid = pid
             o.expect = _PUBLISH + qos
             self.pids[pid] = o
-        self.outbox.append(o)
+        try:
+            self.outbox.append(o)
+        except MemoryError:
+            self.pids.pop(pid, None)
+            raise
         self.bulk += n
         self.used += 1
         self.on_output()
@@ -413,10 +415,10 @@ class Session:
                 if not m.done:
                     blocked |= m.qos
                 elif not blocked & m.qos:
-                    self.held.remove(m)
                     if m.qos == 2:
                         release(self, m)
                     self._answer((m.qos << 4) + 0x30, m.pid)
+                    self.held.remove(m)  # last: there may be no memory for the others
 
     def put_back(self, m) -> None:
         """Give a message again that the application took, and left before it was done with it. One
@@ -474,6 +476,8 @@ class Session:
             if o.once:
                 self._drop(o)
         # The broker will repeat what was not acknowledged; only then may an answer go out.
+        if self.held and self.held[-1].fresh is None:  # there was no memory for it
+            self.held.pop()
         for m in self.held:
             m.fresh = False
         if self.late or (error and sent):
@@ -581,7 +585,7 @@ class Session:
                             break
                         outbox.remove(o)
                         outbox.insert(self.flying, o)
-                    if data and len(data) + len(o.packet or b"") + o.size > _BURST:
+                    if data and len(data) + len(o.packet or b"") + o.size > self.limits[5]:
                         break
                     if not self.bare:
                         packet = self._wire(o)
@@ -596,11 +600,11 @@ class Session:
                         o.sent = _NOW
                         o.at = now
                     else:
+                        o.done = True
                         del outbox[self.flying]
                         self.bulk -= len(packet)
                         self.used -= 1
                         o.packet = None
-                        o.done = True
                         self.on_output()
         if not data:
             if self.state != _CLOSING:
@@ -656,11 +660,11 @@ class Session:
             o.sent = _NOW
             o.at = now
         else:
+            o.done = True
             del outbox[self.flying]
             self.bulk -= len(o.packet)
             self.used -= 1
             o.packet = None
-            o.done = True
             self.on_output()
 
     def _mark(self, m):
@@ -687,9 +691,13 @@ class Session:
             o.pid = pid
             o.expect = expect
             self.pids[pid] = o
-            if expect >= _SUBACK:
-                self.asking += 1
-        self.outbox.append(o)
+        try:
+            self.outbox.append(o)
+        except MemoryError:
+            self.pids.pop(pid, None)
+            raise
+        if expect >= _SUBACK:
+            self.asking += 1
         self.bulk += len(packet)
         self.used += 1
         self.on_output()
@@ -703,6 +711,8 @@ class Session:
         self.outbox.insert(i, o)
 
     def _drop(self, o, done=False):
+        if done:
+            o.done = True  # first: there may be no memory for another attribute
         outbox = self.outbox
         if outbox[0] is o:
             del outbox[0]
@@ -721,7 +731,6 @@ class Session:
                 self.suspects -= 1
         if done:
             o.packet = None
-            o.done = True
             self.on_output()  # the window may have opened
 
     def _packet(self, first, body):
@@ -846,12 +855,14 @@ class Session:
             m.qos = first >> 1 & 3
             m.pid = pid
             m.session = self
-            m.fresh = True
+            m.fresh = None  # until it is where it belongs: there may be no memory for that
             if first & 8 or pid in self.released or known(self.held, pid):
                 new = repeated(self, m, first)
             else:
                 self.held.append(m)
         if new:
             self.inbox.append(m)
-        else:
-            self.flush()
+        if pid:
+            m.fresh = True
+            if not new:
+                self.flush()

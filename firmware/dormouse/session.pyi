@@ -77,7 +77,7 @@ class Session:
     login: tuple[_Login[str], _Login[_Payload]]
     keepalive: int  # ms
     window: int
-    limits: tuple[int, int, int, int, str]
+    limits: tuple[int, int, int, int, str, int]
     timeout: int  # ms
     patience: int  # ms
     pid: int

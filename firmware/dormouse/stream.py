@@ -10,7 +10,7 @@ from asyncio.core import _io_queue
 
 from micropython import const
 
-_LONG = const(256)  # bytes that are read of no packet in particular
+_LONG = const(384)  # bytes that are read of no packet in particular
 
 
 def read(stream, buf):

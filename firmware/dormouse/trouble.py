@@ -16,7 +16,6 @@ _UP = const(2)
 _NOW = const(2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)
-_BURST = const(536)  # bytes that go as one piece
 _SHOWN = const(64)  # bytes of the topic of a message that is read past
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _TRIES = const(4)  # the last of them
@@ -179,7 +178,7 @@ def fill(s, data, now: int):
                 or (quota <= 0 and 0 < kind < _PUBCOMP)
             ):
                 continue
-            if data and len(data) + len(o.packet or b"") + o.size > _BURST:
+            if data and len(data) + len(o.packet or b"") + o.size > s.limits[5]:
                 break
             packet = s._wire(o)
             data = data + packet if data else packet

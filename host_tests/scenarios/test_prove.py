@@ -100,8 +100,8 @@ TWINS = {
     "forgets that PUBREC came": (
         (
             "store/durable.py",
-            "self.changes[o.key] = number(o.pid)",
-            "self.changes[o.key] = None  #",
+            "self.changes[key] = number(o.pid)",
+            "self.changes[key] = None  #",
         ),
         LATE,
     ),

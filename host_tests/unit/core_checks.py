@@ -572,20 +572,45 @@ def check_room():
     line = Line().up()
     s = line.session
     whole = bytes(packet.publish("a", b"0123456789" * 20, 0, False, 0))
+    room = None
     for first in (1, 2, 3, 5, 100):
         for step in (1, 7, 1000):
+            assert bool(room) == (first + step > 2)
             room = s.receive(memoryview(whole[:first]), 0)
             at = first
             while at < len(whole):
-                data = memoryview(whole)[at : at + min(step, len(room) if room else 3)]
-                if room:
+                data = memoryview(whole)[at : at + min(step, len(room) if at > 3 else 3)]
+                if at > 3:
                     assert len(room) == len(whole) - at
                     room[: len(data)] = data
                     data = room[: len(data)]
                 at += len(data)
                 room = s.receive(data, 0)
-            assert room is None
             same(s.inbox.pop(0).payload, b"0123456789" * 20)
+    # The next one as a whole: nothing that is kept is of that place. With another one's begin.
+    assert len(room) == len(whole)
+    for payload in (b"9876543210" * 20, b"0123456789" * 20):
+        room[:] = packet.publish("a", payload, 0, False, 0)
+        s.receive(room, 0)
+        same(s.inbox[-1].payload, payload)
+    longer = bytes(packet.publish("a", b"9876543210" * 30, 0, False, 0))
+    room[:] = bytes(packet.publish("a", b"ab" * 99, 0, False, 0)) + longer[:2]
+    s.receive(room, 0)
+    room = s.receive(memoryview(longer)[2:100], 0)
+    room = s.receive(memoryview(longer)[100:], 0)
+    same([m.payload[:3] for m in s.inbox], [b"987", b"012", b"aba", b"987"])
+    assert len(room) == len(longer)
+    # A long one is not kept, and none for longer than a connection.
+    huge = bytes(packet.publish("a", bytes(2100), 0, False, 0))
+    room = s.receive(memoryview(huge)[:100], 0)
+    room[:] = huge[100:]
+    room = s.receive(room, 0)
+    same(len(s.inbox[-1].payload), 2100)
+    assert len(room) == len(longer)
+    s.lost()
+    s.connect(0)
+    s.take(0)
+    assert not s.receive(memoryview(b"\x20"), 0)
 
 
 def check_room_in_the_outbox():

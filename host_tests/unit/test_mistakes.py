@@ -27,6 +27,10 @@ for version in (4, 5):
     told("scheme", lambda: client("mqtt://broker.local"))
     told("port", lambda: client("broker.local:1883"))
     told("host", lambda: client(None))
+    told("number", lambda: client(port="mqtt"))
+    told("good", lambda: client(port="1884"))
+    told("context", lambda: client(tls=True))
+    told("none", lambda: client(clean=False, store={}))
     told("limit", lambda: client(window=0))
     told("limit", lambda: client(timeout=0))
     told("limit", lambda: client(max_packet=9000))
@@ -90,6 +94,10 @@ EACH = [
     "scheme ValueError host: without mqtt:// and port, which are tls= and port= mqtt://broker.local",
     "port ValueError host: without mqtt:// and port, which are tls= and port= broker.local:1883",
     "host TypeError host: a name or an address None",
+    "number ValueError port: a number",
+    "good taken",
+    "context TypeError tls: an SSLContext",
+    "none TypeError store: an object, such as store.Journal(name)",
     "limit ValueError window, outbox, timeout: more than 0 0 32 10.0",
     "limit ValueError window, outbox, timeout: more than 0 16 32 0.0",
     "limit ValueError inbox_bytes: 64 more than max_packet 8192 9000",

@@ -1,11 +1,13 @@
 """What of client.py needs no peer: the waits between attempts, and arguments."""
 
 import asyncio
+import ssl
 import sys
 from types import SimpleNamespace
 
 import pytest
 from dormouse import Client, ConnectionLost, ProtocolError, Refused, Session, Will, client
+from dormouse.packet import publish
 
 
 class Attempts:
@@ -105,6 +107,121 @@ def test_no_memory_to_judge_what_ended_a_connection(monkeypatch: pytest.MonkeyPa
     asyncio.run(main())
 
 
+def test_no_memory_even_to_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is none for the coroutine of a connection, or to close it, the client goes on."""
+    attempts = Attempts(monkeypatch, [(OSError(5), 0), (OSError(6), 0), LAST], b"\x00")
+    connection = Client._connection
+    calls = []
+
+    def short(self):
+        calls.append(self.error)
+        if len(calls) == 2:
+            raise MemoryError
+        return connection(self)
+
+    monkeypatch.setattr(Client, "_connection", short)
+    assert isinstance(run(attempts).error, Refused)
+    assert [type(e) for e in calls] == [type(None), OSError, MemoryError, OSError]
+
+
+class Wire:
+    """A broker in the program itself: into a long buffer it is read without waiting."""
+
+    def __init__(self, answers: bytes, closing: Exception | None = None) -> None:
+        self.answers = answers
+        self.closing = closing
+        self.written: list[bytes] = []
+        self.rooms: list[int] = []
+        self.buffers: set[int] = set()
+        self.opened = 0
+
+    async def open_stream(self, *_):
+        self.opened += 1
+        self.left = memoryview(b"\x20\x02\0\0" + self.answers)
+        return self, self.close
+
+    def close(self) -> None:
+        if self.closing:
+            raise self.closing
+
+    async def read(self, _, buf) -> int:
+        self.rooms.append(len(buf))
+        self.buffers.add(id(buf.obj))
+        if len(buf) <= 384:
+            await asyncio.sleep(0)
+        while not self.left:
+            await asyncio.sleep(0.001)
+        n = min(len(buf), len(self.left) if len(self.rooms) > 1 else 4)
+        buf[:n] = self.left[:n]
+        self.left = self.left[n:]
+        return n
+
+    async def write(self, _, data) -> None:
+        self.written.append(bytes(data))
+
+
+def test_no_memory_to_put_packets_together() -> None:
+    """Where packets have no room in one piece, they go one by one on the next connection."""
+    wire = Wire(b"")
+
+    async def main() -> None:
+        c = Client("nowhere", client_id="c", clean=False, stream=wire, backoff=(0, 0))
+        take = c.session.take
+
+        def short(now):
+            c.session.take = take
+            raise MemoryError
+
+        await c.connect()
+        for n in range(3):
+            c.publish_nowait("t", b"%d" % n, 1)
+        c.session.take = short
+        await c.wait_connected(False)
+        assert isinstance(c.error, MemoryError)
+        wire.written.clear()
+        await c.wait_connected()
+        while len(wire.written) < 4:
+            await asyncio.sleep(0)
+        await c.disconnect()
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+    assert [data[-1:] for data in wire.written[1:4]] == [b"0", b"1", b"2"]
+
+
+def test_a_stream_that_cannot_be_closed() -> None:
+    wire = Wire(b"\0", closing=OSError(9))  # what ends each connection: a byte that begins nothing
+
+    async def main() -> None:
+        c = Client("nowhere", client_id="c", stream=wire, backoff=(0, 0))
+        c.start()
+        while wire.opened < 3:
+            await asyncio.sleep(0)
+        assert c._task and c.error is wire.closing
+        assert len(wire.buffers) == 1, "one for all connections: there may be no memory for another"
+        c._task.cancel()
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+
+
+def test_who_reads_without_waiting_lets_others_have_their_turn() -> None:
+    """Whatever comes, and were it nothing that the application takes."""
+    message = publish("t", bytes(1000), 0, False, 0)
+    wire = Wire(bytes(message) * 100)
+
+    async def main() -> None:
+        c = Client("nowhere", client_id="c", stream=wire, inbox_bytes=200000)
+        await c.connect()
+        while len(c.session.inbox) < 100:
+            await asyncio.sleep(0)
+        await c.disconnect()
+
+    asyncio.run(asyncio.wait_for(main(), 5))
+    # Once the first came, whole packets are read at once; and one of eight reads waits.
+    assert wire.rooms.count(len(message)) > 70
+    for at in range(len(wire.rooms) - 8):
+        assert 384 in wire.rooms[at : at + 8]
+
+
 def test_a_client_that_has_ended_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = Attempts(monkeypatch, [LAST], b"\xff")
     c = run(attempts)
@@ -192,7 +309,7 @@ def test_arguments() -> None:
         with pytest.raises((ValueError, TypeError)):
             Client("h", backoff=backoff)
     assert Client("h").address == ("h", 1883, None)
-    context = object()
+    context = ssl.create_default_context()
     assert Client("h", tls=context).address == ("h", 8883, context)
 
 

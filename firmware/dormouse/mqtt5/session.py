@@ -223,11 +223,11 @@ class Session5(_Base):
             raise TypeError(payload)
         # Only in the properties, before the payload, differs the packet from that of 3.1.1.
         o = _Base.publish(self, topic, data, qos, retain, message_expiry)
-        o.properties = None
         try:
+            o.properties = None
             n = len(o.packet)
             self._allowed(qos, retain, n if message_expiry is None else length(o.packet))
-        except Failed:
+        except (Failed, MemoryError):
             self.withdraw(o)
             raise
         return o

@@ -277,15 +277,23 @@ def durable(base=Session):
                 changes.update(found)
             if changes:
                 self.store.save(changes)
-                self.changes = {}
+                self.changes.clear()  # (for another dict there may be no memory)
                 self.seen = seen
             self.look = 0
 
         def _pubrel(self, o):
-            # What is left to do for this message, once its PUBREC came.
-            self.changes[o.key] = number(o.pid) + (b"\1" if o.error else b"")
-            if self.changes[o.key] == self.store.data.get(o.key):
-                del self.changes[o.key]
+            # What is left to do for this message, once its PUBREC came. (If there is no memory in
+            # the middle, CONNACK makes up for it.)
+            key = o.key
+            if key >= _MESSAGE:
+                key = _RELEASED + self.order
+            self.changes[key] = number(o.pid) + (b"\1" if o.error else b"")
+            if key != o.key:
+                self._gone(o)
+                o.key = key
+                self.order = self.order + 1 & 0x1FFFF
+            elif self.changes[key] == self.store.data.get(key):
+                del self.changes[key]
 
         def commit(self, data) -> None:
             """Set what the next record holds for the application; for ``Message.ack``."""
@@ -318,7 +326,7 @@ def durable(base=Session):
                         self.save()
                     else:  # the short way
                         self.store.save(self.changes)
-                        self.changes = {}
+                        self.changes.clear()
                 return o
             except Exception as e:
                 # It may be in the outbox, and is not on the medium: out again.
@@ -429,9 +437,9 @@ def durable(base=Session):
             _moves(self)
 
         def _drop(self, o, done=False):
-            base_drop(self, o, done)
             if 0 < o.expect <= _PUBCOMP:
                 self._gone(o)
+            base_drop(self, o, done)
 
         def _gone(self, o):
             if o.key in self.store.data:
@@ -442,10 +450,6 @@ def durable(base=Session):
         def _ahead(self, o):
             base._ahead(self, o)
             if o.expect == _PUBCOMP:
-                if o.key >= _MESSAGE:
-                    self._gone(o)
-                    o.key = _RELEASED + self.order
-                    self.order = self.order + 1 & 0x1FFFF
                 self._pubrel(o)
 
         def _packet(self, first, body):

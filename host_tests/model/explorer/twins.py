@@ -67,8 +67,8 @@ TWINS = [
     Twin(
         "sends again on a living connection",
         SESSION,
-        "            o.done = True\n            self.on_output()  #",
-        "            o.done = True\n            self.flying = 0\n            self.on_output()  #",
+        "            o.packet = None\n            self.on_output()  #",
+        "            o.packet = None\n            self.flying = 0\n            self.on_output()  #",
         UP,
     ),
     Twin(
@@ -123,8 +123,9 @@ TWINS = [
     Twin(
         "sends the newest first",
         SESSION,
-        "        self.outbox.append(o)\n        self.bulk += n\n",
-        "        self.outbox.insert(self.flying, o)\n        self.bulk += n\n",
+        "            raise\n        self.bulk += n\n",
+        "            raise\n        self.outbox.insert(self.flying, self.outbox.pop())\n"
+        "        self.bulk += n\n",
         Case(ups=(1, 1)),
     ),
     Twin(

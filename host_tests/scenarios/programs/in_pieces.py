@@ -1,5 +1,5 @@
 """A client that has to connect again while its heap is in pieces: much is free, all of it in small
-ones. Its argument is the broker's port.
+ones. Its arguments: the broker's port, MQTT's version, and the bytes of a piece.
 
 Names that MicroPython has not seen yet go into pools that double: where one is full, the next name
 takes some KB in one piece. Here the next name does.
@@ -11,7 +11,7 @@ import sys
 
 from dormouse import Client
 
-PIECE = 1024  # bytes
+PORT, VERSION, PIECE = (int(each) for each in sys.argv[1:4])
 
 
 class Names:
@@ -40,38 +40,64 @@ def fill_pool():
         n += 1
 
 
-def break_up():
-    pieces = []
+def fill(pieces, size):
+    """Take all that is free in pieces of this size."""
     try:
         while True:
             pieces.append(None)
-            pieces[-1] = bytearray(PIECE)
+            pieces[-1] = bytearray(size)
     except MemoryError:
         pass
+
+
+def break_up():
+    pieces = []
+    fill(pieces, PIECE)
     for i in range(0, len(pieces), 2):
         pieces[i] = None
+    gc.collect()
     return pieces
 
 
-async def main(port):
-    c = Client("127.0.0.1", port, client_id="node", clean=False, backoff=(0.02, 0.1), timeout=2)
+def largest():
+    n = 64
+    try:
+        while True:
+            bytearray(n)
+            n += 16
+    except MemoryError:
+        return n - 16
+
+
+async def main():
+    c = Client(
+        "127.0.0.1",
+        PORT,
+        client_id="node",
+        clean=False,
+        backoff=(0.02, 0.1),
+        timeout=2,
+        version=VERSION,
+    )
     await c.connect()
+    await c.subscribe("down", qos=2)
     fill_pool()
     pieces = break_up()
-    gc.collect()
     print("free", gc.mem_free())
-    try:
-        bytearray(2 * PIECE)
-        print("in one piece")
-    except MemoryError:
-        print("in pieces", len(pieces))
+    print("in pieces", largest(), len(pieces))
     await c.wait_connected(False)
+    rest = []
+    fill(rest, 2 * PIECE)  # what the end of the connection has left in one piece
     while not c.connected:
         await asyncio.sleep(0.01)
     print("again", type(c.error).__name__)
+    async for message in c.messages:
+        print("got", message.payload)
+        if message.qos == 2:
+            break
     await c.publish("a", b"x", 1)
     await c.disconnect()
     print("end")
 
 
-asyncio.run(main(int(sys.argv[1])))
+asyncio.run(main())
