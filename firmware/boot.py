@@ -151,9 +151,10 @@ def _boot():
     def late(_=None):
         try:
             os.stat("update.json")
-            machine.reset()
-        except OSError:
-            pass
+        except OSError as e:
+            if e.errno == 2:  # ENOENT: it has connected
+                return
+        machine.reset()
 
     import sys
 

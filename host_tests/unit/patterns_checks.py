@@ -14,7 +14,7 @@ from dormouse.patterns.age import Age
 from dormouse.patterns.homeassistant import HomeAssistant, expire
 from dormouse.patterns.keep import Keeper
 from dormouse.patterns.once import Once
-from dormouse.patterns.presence import Watch, online, will
+from dormouse.patterns.presence import Watch, leave, online, will
 from dormouse.patterns.rpc import Requester, method, request_id, respond
 from dormouse.patterns.sequence import Counter, Sequence
 from dormouse.patterns.shadow import Shadow
@@ -412,6 +412,26 @@ def check_at_each():
         client = Connection(full, None)
         raises(ConnectionLost, asyncio.run, say(client))
         same((client.said.count("t"), client.told), (2, []))  # in the same one
+
+
+def check_leave_comes_to_an_end():
+    """The broker is gone, and does not answer any more: whoever leaves need not wait for it."""
+
+    class Client:
+        connected = True
+        timeout = 0.01
+        left = 0
+
+        async def publish(self, *args):
+            while True:
+                await asyncio.sleep(1)
+
+        async def disconnect(self):
+            self.left += 1
+
+    client = Client()
+    raises(asyncio.TimeoutError, asyncio.run, leave(client, "t"))
+    same(client.left, 1)
 
 
 class Owned(Connection):

@@ -10,6 +10,8 @@ A node that sleeps says when it wakes again: ``Node(status="greenhouse/7/state")
     watch.look(now)                                         # at any time: "online", "late" ...
 """
 
+import asyncio
+
 from ..packet import Will
 from .steady import at_each, fields
 
@@ -26,10 +28,11 @@ async def online(client, topic: str, payload=b"online") -> None:
 
 
 async def leave(client, topic: str, payload=b"offline") -> None:
-    """Say offline, and disconnect; a DISCONNECT drops the will. Raises what ``publish`` raises."""
+    """Say offline, and disconnect; a DISCONNECT drops the will. Raises what ``publish`` raises, and
+    asyncio.TimeoutError when that takes longer than the client's ``timeout``."""
     try:
         if client.connected:
-            await client.publish(topic, payload, 1, True)
+            await asyncio.wait_for(client.publish(topic, payload, 1, True), client.timeout)
     finally:
         await client.disconnect()
 
