@@ -135,6 +135,8 @@ def _boot():
                 copy(name + ".old", name)
             except OSError:  # the new version has filled the flash: a rename needs no room
                 try:
+                    os.stat(name + ".old")
+                    remove(name)  # FAT takes no name that is there
                     os.rename(name + ".old", name)
                 except OSError:
                     pass  # done before a cut

@@ -1,6 +1,7 @@
 """The checks of ota.py (ota_checks.py) on every runtime; the sender's half against the node's."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -59,6 +60,42 @@ def test_boot_reads_again(
 
     exec((ROOT / "firmware" / "boot.py").read_text(), {"open": flaky})
     assert not faults and Path("update.json").exists() and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("replaces", [True, False], ids=["littlefs", "FAT"])
+def test_back_though_a_write_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaces: bool
+) -> None:
+    """Half of the old version is copied back: then it is renamed, where a name is taken too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "machine", types.ModuleType("machine"))
+
+    class Filesystem:
+        stat, remove = staticmethod(os.stat), staticmethod(os.remove)
+
+        @staticmethod
+        def rename(old: str, new: str) -> None:
+            if Path(new).exists() and not replaces:
+                raise OSError(17, "EEXIST")
+            os.replace(old, new)
+
+    monkeypatch.setitem(sys.modules, "os", Filesystem)  # type: ignore[arg-type]
+    plan = {"tries": 3, "watchdog": 8000, "limit": 60, "chunk": 256, "skip": 9}
+    files = [["main.py", 0, 9, 300]]
+    Path("update.json").write_text(json.dumps({**plan, "files": files}) + "\nA111")
+    Path("main.py").write_bytes(b"new")
+    Path("main.py.old").write_bytes(b"old" * 300)
+    faults = [OSError(5, "fault")]
+
+    def flaky(name: str, mode: str) -> Any:
+        if name == "main.py" and faults:
+            Path(name).write_bytes(b"ol")
+            raise faults.pop()
+        return open(name, mode)
+
+    exec((ROOT / "firmware" / "boot.py").read_text(), {"open": flaky})
+    assert not faults and Path("main.py").read_bytes() == b"old" * 300
+    assert Path("update.json").read_text().endswith("A111Bb")
 
 
 def test_sender_makes_what_is_documented() -> None:
