@@ -16,10 +16,6 @@ _FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
 _ASIDE = const(2)  # Message.tries
 _RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
-# Of the class too, but set by who makes a session, or never.
-_SET = "clean", "early", "on_trouble", "owner", "redirect", "will_delay", "burst", "fencing", "full"
-
-
 def reserve(s) -> None:
     """Give a session all attributes that it may ever have, for one that lives long. (Where there is
     no room for another in its table, that takes some hundred bytes in one piece: later there may be
@@ -27,7 +23,7 @@ def reserve(s) -> None:
     kinds = [type(s)]
     for kind in kinds:
         for name, value in kind.__dict__.items():
-            if name not in _SET and (value is None or isinstance(value, (int, tuple))):
+            if value is None or isinstance(value, (int, tuple)):
                 setattr(s, name, getattr(s, name))
         kinds += kind.__bases__
 

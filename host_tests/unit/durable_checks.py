@@ -223,6 +223,21 @@ def check_commit_needs_a_store():
     assert not line.session.inbox[0].done
 
 
+def check_what_cannot_be_committed():
+    # A number is no bytes: as many zeros would be kept, without a word.
+    s = Sleeper()
+    s.session.connect(0)
+    s.writes(HELLO)
+    s.reads("20 02 00 00")
+    s.reads("32 06 0001't' 0001 'x'")
+    m = s.session.inbox.pop(0)
+    for state in (5, [1, 2], {}):
+        raises(TypeError, m.ack, state)
+    assert not m.done and s.session.committed is None
+    m.ack(bytearray(b"state"))
+    same(s.session.committed, b"state")
+
+
 def check_subscriptions_are_kept():
     s = Sleeper()
     s.session.request(0x82, [("a/\xe9", 1), ("b", 2)])

@@ -434,8 +434,10 @@ class Ota:
         for name, _, _, _ in found["files"]:
             _remove(name + ".old")
         id = found["id"]
-        runs = id if state == "done" else self._recall()[5]
-        self._remember(id=id, state=state, why=why, of=found["of"], runs=runs)
+        floor, _, _, _, _, runs = self._recall()
+        floor = max(floor, id)  # it was offered, and that it was may be lost
+        runs = id if state == "done" else runs
+        self._remember(floor=floor, id=id, state=state, why=why, of=found["of"], runs=runs)
         self.trial = False
         _remove(_PART)
         _remove(_PLAN)

@@ -297,7 +297,8 @@ def durable(base=Session):
 
         def commit(self, data) -> None:
             """Set what the next record holds for the application; for ``Message.ack``."""
-            self.committed = data.encode() if isinstance(data, str) else bytes(data)
+            data = data.encode() if isinstance(data, str) else memoryview(data)
+            self.committed = bytes(data)  # (of a number it would make that many zeros)
             if self.committed != self.store.data.get(_COMMITTED):
                 self.changes[_COMMITTED] = self.committed
             else:
