@@ -16,6 +16,8 @@ _FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
 _ASIDE = const(2)  # Message.tries
 _RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
+
+
 def reserve(s) -> None:
     """Give a session all attributes that it may ever have, for one that lives long. (Where there is
     no room for another in its table, that takes some hundred bytes in one piece: later there may be

@@ -93,11 +93,14 @@ def client(version):
     measure(name + "publish, QoS 1 to PUBACK", lambda: out(1))
     measure(name + "publish, QoS 2 to PUBCOMP", lambda: out(2))
 
+    room = None
+
     def into(packet, qos=0):
-        room = None
+        nonlocal room
         while packet:  # as Client reads: the rest of a packet to where it goes, at once
-            data = packet[: len(room) if room else 128]
-            if room:
+            long = room and len(room) > 384
+            data = packet[: len(room) if long else 384]
+            if long:
                 room[: len(data)] = data
                 data = room[: len(data)]
             packet = packet[len(data) :]
