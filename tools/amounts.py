@@ -1,4 +1,4 @@
-"""Numbers on a command line: each type of argparse says which ones it takes."""
+"""What is taken on a command line: types of argparse, each of which says what that is."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def whole(least: int = 0, most: int = int(LARGEST)) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def given(text: str) -> str:
+    """Return a text that is not empty: a variable that is not set must not turn TLS off."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty: is a variable not set?")
+    return text
 
 
 positive = real(above=True)

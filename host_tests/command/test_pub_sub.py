@@ -336,6 +336,14 @@ def test_request(run: Run, server: MosquittoBroker, at: list[str]) -> None:
         (("sub", "-t", "a", "--connect-timeout", "inf"), 2, "no number up to"),
         (("sub", "-t", "a", "--psk", "zz"), 2, "a key in hex"),
         (("sub", "-t", ""), 2, "an empty topic"),
+        *[
+            (("sub", "-t", "a", o, ""), 2, "it is empty")
+            for o in ("--cafile", "--psk", "--cert", "--ws")
+        ],
+        *[
+            (("sub", "-t", "a", o, ""), 2, "it is empty")
+            for o in ("-L", "--key", "--password-file")
+        ],
         (("pub", "-t", "a", "-m", "x", "-k", "70000"), 2, "0 to 65,535"),
         (("pub", "-t", "a" * 70000, "-m", "x"), 2, "a text of 70,000 bytes"),
         (("pub", "-t", "a\udcff", "-m", "x"), 2, "no UTF-8"),

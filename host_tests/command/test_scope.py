@@ -329,7 +329,13 @@ def test_no_broker_behind_it(run: Run) -> None:
     with taken:
         done = run("scope", "--listen", str(taken.getsockname()[1]))
     assert done.status == 1 and "cannot listen" in done.err
-    for wrong in (("--listen", "99999"), ("-C", "0"), ("-p", "99999"), ("-h", "")):
+    for wrong in (
+        ("--listen", "99999"),
+        ("-C", "0"),
+        ("-p", "99999"),
+        ("-h", ""),
+        ("--cafile", ""),
+    ):
         done = run("scope", *wrong)
         assert done.status == 2 and "Traceback" not in done.err
 

@@ -116,6 +116,7 @@ def test_tls(tool, mosquitto: Callable[..., MosquittoBroker]) -> None:
         ("--nodes", "/nonexistent"),
         ("--tries", "0"),
         ("--port", "99999"),
+        ("--ca", ""),
         ("--expires", "-1"),
         ("--repeat", "nan"),
         ("--order", "fly"),

@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.live import Live
 
 from .. import parts
-from ..amounts import at_least_one, positive, whole
+from ..amounts import at_least_one, given, positive, whole
 from ..paths import BUILD, FIRMWARE, find_library
 from .broker_check import reason
 from .deploy import PACKAGE, compiled
@@ -593,9 +593,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--host", help="the broker")
     add("--port", type=whole(0, 65535), default=0, help="1883; 8883 with TLS")
     add("--tls", action="store_true", help="TLS, verified by this machine's certificates")
-    add("--ca", metavar="FILE", help="TLS, verified by this CA (PEM)")
-    add("--cert", metavar="FILE", help="TLS, with this client certificate (PEM)")
-    add("--cert-key", metavar="FILE", help="... its private key, if it is not in that file")
+    add("--ca", type=given, metavar="FILE", help="TLS, verified by this CA (PEM)")
+    add("--cert", type=given, metavar="FILE", help="TLS, with this client certificate (PEM)")
+    add(
+        "--cert-key",
+        type=given,
+        metavar="FILE",
+        help="... its private key, if it is not in that file",
+    )
     add("--username", default=os.environ.get("DORMOUSE_USERNAME"), help="at the broker")
     group = parser.add_argument_group("for whom")
     add = group.add_argument

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..amounts import at_least_one, port, real, whole
+from ..amounts import at_least_one, given, port, real, whole
 from .planning import phases
 from .scoping import compare, figure, page, text, trace
 from .scoping.decode import Decoded, Decoder, Seen, assemble, decode
@@ -68,10 +68,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         "-C", "--count", type=at_least_one, metavar="N", help="end after N connections"
     )
     proxy.add_argument("--tls", action="store_true", help="to the broker")
-    proxy.add_argument("--cafile", metavar="FILE", help="the authority of the broker's certificate")
+    proxy.add_argument(
+        "--cafile", type=given, metavar="FILE", help="the authority of the broker's certificate"
+    )
     proxy.add_argument("--insecure", action="store_true", help="any certificate will do")
-    proxy.add_argument("--listen-cert", metavar="FILE", help="TLS to the node: PEM")
-    proxy.add_argument("--listen-key", metavar="FILE")
+    proxy.add_argument("--listen-cert", type=given, metavar="FILE", help="TLS to the node: PEM")
+    proxy.add_argument("--listen-key", type=given, metavar="FILE")
     shape = parser.add_argument_group("output")
     shape.add_argument("--client", metavar="ID", help="only connections of this client")
     shape.add_argument("--save", type=Path, metavar="FILE", help="the trace, for later")

@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from ..amounts import at_least_one, positive
+from ..amounts import at_least_one, given, positive
 from .shared import connection, output
 from .shared.failure import ALERT, DONE, LATE, Failure
 from .watching import figures as brokers
@@ -70,7 +70,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     what.add_argument(
         "--missed", type=at_least_one, default=3, metavar="N", help="wakes until dead (3)"
     )
-    what.add_argument("--rabbitmq", metavar="URL", help="its management plugin")
+    what.add_argument("--rabbitmq", type=given, metavar="URL", help="its management plugin")
     alert = parser.add_argument_group("alerts")
     alert.add_argument(
         "--capacity",

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from dormouse import Client, MQTTError, ProtocolError, Will
 
-from ...amounts import port, positive, whole
+from ...amounts import given, port, positive, whole
 from .failure import FAILED, WRONG, Failure
 from .properties import Properties
 
@@ -47,21 +47,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("-h", "--host", metavar="HOST", help="its name or address (localhost)")
     group.add_argument("-p", "--port", type=port, metavar="PORT", help="1883; TLS 8883; ws 80")
     group.add_argument(
-        "-L", "--url", metavar="URL", help="mqtt[s]://, ws[s]://[user[:password]@]host[:port]/topic"
+        "-L",
+        "--url",
+        type=given,
+        metavar="URL",
+        help="mqtt[s]://, ws[s]://[user[:password]@]host[:port]/topic",
     )
     group.add_argument("-u", "--username", metavar="NAME")
     group.add_argument("-P", "--pw", metavar="WORD", help="others on this machine can read it")
     group.add_argument(
-        "--password-file", metavar="FILE", help="its first line; or $DORMOUSE_PASSWORD"
+        "--password-file", type=given, metavar="FILE", help="its first line; or $DORMOUSE_PASSWORD"
     )
-    group.add_argument("--ws", metavar="PATH", nargs="?", const="/mqtt", help="WebSocket (/mqtt)")
+    group.add_argument(
+        "--ws", type=given, metavar="PATH", nargs="?", const="/mqtt", help="WebSocket (/mqtt)"
+    )
     tls = parser.add_argument_group("TLS")
     tls.add_argument("--tls", action="store_true", help="by the system's authorities")
-    tls.add_argument("--cafile", metavar="FILE", help="the authority that signed the broker's")
-    tls.add_argument("--cert", metavar="FILE", help="the client's certificate (PEM)")
-    tls.add_argument("--key", metavar="FILE", help="its private key (PEM)")
+    tls.add_argument(
+        "--cafile", type=given, metavar="FILE", help="the authority that signed the broker's"
+    )
+    tls.add_argument("--cert", type=given, metavar="FILE", help="the client's certificate (PEM)")
+    tls.add_argument("--key", type=given, metavar="FILE", help="its private key (PEM)")
     tls.add_argument("--insecure", action="store_true", help="whoever answers will do")
-    tls.add_argument("--psk", metavar="HEX", help="a key instead of certificates (Python 3.13)")
+    tls.add_argument(
+        "--psk", type=given, metavar="HEX", help="a key instead of certificates (Python 3.13)"
+    )
     tls.add_argument("--psk-identity", metavar="NAME")
     session = parser.add_argument_group("session")
     session.add_argument("-i", "--id", metavar="ID", help="the client identifier")
@@ -92,7 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--connect-timeout", type=positive, default=10, metavar="S", help="and for answers: 10 s"
     )
     will = parser.add_argument_group("will: what the broker publishes if this dies")
-    will.add_argument("--will-topic", metavar="TOPIC")
+    will.add_argument("--will-topic", type=given, metavar="TOPIC")
     will.add_argument("--will-payload", metavar="TEXT", default="")
     will.add_argument("--will-qos", type=int, choices=(0, 1, 2), default=0)
     will.add_argument("--will-retain", action="store_true")
