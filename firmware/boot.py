@@ -28,6 +28,7 @@ def _boot():
     import machine
 
     BUF = memoryview(bytearray(512))
+    WAITS = 20, 100, 400, 0  # ms: what is wrong with a medium may pass
 
     def note(mark):
         with open("update.json", "a") as f:
@@ -65,8 +66,18 @@ def _boot():
         except OSError:
             pass
 
+    def restore(name):
+        try:
+            copy(name + ".old", name)
+        except OSError as e:
+            if e.errno != 2:  # ENOENT: done before a cut
+                # The new version has filled the flash: a rename needs no room. (But FAT's takes no
+                # name that is there.)
+                remove(name)
+                os.rename(name + ".old", name)
+
     try:
-        for ms in (20, 100, 400, 0):  # what is wrong with a medium may pass
+        for ms in WAITS:
             try:
                 with open("update.json", "rb") as f:
                     line = f.readline()
@@ -127,21 +138,19 @@ def _boot():
         remove("update.part")  # room
         if "B" not in marks:
             note("B")
-        for name, kind, _, _ in files:
-            if kind == 1:
-                remove(name)
-                continue
+        for ms in WAITS:
             try:
-                copy(name + ".old", name)
-            except OSError:  # the new version has filled the flash: a rename needs no room
-                try:
-                    os.stat(name + ".old")
-                    remove(name)  # FAT takes no name that is there
-                    os.rename(name + ".old", name)
-                except OSError:
-                    pass  # done before a cut
-        note("b")
-        return
+                for name, kind, _, _ in files:
+                    if kind == 1:
+                        remove(name)
+                    else:
+                        restore(name)
+                note("b")
+                return
+            except OSError:
+                if not ms:
+                    raise  # the next start tries again
+                time.sleep(ms / 1000)
     # A syntax error or a loop ends nowhere; the watchdog ends it. An application that lives takes
     # it over (dormouse.field.guard, or machine.WDT) and feeds it.
     try:
