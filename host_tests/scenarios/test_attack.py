@@ -22,7 +22,7 @@ def test_attack(mosquitto: Callable[..., MosquittoBroker], tmp_path: Path) -> No
         missing(runtime.reason)
     broker = mosquitto(extra_config="max_queued_messages 10000")
     with Siege(broker, runtime, tmp_path / "board", random.Random(1)) as siege:
-        for _ in range(4):
+        for _ in range(6):
             siege.round()
         siege.check_readings()
         assert siege.boots > 8 and len(siege.attacker.done) > 5
