@@ -112,12 +112,8 @@ class Client:
         self.username = username
         self.password = password
         self.messages = self
-        # Made once: later the heap may be in pieces. Long enough for some small packets: to wait
-        # for bytes takes as long as some messages (of 32 bytes, instructions for each, x86: with
-        # 256 51,000, with 384 45,000, with 512 42,000).
-        self._buffer = memoryview(bytearray(384))
         self.connected = False
-        self.error = self._task = self._last = self._first = None
+        self.error = self._task = self._last = self._first = self._buffer = None
 
     # --- the connection
 
@@ -143,7 +139,8 @@ class Client:
         """Connect in the background, and try again until it works: nothing but ``disconnect`` ends
         it (or ``strict``). ``error`` tells why it has not yet worked."""
         if not self._task:
-            reserve(self.session)
+            if not self.session.patience:  # a Node's lives for a wake
+                reserve(self.session)
             self.error = None
             self.publish_nowait = self.session.publish
             self._first = False
@@ -334,7 +331,10 @@ class Client:
                 self.stream.open_stream(*self.address), self.timeout
             )
             read = self.stream.read
-            rx = self._buffer
+            # Made once: later the heap may be in pieces. Long enough for some small packets, for to
+            # wait for bytes takes as long as some messages (of 32 bytes, instructions for each,
+            # x86: with 256 51,000, with 384 45,000, with 512 42,000).
+            rx = self._buffer = self._buffer or memoryview(bytearray(384))
             room = None  # where the rest of a long packet goes, or another one as long, at once
             turn = 0
             s.login = self.username, self.password

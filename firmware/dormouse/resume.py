@@ -23,11 +23,14 @@ def reserve(s) -> None:
     no room for another in its table, that takes some hundred bytes in one piece: later there may be
     none, ever.)"""
     kinds = [type(s)]
-    for kind in kinds:
-        for name, value in kind.__dict__.items():
-            if value is None or isinstance(value, (int, tuple)):
-                setattr(s, name, getattr(s, name))
-        kinds += kind.__bases__
+    try:
+        for kind in kinds:
+            for name, value in kind.__dict__.items():
+                if value is None or isinstance(value, (int, tuple)):
+                    setattr(s, name, getattr(s, name))
+            kinds += kind.__bases__
+    except MemoryError:
+        pass  # it may do without
 
 
 def connected(s, present: int) -> None:
