@@ -284,8 +284,8 @@ class Client:
                     began = ticks_ms()
                     try:
                         e = await self._connection()
-                    except Exception as error:  # no memory for it, or its ``close`` raised
-                        e = error
+                    except MemoryError as why:  # even for a coroutine
+                        e = why
                     self.error = e
                     if getattr(e, "again", False):  # MQTT 5: the broker is elsewhere now
                         continue
@@ -372,15 +372,17 @@ class Client:
             for task in tasks:
                 task.cancel()
             # 104: ECONNRESET; -104: RP2's; 32: EPIPE
-            closed = isinstance(e, ended) or getattr(e, "errno", 0) in (104, -104, 32)
+            closed = e.errno in (104, -104, 32) if isinstance(e, OSError) else isinstance(e, ended)
             try:
-                s.lost(e if closed else None)
+                try:
+                    s.lost(e if closed else None)
+                finally:
+                    if close:
+                        close()
             except Exception as error:  # (MemoryError) its state is sound, evidence comes again
                 e = error
             self._changed.set()
             self._arrived.set()
-            if close:
-                close()
         return e
 
     async def _room(self):

@@ -26,7 +26,7 @@ def reserve(s) -> None:
     try:
         for kind in kinds:
             for name, value in kind.__dict__.items():
-                if value is None or isinstance(value, (int, tuple)):
+                if value is None or isinstance(value, (bool, int, tuple)):  # a bool may be no int
                     setattr(s, name, getattr(s, name))
             kinds += kind.__bases__
     except MemoryError:

@@ -11,6 +11,7 @@ from binascii import unhexlify
 
 import dormouse
 import dormouse.packet as packet
+from dormouse.resume import reserve
 from dormouse.session import Session
 
 MS = 1000
@@ -611,6 +612,17 @@ def check_room():
     s.connect(0)
     s.take(0)
     assert not s.receive(memoryview(b"\x20"), 0)
+
+
+def check_reserve():
+    # What is of the class until it changes is the session's own then, whatever type it has.
+    s = Session(lambda: None, "c")
+    assert "past" not in s.__dict__
+    reserve(s)
+    for name in ("past", "unsure", "paused", "ended", "lacking", "late", "trouble", "turn", "size"):
+        assert name in s.__dict__, name
+    assert "publish" not in s.__dict__ and "_fault" not in s.__dict__
+    same((s.past, s.lacking, s.trouble), (False, (0, 0), None))
 
 
 def check_room_in_the_outbox():

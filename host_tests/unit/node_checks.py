@@ -295,6 +295,46 @@ def check_no_filter():
         asyncio.run(no_filter(five))
 
 
+async def no_memory(owner, name):
+    # A wake ends, and the next one sends what this one has not.
+    broker = Broker(False)
+    store = Medium()
+    node = boot(broker, store, [("cmd", 1)])
+    node.publish("t", b"1", 1)
+    short = {"client": node.client, "store": store, "node": node, "session": node.session}[owner]
+    good = getattr(short, name)
+
+    def raises_it(*args, **options):
+        setattr(short, name, good)
+        raise MemoryError
+
+    setattr(short, name, raises_it)
+    try:
+        async for m in node.wake():
+            raise AssertionError(m)
+    finally:
+        setattr(short, name, good)
+    assert node.over and not node._task
+    node.sleep()
+    await node.client.disconnect()  # a deep sleep ends whatever is left
+    node = boot(broker, store, [("cmd", 1)])
+    async for m in node.wake():
+        raise AssertionError(m)
+    same(broker.came, [b"1"])
+    assert not node.error
+
+
+def check_no_memory():
+    where = (
+        ("client", "disconnect connect"),
+        ("node", "_run _work _ask _finish _count _note"),
+        ("session", "request"),
+    )
+    for owner, names in where:
+        for name in names.split():
+            asyncio.run(asyncio.wait_for(no_memory(owner, name), 10))
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":

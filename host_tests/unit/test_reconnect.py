@@ -198,7 +198,11 @@ def test_a_stream_that_cannot_be_closed() -> None:
             await asyncio.sleep(0)
         assert c._task and c.error is wire.closing
         assert len(wire.buffers) == 1, "one for all connections: there may be no memory for another"
-        c._task.cancel()
+        task = c._task
+        while not task.done():  # as ``disconnect``
+            task.cancel()
+            await asyncio.sleep(0)
+        assert c._task is None, "it has ended, and says so"
 
     asyncio.run(asyncio.wait_for(main(), 5))
 

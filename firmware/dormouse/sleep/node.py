@@ -285,10 +285,14 @@ class Node:
         if last:
             try:
                 last.ack()
-            except (OSError, MQTTError) as e:
+            except (OSError, MQTTError, MemoryError) as e:
                 self.error = e
         if not self.over and not self._task:
-            self._task = asyncio.create_task(self._run())
+            try:
+                self._task = asyncio.create_task(self._run())
+            except MemoryError as e:
+                self.error = e
+                self._end()
         c = self.client
         inbox = self.session.inbox
         c._changed.set()  # the body is done with what it had
@@ -333,28 +337,35 @@ class Node:
             self.error = e
         finally:
             try:
-                await asyncio.wait_for(self.client.disconnect(**self._bye), _GRACE / 1000)
-            except (asyncio.TimeoutError, asyncio.CancelledError):
-                pass  # MicroPython cancels what is in wait_for twice
-            host, port, tls = self.address
-            if self.up:
-                if tls and hasattr(self.wifi, "proven"):
-                    self.wifi.proven()
-                ip = self.ip
-                renew = self.renew and not int.from_bytes(urandom(2), "big") % self.renew
-                if renew and ip != host and self._left() > 0:
-                    # The name may lead elsewhere by now, though the old address answers.
-                    self.ip = None
-                    try:
-                        ip = _lookup(host, port)
-                    except OSError:
-                        pass
-                    self.ip = ip
-            self._count()
-            self._note()
-            self.error = self.error or self._refused
-            self._refused = None
-            self._end()
+                await self._finish()
+            except Exception as e:  # no memory, say
+                self.error = e
+            finally:
+                self._end()
+
+    async def _finish(self):
+        try:
+            await asyncio.wait_for(self.client.disconnect(**self._bye), _GRACE / 1000)
+        except (asyncio.TimeoutError, asyncio.CancelledError):
+            pass  # MicroPython cancels what is in wait_for twice
+        host, port, tls = self.address
+        if self.up:
+            if tls and hasattr(self.wifi, "proven"):
+                self.wifi.proven()
+            ip = self.ip
+            renew = self.renew and not int.from_bytes(urandom(2), "big") % self.renew
+            if renew and ip != host and self._left() > 0:
+                # The name may lead elsewhere by now, though the old address answers.
+                self.ip = None
+                try:
+                    ip = _lookup(host, port)
+                except OSError:
+                    pass
+                self.ip = ip
+        self._count()
+        self._note()
+        self.error = self.error or self._refused
+        self._refused = None
 
     def _count(self):
         # What this wake tells about the next ones.
