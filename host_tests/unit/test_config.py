@@ -174,3 +174,12 @@ def test_an_update_key_that_protects_nothing() -> None:
     ota = config.make_ota(settings)
     assert "certs/ca.der" in ota.keep and "trouble" not in settings
     assert config.make_ota({"topic": "t"}) is None
+
+
+def test_tls_without_a_word_of_it_is_none_in_clear() -> None:
+    """An object with nothing in it is TLS all the same: a password must not go out in clear."""
+    with pytest.raises(ValueError, match="no ca"):
+        config.make_client({"host": "h", "username": "u", "password": "p", "tls": {}})
+    for none in (None, False):
+        client = config.make_client({"host": "h", "client_id": "c", "tls": none})
+        assert client.address == ("h", 1883, None)

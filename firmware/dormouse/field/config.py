@@ -62,7 +62,7 @@ def make_client(config: dict, **options) -> Client:
         if key in config and key not in options:
             options[key] = config[key]
     options.setdefault("timeout", 5)
-    if config.get("tls"):
+    if config.get("tls") not in (None, False):  # {} is no TLS by a mistake: told by ``context``
         from ..net.tls import context
 
         options["tls"] = context(**config["tls"])
