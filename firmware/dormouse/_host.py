@@ -43,7 +43,7 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 async def read(stream: Stream, buf: memoryview) -> int:
     """Read as ``stream.read`` does."""
-    if len(buf) <= 256:  # see there
+    if len(buf) <= 384:  # see there
         await asyncio.sleep(0)  # StreamReader does not, while it has bytes: others have to run too
     data = await stream[0].read(len(buf))
     buf[: len(data)] = data

@@ -112,8 +112,8 @@ TWINS = {
     "commits in a record of its own": (
         (
             "store/durable.py",
-            "self.committed = data.encode() if isinstance(data, str) else bytes(data)\n",
-            "self.committed = bytes(data)\n            self.store.save({1: self.committed})\n",
+            "self.committed = bytes(data)  #",
+            "self.committed = bytes(data)\n            self.store.save({1: self.committed})  #",
         ),
         FLASH,
     ),
@@ -156,8 +156,8 @@ OTHERS = {
         "update",
         (
             "field/ota.py",
-            "                if n < 0 and len(text) < _TEXT:\n                    raise EOFError",
-            "                if None:\n                    raise EOFError",
+            "            if n < 0 and len(text) < _TEXT:\n                raise EOFError",
+            "            if None:\n                raise EOFError",
         ),
         [(Fault("flash", 2, at),) for at in range(800, 1400, 50)],
     ),
