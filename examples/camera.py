@@ -29,11 +29,11 @@ async def send(client, topic: str, name: str) -> None:
     except MQTTError as e:
         # The file changed under way, or the flash does not read (SourceError); the broker does not
         # take it, at any connection. The next ones are not to wait for it.
-        print("lost", name, repr(e))
         os.rename(path, path + ".bad")
+        print("lost", name, repr(e))
     else:
-        print("sent", name)
         os.remove(path)
+        print("sent", name)
 
 
 async def main():
