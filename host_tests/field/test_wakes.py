@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ WELL = "left 0 error None"
 
 def last(node: Board) -> str:
     return node.run()[0].lines[-1]
+
+
+@contextmanager
+def time_server(node: Board) -> Iterator[TimeServer]:
+    """A time server, right at first, and a node that asks it."""
+    with TimeServer(lambda: node.time) as server:
+        config = json.loads((node.folder / "put" / "config.json").read_text())
+        node.put("config.json", config | {"clock": server.port})
+        yield server
 
 
 def test_name_is_looked_up_again(
@@ -56,9 +66,7 @@ def test_expiry_when_the_clock_is_set(
     client = {"version": 5} if version == 5 else {"expiring": True}
     with Observer(broker, ("up", 1), ("state", 0)) as observer:
         node = board(broker.port, SOON, client, {"status": "state"}, kind, clock=0)
-        with TimeServer(lambda: node.time) as server:
-            config = json.loads((node.folder / "put" / "config.json").read_text())
-            node.put("config.json", config | {"clock": server.port})
+        with time_server(node):
             for n in (1, 2):
                 assert last(node) == WELL
                 observer.wait("up", str(n))
@@ -77,9 +85,7 @@ def test_power_returns_without_a_time_server(
     broker = mosquitto(tls=certificates())
     node = board(broker.tls_port, tls={"ca": "ca.der"}, kind=kind, clock=0)
     node.put("ca.der", certificates().ca_der)
-    with TimeServer(lambda: node.time) as server:
-        config = json.loads((node.folder / "put" / "config.json").read_text())
-        node.put("config.json", config | {"clock": server.port})
+    with time_server(node) as server:
         now = server.time
         server.time = lambda: 1650000000  # 2022
         assert last(node).endswith("error ClockError")
@@ -107,9 +113,7 @@ def test_a_time_server_that_was_wrong_once(
     broker = mosquitto(tls=certificates())
     node = board(broker.tls_port, tls={"ca": "ca.der"}, kind=kind, clock=0)
     node.put("ca.der", certificates().ca_der)
-    with TimeServer(lambda: node.time) as server:
-        config = json.loads((node.folder / "put" / "config.json").read_text())
-        node.put("config.json", config | {"clock": server.port})
+    with time_server(node) as server:
         assert last(node) == WELL
         now = server.time
         server.time = lambda: now() + 8 * 365 * 86_400
