@@ -73,7 +73,7 @@ class Message:
     that goes out tells whether it is ``done`` (bool), and its ``error``: an MQTTError, or None.
     """
 
-    # In:  fresh: it came on this connection, so its answer may go on it.
+    # In:  fresh: it came on this connection, so its answer may go on it. None: it is being put.
     #      done: the application is done with it.
     #      size: bytes that it takes beside topic and payload.
     # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
