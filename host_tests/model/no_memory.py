@@ -16,26 +16,17 @@ from typing import Any
 import dormouse
 
 LIBRARY = Path(dormouse.__file__).parent
-# Calls that allocate nothing. (on_output is the driver's: it sets an event.)
+# Calls that allocate nothing: built-in ones; "on_output", which is the driver's and sets an event;
+# and what puts back what was taken out just before, whose room is still there.
 FREE = {
-    *["len", "isinstance", "min", "max", "callable", "hasattr", "type", "const", "on_output"],
+    *["len", "isinstance", "min", "max", "callable", "hasattr", "type", "const"],
     *["pop", "remove", "get", "send", "super", "clear"],
-    *[
-        "_ahead",
-        "insert",
-        "update",
-    ],  # in the outbox, of what was taken out of it just before: its room is still there
+    *["on_output", "_ahead", "insert", "update"],
 }
+# Attributes that are small numbers: to add to one allocates nothing.
 NUMBERS = {
-    "bulk",
-    "used",
-    "flying",
-    "suspects",
-    "asking",
-    "sure",
-    "dropped",
-    "troubles",
-    "unanswered",
+    *["bulk", "used", "flying", "suspects", "asking", "sure", "dropped"],
+    *["troubles", "unanswered"],
 }
 # "update" puts back into a dict what was just taken out of it.
 UNTOUCHED = {"<module>", "_fault", "update"}
@@ -63,17 +54,17 @@ def _free(node: ast.AST) -> bool:
 
 
 @cache
-def lines(path: str) -> tuple[dict[int, bool], dict[int, list[tuple[str, str]]]]:
+def lines(path: str) -> tuple[set[int], dict[int, list[tuple[str, str]]]]:
     """Return the lines of a file that allocate; and those that set attributes, with these: a
     variable's name, and the attribute's."""
-    found: dict[int, bool] = {}
+    found: set[int] = set()
     sets: dict[int, list[tuple[str, str]]] = {}
     for node in ast.walk(ast.parse(Path(path).read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if isinstance(node.value, ast.Name):
                 sets.setdefault(node.lineno, []).append((node.value.id, node.attr))
         elif isinstance(node, (ast.expr, ast.AugAssign)) and not _free(node):
-            found[node.lineno] = True
+            found.add(node.lineno)
     return found, sets
 
 
