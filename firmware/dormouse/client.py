@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from gc import collect
 from os import urandom
 
 from micropython import const
@@ -140,6 +141,9 @@ class Client:
         it (or ``strict``). ``error`` tells why it has not yet worked."""
         if not self._task:
             if not self.session.patience:  # a Node's lives for a wake
+                # What lives long is not to lie behind the garbage of imports, in the middle of what
+                # is free.
+                collect()
                 reserve(self.session)
             self.error = None
             self.publish_nowait = self.session.publish

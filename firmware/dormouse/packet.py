@@ -208,6 +208,17 @@ def request(first: int, pid: int, filters) -> bytearray:
     return frame(first, data)
 
 
+def own(payload):
+    """Return a payload as bytes; or as it is, a memoryview of its packet, if it is long, and there is
+    no memory to hold it twice."""
+    try:
+        return bytes(payload)
+    except MemoryError:
+        if len(payload) < _SPARE:  # the packet's buffer is read into again
+            raise
+        return payload
+
+
 def read_publish(first: int, body) -> tuple:
     """Return topic, payload, QoS and packet identifier (0 at QoS 0). Raises ProtocolError."""
     qos = first >> 1 & 3
@@ -227,7 +238,7 @@ def read_publish(first: int, body) -> tuple:
         pid = body[end] << 8 | body[end + 1]
         if not pid:
             raise ProtocolError(first)
-    return name, bytes(body[at:]), qos, pid
+    return name, own(body[at:]), qos, pid
 
 
 def reader(limit: int, handle, fault=ProtocolError, owner=None):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from paho.mqtt import publish
 from play import PROGRAMS
 
 from tools import parts
@@ -180,6 +181,25 @@ def test_download(
             observer.wait("g/saved/short", "saved")
         assert len(proxy.connections) == len(CUTS) + 1
         assert observer.payloads("g/saved/song.mp3") == ["saved"]
+
+
+@pytest.mark.parametrize(("version", "kib"), [(4, 90), (5, 62)])
+def test_held_once(
+    version: int, kib: int, compiled: Path, mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    """Without ``large`` too, a message may be as long as what is free: it is not held twice. And
+    the next ones are as any others."""
+    broker = mosquitto()
+    argv = [*needed(lambda: MICROPYTHON32.argv), "-X", "heapsize=128k"]
+    small = Runtime("small", lambda: argv, MICROPYTHON32.path_env, (".frozen", str(compiled)))
+    program = PROGRAMS / "held_once.py"
+    size = kib << 10
+    with small.start(program, str(broker.port), str(version), str(size)) as device:
+        device.wait_line("ready", 20)
+        for payload in (CONTENT[:size], b"x"):
+            publish.single("down", payload, 1, False, broker.host, broker.port)
+            device.wait_line(f"got {len(payload)} {sha256(payload).digest()}", 10)
+        device.wait_line("trouble 0", 5)
 
 
 @pytest.mark.parametrize("version", [4, 5])

@@ -21,7 +21,7 @@ and value.
 from micropython import const
 
 from .. import packet as core
-from ..packet import ProtocolError, binary, encode_topic, frame, number, string
+from ..packet import ProtocolError, binary, encode_topic, frame, number, own, string
 
 _MALFORMED = const(0x81)
 _FORBIDDEN = const(0x82)
@@ -426,7 +426,7 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
             encode_topic(properties["response_topic"], qos)
     except ValueError:
         raise ProtocolError5(first, _FORBIDDEN)
-    return topic, bytes(body[at:]), qos, pid, properties
+    return topic, own(body[at:]), qos, pid, properties
 
 
 def _check(first, codes):

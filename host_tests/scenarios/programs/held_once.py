@@ -1,0 +1,26 @@
+"""Takes one message that is longer than half of the heap; arguments: port, MQTT's version, bytes."""
+
+import asyncio
+import sys
+from hashlib import sha256
+
+from dormouse import Client
+
+PORT, VERSION, SIZE = (int(each) for each in sys.argv[1:4])
+
+
+async def main():
+    limits = {"max_packet": SIZE + 100, "inbox_bytes": SIZE + 400}
+    client = Client("127.0.0.1", PORT, client_id="held", version=VERSION, **limits)
+    await client.connect()
+    await client.subscribe("down", qos=1)
+    print("ready")
+    async for message in client.messages:
+        print("got", len(message.payload), sha256(message.payload).digest())
+        if len(message.payload) < SIZE:
+            break
+    print("trouble", client.session.troubles)
+    await client.disconnect()
+
+
+asyncio.run(main())
