@@ -114,7 +114,11 @@ class Client:
         self.password = password
         self.messages = self
         self.connected = False
-        self.error = self._task = self._last = self._first = self._buffer = None
+        self.error = self._task = self._last = self._first = None
+        # Made once: later the heap may be in pieces. Long enough for some small packets, for to wait
+        # for bytes takes as long as some messages (of 32 bytes, instructions for each, x86: with 256
+        # 51,000, with 384 45,000, with 512 42,000).
+        self._buffer = memoryview(bytearray(384))
 
     # --- the connection
 
@@ -335,10 +339,7 @@ class Client:
                 self.stream.open_stream(*self.address), self.timeout
             )
             read = self.stream.read
-            # Made once: later the heap may be in pieces. Long enough for some small packets, for to
-            # wait for bytes takes as long as some messages (of 32 bytes, instructions for each,
-            # x86: with 256 51,000, with 384 45,000, with 512 42,000).
-            rx = self._buffer = self._buffer or memoryview(bytearray(384))
+            rx = self._buffer
             room = None  # where the rest of a long packet goes, or another one as long, at once
             turn = 0
             s.login = self.username, self.password
