@@ -115,9 +115,9 @@ class Client:
         self.messages = self
         self.connected = False
         self.error = self._task = self._last = self._first = None
-        # Made once: later the heap may be in pieces. Long enough for some small packets, for to wait
-        # for bytes takes as long as some messages (of 32 bytes, instructions for each, x86: with 256
-        # 51,000, with 384 45,000, with 512 42,000).
+        # Made once: later the heap may be in pieces. Long enough for some small packets, for to
+        # wait for bytes takes as long as some messages (of 32 bytes, instructions for each, x86:
+        # with 256 51,000, with 384 45,000, with 512 42,000).
         self._buffer = memoryview(bytearray(384))
 
     # --- the connection

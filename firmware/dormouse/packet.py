@@ -209,8 +209,8 @@ def request(first: int, pid: int, filters) -> bytearray:
 
 
 def own(payload):
-    """Return a payload as bytes; or as it is, a memoryview of its packet, if it is long, and there is
-    no memory to hold it twice."""
+    """Return a payload as bytes; or as it is, a memoryview of its packet, if it is long, and there
+    is no memory to hold it twice."""
     try:
         return bytes(payload)
     except MemoryError:

@@ -1,4 +1,4 @@
-"""Takes one message that is longer than half of the heap; arguments: port, MQTT's version, bytes."""
+"""Takes one message that is longer than half of the heap; port, version, bytes."""
 
 import asyncio
 import sys
