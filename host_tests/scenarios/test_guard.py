@@ -378,7 +378,7 @@ def test_orders_by_the_tool(
         said = give("log", 0)
         assert "crash 2" in said and "has carried out order 1" in said
         assert "says that it is done: not proven" in said
-        assert "order 2: OSError(2,)" in give("erase nothing", 1)
+        assert "order 2: OSError(2,) No such file" in give("erase nothing", 1)
         assert "config.json" in give("files", 0)
         assert "has carried out order 4" in give("restart", 0)
     assert run(node)[0].lines[-1] == "error None"

@@ -767,6 +767,81 @@ def check_the_whole_copy_is_written_last():
             assert safe.Orders(Guard, None, None).count >= 1234
 
 
+class SafeGuard:
+    """What safe mode's orders ask of a guard."""
+
+    crashes = 5
+    reason = "OSError(5,)"
+    trouble = None
+
+    def __init__(self):
+        self.config = {"topic": TOPIC}
+        self.lines = []
+
+    def log(self, *words):
+        self.lines.append(words)
+
+
+# Orders that are none, or not to be carried out, and what tells it.
+NO_ORDERS = (
+    ("fly", "no such order"),
+    ("Log", "no such order"),
+    ("restart2", "no such order"),
+    ("stay", "stay S"),
+    ("stay x", "stay S"),
+    ("stay -1", "stay S"),
+    ("erase config.json", "not to be erased"),
+    ("erase nothing", "Error(2,"),
+)
+
+
+def check_orders_that_are_refused():
+    """An order that is not carried out is not answered as if it had been."""
+    from dormouse.field import safe
+
+    sent = []
+    for ota in (node(), None):
+        clear()
+        put("config.json", b"{}")
+        guard = SafeGuard()
+        orders = safe.Orders(guard, ota, lambda *args: sent.append(args))
+        n = 0
+
+        def give(order, ota=ota, orders=orders):
+            nonlocal n
+            n += 1
+            del sent[:]
+            m = Message()
+            m.topic = TOPIC + "/safe/do"
+            words = "dormouse-order %s %d %s" % (TOPIC, n, order)
+            m.payload = (words + "\n" + sign(SECRET, words) if ota else order).encode()
+            orders.take(m)
+            return json.loads(sent[-1][1]) if ota else orders.why
+
+        for order, why in NO_ORDERS:
+            said = give(order)
+            if ota:
+                same(said["order"], n)
+                said = said["why"]
+            same((order, why in said, orders.stay, orders.restart), (order, True, 0, False))
+        same("log, files, restart, stay S, erase NAME" in guard.lines[0][1], True)
+        same(there("config.json"), True)
+        said = give("stay 9")
+        same((orders.stay, orders.why), (9, None))
+        same("why" in said if ota else said, False if ota else None)
+        # What anybody repeats takes one line of the log, and nothing that was not signed takes any.
+        del guard.lines[:]
+        for _ in range(9):
+            give("fly")
+        same(len(guard.lines), 1)
+        m = Message()
+        m.topic = TOPIC + "/safe/do"
+        m.payload = b"" if ota is None else b"dormouse-order %s 99 fly\n00" % TOPIC.encode()
+        del sent[:]
+        orders.take(m)
+        same((len(guard.lines), sent), (1, []))
+
+
 class Flaky:
     """In the place of ``os`` and ``open``: the ``at``-th operation on files fails."""
 

@@ -505,6 +505,13 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
     return f"update {version} is withdrawn: no node takes it any more"
 
 
+def _in_words(why: str) -> str:
+    """Return why an order could not be carried out, with what an error number means: a chip has no
+    room for that. (MicroPython's are those of any Unix.)"""
+    found = re.match(r"OSError\((\d+)", why)
+    return f"{why} {os.strerror(int(found[1]))}" if found else why
+
+
 async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers: Numbers) -> str:
     """Give an order to a node in safe mode; wait for what it says. Raises CannotUpdate."""
     topic, text = options.topic, options.order
@@ -545,7 +552,7 @@ async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers:
             if not (answer[2] or options.believe):
                 print(f"{clean(topic)} says that it is done: not proven", file=sys.stderr)
             elif answer[1]:
-                raise CannotUpdate(f"{clean(topic)}: order {number}: {answer[1]}")
+                raise CannotUpdate(f"{clean(topic)}: order {number}: {_in_words(answer[1])}")
             else:
                 return f"done: {clean(topic)} has carried out order {number}"
     finally:
@@ -657,7 +664,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if options.host.count(":") == 1 or "/" in options.host:
         parser.error("--host: a name or an address; the port goes into PORT= (--port)")
     if options.order is not None and not ORDER.fullmatch(options.order):
-        # A node answers to one that it does not know, too: it has done all that there was to do.
+        # A node refuses it, too, but at its next wake.
         parser.error('--order: log, files, restart, "stay SECONDS" or "erase NAME"')
     _check_topics(parser, options)
     for stage in options.then or ():

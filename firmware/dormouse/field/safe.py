@@ -54,6 +54,8 @@ class Orders:
     log: publish the log. files: list the files. restart: forget the crashes, try the application
     again, at once. stay S: be there for S seconds more, 600 at most, for further orders. erase
     NAME: remove a file, to make room, say; without an owner no program, key or session.
+
+    Any other is refused: "why" tells, in the answer to the owner, and in the log.
     """
 
     def __init__(self, guard, ota, publish) -> None:
@@ -85,21 +87,24 @@ class Orders:
             order = self._allowed(str(message.payload, "utf-8"))
         except Exception:  # nonsense: no line in the log, which anybody could fill with it
             return
-        self.why = None
+        if not order:
+            return
+        last, self.why = self.why, None
         # What must not come again on a flash that is full: all else goes first, for that.
         careful = order[:4] in ("rest", "stay")
         steps = [self._do]
-        if self.ota and order:
+        if self.ota:
             steps = [self._count, self._do] if careful else [self._do, self._count]
         for step in steps:
             try:
                 step(order)
-            except Exception as e:  # no such file, or a flash that is full
+            except Exception as e:  # no such order or file, or a flash that is full
                 self.why = repr(e)
-                self.guard.log("order:", self.why)
+                if self.why != last:  # or anybody could fill the log with it
+                    self.guard.log("order:", self.why)
                 if careful:
                     break
-        if order and not self.restart:
+        if not self.restart:
             self._answer()
 
     def _answer(self):
@@ -140,11 +145,15 @@ class Orders:
             self._answer()
             self.publish(self.topic + "/safe", b"", 1, True)
             self.restart = True
-        elif name == "stay":
+        elif name == "stay" and value.isdigit():
             self.stay = min(int(value), _STAY)
-        elif name == "erase" and self._may_go(value):
+        elif name == "erase":
+            if not self._may_go(value):
+                raise ValueError("not to be erased")
             os.remove(value)
             self.publish(self.topic + "/safe/files", files(), 1)
+        else:
+            raise ValueError("no such order: log, files, restart, stay S, erase NAME")
 
     def _may_go(self, name):
         if self.ota:
