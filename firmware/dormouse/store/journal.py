@@ -36,7 +36,7 @@ class Journal(Store):
     If the file is corrupt or foreign, it is moved to ``path``.bad, what precedes the damage is
     kept, and ``warning`` tells. (A false alarm, with nothing lost, can follow a full filesystem.)
     If it cannot be read, ``save`` raises OSError until the next start, for that may go better; the
-    third start in vain moves it aside. Raises OSError in ``save`` only.
+    third start in vain moves it aside. Raises OSError in ``save`` only, of a write with ``path``.
 
     On CPython a save is synced, but not the folder: there a power cut may undo the last rename.
     """
@@ -188,7 +188,7 @@ class Journal(Store):
             self._close()
             if e.errno == _ENOSPC:
                 raise StoreFull(self.path)
-            raise
+            raise OSError(e.errno, self.path)
         self.saves += 1
 
     def _append(self, changes):

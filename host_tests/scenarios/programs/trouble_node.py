@@ -30,6 +30,8 @@ def tell(name, e):
             text = "TimeoutError()"
         elif isinstance(e, OSError) and type(e).__name__ != "WifiError":
             text = "OSError(%d,)" % e.args[0]
+            if "/" in str(e.args[-1]):  # a Journal names its file
+                text = "OSError(%d, %r)" % e.args
         elif len(e.args) == 1:
             text = text[:-1] + ",)"
     print("said", name, text)
