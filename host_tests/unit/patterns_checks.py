@@ -811,13 +811,46 @@ def check_discovery():
     same(config["avty_t"], "g/7/state")
     assert "value_json.lost" in config["avty_tpl"]
     temp = config["cmps"]["temp"]
-    same((temp["exp_aft"], temp["~"], temp["unit_of_measurement"]), (1156, "g/7/temp", "°C"))
-    same("cmd_t" in temp, False)
+    same((temp["expire_after"], temp["~"], temp["unit_of_measurement"]), (1156, "g/7/temp", "°C"))
+    same("command_topic" in temp, False)
     fan = config["cmps"]["fan"]
-    same((fan["cmd_t"], fan["stat_t"], fan["qos"], "exp_aft" in fan), ("~/set", "~", 2, False))
-    same("stat_t" in config["cmps"]["restart"], False)
+    same((fan["command_topic"], fan["state_topic"], fan["qos"]), ("~/set", "~", 2))
+    same("expire_after" in fan, False)
+    same("state_topic" in config["cmps"]["restart"], False)
     raises(ValueError, h.add, "sensor", "a/b")
     raises(ValueError, HomeAssistant, node, "g", "a b")
+
+
+# What is announced for each entity, by its names.
+OWN = (
+    ("uniq_id", "unique_id"),
+    ("stat_t", "state_topic"),
+    ("json_attr_t", "json_attributes_topic"),
+    ("val_tpl", "value_template"),
+    ("cmd_t", "command_topic"),
+    ("pl_inst", "payload_install"),
+    ("exp_aft", "expire_after"),
+)
+
+
+def check_options_come_first():
+    """By either of their names: to Home Assistant a short one counts where both are given."""
+    for platform in ("sensor", "switch", "update", "button"):
+        for pair in OWN:
+            for name in pair:
+                node = Node()
+                h = HomeAssistant(node, "g/7", "g-7")
+                h.add(platform, "a", **{name: "mine"})
+                h.announce()
+                part = json.loads(node.publish.sent()[0][1])["cmps"]["a"]
+                for short, long in OWN:
+                    if short in part:
+                        part[long] = part.pop(short)
+                same((platform, name, part[pair[1]]), (platform, name, "mine"))
+    h.add("cover", "b", cmd_t="~/set")
+    same(h.command(Message("g/7/b/set", b"OPEN")), ("b", "OPEN"))
+    h.add("cover", "c", command_topic="~/set")
+    same(h.command(Message("g/7/c/set", b"OPEN")), ("c", "OPEN"))
 
 
 def check_announced_once():
@@ -910,7 +943,7 @@ def check_client_that_stays_connected():
     h.announce()
     config = json.loads(h._publish.sent()[0][1])
     same((config["avty_t"], "avty_tpl" in config), ("g/7/state", False))
-    same("exp_aft" in config["cmps"]["temp"], False)
+    same("expire_after" in config["cmps"]["temp"], False)
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

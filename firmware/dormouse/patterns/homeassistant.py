@@ -100,22 +100,29 @@ class HomeAssistant:
     def add(self, platform: str, name: str, **options) -> None:
         """Add an entity: "sensor", "binary_sensor", "switch", "number", "button", "update" or
         another one of Home Assistant's MQTT platforms that need no more than a state and a command
-        topic. ``name``: one topic level, and its object id. Raises ValueError for a bad one."""
+        topic. ``name``: one topic level, and its object id. Raises ValueError for a bad one.
+
+        ``options`` go as they are: what Home Assistant does not know it leaves out, and says
+        nothing. (It learns some with each version, so what is misspelt cannot be told here.)
+        """
         _word(name)
-        part = {"p": platform, "uniq_id": "%s_%s" % (self.id, name), "~": self.topic + "/" + name}
+        part = {"p": platform, "~": self.topic + "/" + name}
+        # Long names, for an option has precedence, long or short: to Home Assistant a short one
+        # counts where both are given.
+        part["unique_id"] = "%s_%s" % (self.id, name)
         part["name"] = name.replace("_", " ")
         if platform not in _STATELESS:
-            part["stat_t"] = part["json_attr_t"] = "~"
-            part["val_tpl"] = "{{ value_json.value }}"
+            part["state_topic"] = part["json_attributes_topic"] = "~"
+            part["value_template"] = "{{ value_json.value }}"
             if platform == "update":
-                part["val_tpl"] = "{{ value_json.value | tojson }}"
+                part["value_template"] = "{{ value_json.value | tojson }}"
         if platform in _COMMANDS:
-            part["cmd_t"] = "~/set"
+            part["command_topic"] = "~/set"
             part["qos"] = 2
         if platform == "update":
-            part["pl_inst"] = "INSTALL"
+            part["payload_install"] = "INSTALL"
         if self.expire and platform in _EXPIRE:
-            part["exp_aft"] = self.expire
+            part["expire_after"] = self.expire
         part.update(options)
         self.parts[name] = part
 
@@ -197,7 +204,7 @@ class HomeAssistant:
         part = self.parts.get(name) or {}
         try:
             value = str(message.payload, "utf-8")
-            if "cmd_t" not in part:
+            if "command_topic" not in part and "cmd_t" not in part:
                 raise ValueError("no such command")
             if part["p"] == "number":
                 value = float(value)
