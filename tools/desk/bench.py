@@ -5,12 +5,14 @@
     make bench ARGS="--rounds 9"        more rounds: less noise
     make bench ARGS=--write             docs/performance.md, too
 
-CPU time of the client's process for each message (user and system), the start of the program taken
-off: the difference of two runs, of few and of many messages. Rounds go through all clients in turn,
-so that a busy machine is as busy for each; compare ratios, not times.
+CPU time of the client's process for each message (user and system), and on MicroPython the bytes of
+heap that it takes until the collector comes. The start of the program is taken off: each is the
+difference of two runs, of few and of many messages. Rounds go through all clients in turn, so that
+a busy machine is as busy for each; compare ratios, not times. Bytes are those of a 32-bit chip.
 
 Peers: umqtt.simple ($UMQTT_SIMPLE: its simple.py, or by mip), mqtt_as ($MQTT_AS: the folder that
-holds mqtt_as/), aiomqttc (from the index, by pip); on CPython paho-mqtt and aiomqtt.
+holds mqtt_as/), aiomqttc and chumicro-mqtt (from the index, by pip); on CPython chumicro-mqtt,
+paho-mqtt and aiomqtt.
 """
 
 import argparse
@@ -25,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,21 +42,45 @@ from ..testing.brokers import MosquittoBroker
 PEERS = ROOT / "host_tests" / "bench" / "peers"
 OUT = BUILD / "bench"
 REPORT = ROOT / "docs" / "performance.md"
-HEAP = "-X heapsize=160k"  # as on a chip: the collector comes as often as there
+HEAP = "160k"  # as on a chip: the collector comes as often as there
+ROOM = "64m"  # of a run in which nothing is collected
 RUN_TIMEOUT = 40  # seconds, for one program
 PIP_TIMEOUT = 60  # seconds
-WIDTH = 120  # columns, of a file
+WIDTH = 130  # columns, of a file
+CANNOT = 3  # status of a program whose client has not what is measured
 
-# Case -> what it is, and how many messages.
+
+@dataclass(frozen=True)
+class Case:
+    """What is measured, with how many messages; and those of the run that is taken off."""
+
+    text: str
+    many: int
+    few: int = 20
+    ours: bool = False  # only dormouse has it
+
+
+class Cannot(RuntimeError):
+    """A client has not what is measured, or takes too long for it: not worth another round."""
+
+
 CASES = {
-    "pub0": ("publish, QoS 0", 2000),
-    "pub1": ("publish, QoS 1, one by one", 600),
-    "pub1x20": ("publish, QoS 1, 20 in flight", 2000),
-    "recv32": ("receive 32 B, QoS 0", 2000),
-    "recv1024": ("receive 1 KiB, QoS 0", 2000),
+    "pub0": Case("publish, QoS 0", 2000),
+    "pub1": Case("publish, QoS 1, one by one", 600),
+    "pub1x20": Case("publish, QoS 1, 20 in flight", 2000),
+    "recv32": Case("receive 32 B, QoS 0", 2000),
+    "recv1024": Case("receive 1 KiB, QoS 0", 2000),
 }
 FASTER = 4  # times as many on CPython, whose start takes long
-FEW = 20  # messages of the run that is taken off
+BYTES = {
+    "pub0": Case("publish, QoS 0", 120),
+    "call0": Case("publish_nowait, QoS 0, the call", 24, 4, True),
+    "nowait0": Case("publish_nowait, QoS 0, 20 at once, written", 120, 20, True),
+    "pub1": Case("publish, QoS 1, one by one", 60),
+    "pub1x20": Case("publish, QoS 1, 20 in flight", 120),
+    "recv32": Case("receive 32 B, QoS 0", 120),
+    "recv1024": Case("receive 1 KiB, QoS 0", 120),
+}
 
 
 @dataclass
@@ -67,12 +93,14 @@ class Client:
     path: list[Path] = field(default_factory=list)
     why_not: str = ""
 
-    @property
-    def argv(self) -> list[str]:
-        """Return how to start it."""
+    def argv(self, keep: bool) -> list[str]:
+        """Return how to start it; with ``keep`` nothing is collected, and it says what it took."""
         if self.python == "cpython":
-            return [sys.executable]
-        return [*get.micropython(32), *HEAP.split()]
+            return [sys.executable, str(PEERS / f"{self.program}.py")]
+        start = [*get.micropython(32), "-X", f"heapsize={ROOM if keep else HEAP}"]
+        if keep:
+            return [*start, str(PEERS / "allocated.py"), self.program]
+        return [*start, str(PEERS / f"{self.program}.py")]
 
     def environment(self) -> dict[str, str]:
         """Return the variables with which it finds its modules."""
@@ -87,24 +115,25 @@ class Client:
 
 def clients(folder: Path) -> list[Client]:
     """Return all clients; those that cannot be had say why."""
-    found = [
-        Client("dormouse", "dormouse_peer.py", "micropython32"),
+    return [
+        Client("dormouse", "dormouse_peer", "micropython32"),
         umqtt(folder),
         mqtt_as(),
-        aiomqttc(folder),
-        Client("socket", "raw_peer.py", "micropython32"),
-        Client("dormouse", "dormouse_peer.py", "cpython"),
+        by_pip("aiomqttc", "aiomqttc_peer", "micropython32", folder),
+        by_pip("chumicro-mqtt", "chumicro_peer", "micropython32", folder),
+        Client("socket", "raw_peer", "micropython32"),
+        Client("dormouse", "dormouse_peer", "cpython"),
+        by_pip("chumicro-mqtt", "chumicro_peer", "cpython", folder),
+        Client("paho", "paho_peer", "cpython"),
+        Client("aiomqtt", "aiomqtt_peer", "cpython"),
     ]
-    for name in ("paho", "aiomqtt"):
-        found.append(Client(name, f"{name}_peer.py", "cpython"))
-    return found
 
 
 def umqtt(folder: Path) -> Client:
     """Return umqtt.simple."""
     from .chip import umqtt as source
 
-    client = Client("umqtt.simple", "umqtt_peer.py", "micropython32", [folder])
+    client = Client("umqtt.simple", "umqtt_peer", "micropython32", [folder])
     try:
         path = source(folder, os.environ.get("UMQTT_SIMPLE"))
         target = folder / "umqtt" / "simple.py"
@@ -118,7 +147,7 @@ def umqtt(folder: Path) -> Client:
 
 def mqtt_as() -> Client:
     """Return mqtt_as."""
-    client = Client("mqtt_as", "mqtt_as_peer.py", "micropython32")
+    client = Client("mqtt_as", "mqtt_as_peer", "micropython32")
     given = os.environ.get("MQTT_AS")
     if given and (Path(given) / "mqtt_as" / "__init__.py").exists():
         client.path = [Path(given)]
@@ -127,18 +156,21 @@ def mqtt_as() -> Client:
     return client
 
 
-def aiomqttc(folder: Path) -> Client:
-    """Return aiomqttc, from the index."""
-    client = Client("aiomqttc", "aiomqttc_peer.py", "micropython32", [folder])
+def by_pip(name: str, program: str, python: str, folder: Path) -> Client:
+    """Return a client that the index has, as it is locked in requirements/; it gets a folder of its
+    own in ``folder``."""
+    target = folder / name
+    client = Client(name, program, python, [target])
     try:
-        get.run(
-            [
-                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
-                *("--target", str(folder)),
-                *("--require-hashes", "-r", str(bootstrap.locked("aiomqttc"))),
-            ],
-            timeout=PIP_TIMEOUT,
-        )
+        if not target.exists():
+            get.run(
+                [
+                    *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+                    *("--no-compile", "--target", str(target)),
+                    *("--require-hashes", "-r", str(bootstrap.locked(name))),
+                ],
+                timeout=PIP_TIMEOUT,
+            )
     except get.NotAvailable as error:
         client.why_not = str(error).splitlines()[-1]
     return client
@@ -192,99 +224,151 @@ def other_side(case: str, count: int) -> Iterator[int]:
             yield broker.port
 
 
-def cpu(client: Client, case: str, count: int) -> float | None:
-    """Return the CPU seconds of a client's process; None for a case that it has not.
+def run(client: Client, case: str, count: int, keep: bool = False) -> tuple[float, str]:
+    """Return the CPU seconds of a client's process, and what it printed.
 
-    Raises RuntimeError if it failed.
+    Raises RuntimeError if it failed, Cannot if it would again: the text says why.
     """
     with other_side(case, count) as port, tempfile.TemporaryFile() as output:
-        argv = [*client.argv, str(PEERS / client.program), case, str(port), str(count)]
         process = subprocess.Popen(
-            argv, env=client.environment(), stdout=output, stderr=subprocess.STDOUT
+            [*client.argv(keep), case, str(port), str(count)],
+            env=client.environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
         timer = threading.Timer(RUN_TIMEOUT, process.kill)
         timer.start()
         _, status, usage = os.wait4(process.pid, 0)
         timer.cancel()
         process.returncode = code = os.waitstatus_to_exitcode(status)
-        if code == 3:
-            return None
+        output.seek(0)
+        words = output.read().decode(errors="replace").strip()
         if code == -9:
-            raise RuntimeError(f"{client.name}, {CASES[case][0]}: not done within {RUN_TIMEOUT} s")
+            raise Cannot(f"not done within {RUN_TIMEOUT} s")
+        if code == CANNOT:
+            raise Cannot(words.splitlines()[0])
         if code:
-            output.seek(0)
-            words = output.read().decode(errors="replace").strip().splitlines()[-3:]
-            raise RuntimeError(f"{client.name}, {case}: status {code}: {' '.join(words)}")
-    return usage.ru_utime + usage.ru_stime
+            raise RuntimeError(f"status {code}: {' '.join(words.splitlines()[-3:])}")
+    return usage.ru_utime + usage.ru_stime, words
 
 
 # --- measuring ------------------------------------------------------------------------------------
 
-Times = dict[tuple[str, str, str], list[float]]  # Python, client, case -> µs a message
+
+def cpu(client: Client, case: str) -> float:
+    """Return the CPU time that a message takes, in µs. Raises RuntimeError."""
+    few, many = CASES[case].few, CASES[case].many
+    if client.python == "cpython":
+        many *= FASTER
+    less, _ = run(client, case, few)
+    more, _ = run(client, case, many)
+    return (more - less) / (many - few) * 1e6
 
 
-def measure(found: list[Client], cases: list[str], rounds: int) -> tuple[Times, list[str]]:
-    """Return what each message takes, and what went wrong."""
-    times: Times = {}
-    faults: dict[str, None] = {}
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("measuring", total=rounds * len(found) * len(cases))
-        for _ in range(rounds):
-            for case in cases:
-                for client in found:
-                    progress.update(task, description=f"{client.name}: {CASES[case][0]}")
-                    many = CASES[case][1]
-                    if client.python == "cpython":
-                        many *= FASTER
-                    try:
-                        few, all_of_it = cpu(client, case, FEW), cpu(client, case, many)
-                    except RuntimeError as error:
-                        faults[str(error)] = None
-                        few = all_of_it = None
-                    if few is not None and all_of_it is not None:
-                        each = (all_of_it - few) / (many - FEW) * 1e6
-                        times.setdefault((client.python, client.name, case), []).append(each)
-                    progress.advance(task)
-    return times, list(faults)
+def allocated(client: Client, case: str) -> float:
+    """Return the bytes of heap that a message takes. Raises RuntimeError."""
+    few, many = BYTES[case].few, BYTES[case].many
+    at_end = []
+    for count in (few, many):
+        _, words = run(client, case, count, keep=True)
+        at_end.append(int(words.rpartition("allocated ")[2]))
+    return (at_end[1] - at_end[0]) / (many - few)
 
 
-def rows(times: Times, python: str) -> list[list[str]]:
-    """Return a table: a row for each case; µs, median (least to most), and how many times
-    dormouse's it is."""
-    names = list(dict.fromkeys(name for p, name, _ in times if p == python))
-    out = [["CPU time a message, µs", *names]]
-    for case, (text, _) in CASES.items():
-        base = times.get((python, "dormouse", case))
-        row = [text]
-        for name in names:
-            found = times.get((python, name, case))
-            if not found:
-                row.append("-")
+@dataclass
+class Sheet:
+    """A table: what is measured on which Python, and what was found."""
+
+    name: str  # of its plots
+    python: str
+    title: str
+    what: str
+    cases: dict[str, Case]
+    take: Callable[[Client, str], float]
+    found: dict[tuple[str, str], list[float]] = field(default_factory=dict)  # client, case
+    faults: dict[str, None] = field(default_factory=dict)  # in their order, each once
+
+    def rows(self) -> list[list[str]]:
+        """Return a row for each case: median (least to most), and how many times dormouse's it
+        is."""
+        names = list(dict.fromkeys(name for name, _ in self.found))
+        out = [[self.what, *names]]
+        for case, about in self.cases.items():
+            if not any((name, case) in self.found for name in names):
                 continue
-            middle = statistics.median(found)
-            cell = f"{middle:.0f} ({min(found):.0f} to {max(found):.0f})"
-            if base and name != "dormouse":
-                cell += f", x {middle / statistics.median(base):.2f}"
-            row.append(cell)
-        out.append(row)
-    return out
+            base = self.found.get(("dormouse", case))
+            row = [about.text]
+            for name in names:
+                found = self.found.get((name, case))
+                if not found:
+                    row.append("-")
+                    continue
+                middle = statistics.median(found)
+                cell = f"{middle:,.0f}"
+                least, most = f"{min(found):,.0f}", f"{max(found):,.0f}"
+                if least != most:
+                    cell += f" ({least} to {most})"
+                if base and name != "dormouse":
+                    cell += f", x {middle / statistics.median(base):.2f}"
+                row.append(cell)
+            out.append(row)
+        return out
 
 
-def plot(times: Times, python: str) -> list[Path]:
+def sheets() -> list[Sheet]:
+    """Return the tables, nothing in them."""
+    port, chip = "micropython32", "MicroPython, 32-bit unix port"
+    spent, taken = "CPU time a message, µs", "heap allocated a message, bytes"
+    return [
+        Sheet(port, port, chip, spent, CASES, cpu),
+        Sheet(f"{port}-heap", port, f"{chip}: heap", taken, BYTES, allocated),
+        Sheet("cpython", "cpython", "CPython", spent, CASES, cpu),
+    ]
+
+
+def measure(tables: list[Sheet], found: list[Client], only: list[str], rounds: int) -> None:
+    """Fill the tables; with ``only`` these cases."""
+    todo = [
+        (sheet, case, client)
+        for sheet in tables
+        for case, about in sheet.cases.items()
+        for client in found
+        if client.python == sheet.python
+        if (not only or case in only) and (not about.ours or client.name == "dormouse")
+    ]
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("measuring", total=rounds * len(todo))
+        for _ in range(rounds):
+            for sheet, case, client in todo[:]:
+                text = f"{client.name}, {sheet.cases[case].text}"
+                progress.update(task, description=text)
+                try:
+                    each = sheet.take(client, case)
+                    sheet.found.setdefault((client.name, case), []).append(each)
+                except RuntimeError as error:
+                    sheet.faults[f"{text}: {error}"] = None
+                    if isinstance(error, Cannot):
+                        todo.remove((sheet, case, client))
+                progress.advance(task)
+
+
+def plot(sheet: Sheet) -> list[Path]:
     """Write a picture of a table, as PNG and SVG; return the files."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = list(dict.fromkeys(name for p, name, _ in times if p == python))
-    cases = [case for case in CASES if any((python, name, case) in times for name in names)]
+    names = list(dict.fromkeys(name for name, _ in sheet.found))
+    cases = [case for case in sheet.cases if any((name, case) in sheet.found for name in names)]
+    if not cases:
+        return []
     figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         at, heights, least, most = [], [], [], []
         for j, case in enumerate(cases):
-            if found := times.get((python, name, case)):
+            if found := sheet.found.get((name, case)):
                 middle = statistics.median(found)
                 at.append(j + i * width)
                 heights.append(middle)
@@ -292,20 +376,19 @@ def plot(times: Times, python: str) -> list[Path]:
                 most.append(max(found) - middle)
         axes.bar(at, heights, width, yerr=[least, most], capsize=2, label=name)
     axes.set_xticks([j + 0.4 - width / 2 for j in range(len(cases))])
-    axes.set_xticklabels([CASES[case][0].replace(", ", ",\n") for case in cases], fontsize=8)
-    axes.set_ylabel("CPU time a message, µs")
+    axes.set_xticklabels(
+        [sheet.cases[case].text.replace(", ", ",\n") for case in cases], fontsize=8
+    )
+    axes.set_ylabel(sheet.what)
     axes.set_yscale("log")
-    axes.set_title(f"{PYTHONS[python]}: less is better")
+    axes.set_title(f"{sheet.title}: less is better")
     axes.legend(fontsize=8)
     OUT.mkdir(parents=True, exist_ok=True)
-    files = [OUT / f"{python}.{kind}" for kind in ("png", "svg")]
+    files = [OUT / f"{sheet.name}.{kind}" for kind in ("png", "svg")]
     for path in files:
         figure.savefig(path)
     plt.close(figure)
     return files
-
-
-PYTHONS = {"micropython32": "MicroPython, 32-bit unix port", "cpython": "CPython"}
 
 
 def machine() -> str:
@@ -319,22 +402,31 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}, Python {python}"
 
 
-def report(times: Times, found: list[Client], faults: list[str], rounds: int) -> str:
+def missing(sheet: Sheet, found: list[Client]) -> list[str]:
+    """Return what a table lacks, and why."""
+    lines = [
+        f"{client.name}: {client.why_not}"
+        for client in found
+        if client.why_not and client.python == sheet.python
+    ]
+    return lines + list(sheet.faults)
+
+
+def report(tables: list[Sheet], found: list[Client], rounds: int) -> str:
     """Return the tables as Markdown."""
     lines = [
         f'Measured on {time.strftime("%Y-%m-%d")} by `make bench ARGS="--rounds {rounds}"` on '
-        f"{machine()}: median of {rounds} rounds, in brackets the least and the most; x is how "
-        "many times what dormouse takes.",
+        f"{machine()}: median of {rounds} rounds, in brackets the least and the most where they "
+        "differ; x is how many times what dormouse takes.",
         "",
     ]
-    for python, title in PYTHONS.items():
-        head, *body = rows(times, python)
-        lines += [f"## {title}", "", "| " + " | ".join(head) + " |"]
+    for sheet in tables:
+        head, *body = sheet.rows()
+        lines += [f"## {sheet.title}", "", "| " + " | ".join(head) + " |"]
         lines.append("|---|" + "---:|" * (len(head) - 1))
         lines += ["| " + " | ".join(row) + " |" for row in body] + [""]
-    missing = [f"{client.name}: {client.why_not}" for client in found if client.why_not]
-    if missing or faults:
-        lines += ["Not measured:", "", *[f"- {line}" for line in [*missing, *faults]], ""]
+        if without := missing(sheet, found):
+            lines += ["Not measured:", "", *[f"- {line}" for line in without], ""]
     return "\n".join(lines)
 
 
@@ -348,7 +440,12 @@ def main() -> None:
         epilog="$UMQTT_SIMPLE names umqtt's simple.py, $MQTT_AS the folder that holds mqtt_as/.",
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--case", action="append", choices=CASES, help="only this; more than once")
+    parser.add_argument(
+        "--case",
+        action="append",
+        choices=sorted({**CASES, **BYTES}),
+        help="only this; more than once",
+    )
     parser.add_argument("--write", action="store_true", help=f"write {REPORT.relative_to(ROOT)}")
     args = parser.parse_args()
     if args.rounds < 1:
@@ -360,27 +457,26 @@ def main() -> None:
         get.micropython(32), get.mosquitto()
     except get.NotAvailable as error:
         raise SystemExit(f"cannot be measured here: {error}") from None
+    tables = sheets()
     with tempfile.TemporaryDirectory() as name:
         found = clients(Path(name))
         there = [client for client in found if not client.why_not]
-        times, faults = measure(there, args.case or list(CASES), args.rounds)
-    for python, title in PYTHONS.items():
-        head, *body = rows(times, python)
-        table = Table(title=title)
-        for i, column in enumerate(head):
-            table.add_column(column, justify="right" if i else "left")
-        for row in body:
-            table.add_row(*row)
-        console.print(table)
-        console.print("plots:", *plot(times, python), highlight=False)
-    for client in found:
-        if client.why_not:
-            console.print(f"without {client.name}: {client.why_not}", highlight=False)
-    for fault in faults:
-        console.print(f"failed: {fault}", highlight=False)
+        measure(tables, there, args.case or [], args.rounds)
+    for sheet in tables:
+        head, *body = sheet.rows()
+        if body:
+            table = Table(title=sheet.title)
+            for i, column in enumerate(head):
+                table.add_column(column, justify="right" if i else "left")
+            for row in body:
+                table.add_row(*row)
+            console.print(table)
+            console.print("plots:", *plot(sheet), highlight=False)
+        for line in missing(sheet, found):
+            console.print(f"not measured: {line}", highlight=False)
     if args.write:
         before = REPORT.read_text().partition(MARK)[0]
-        REPORT.write_text(before + MARK + "\n" + report(times, found, faults, args.rounds))
+        REPORT.write_text(before + MARK + "\n" + report(tables, found, args.rounds))
         print("wrote", REPORT.relative_to(ROOT))
 
 

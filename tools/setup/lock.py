@@ -28,8 +28,8 @@ from . import bootstrap, get
 
 TIMEOUT = 300  # seconds, for a run of uv or npm
 UV = Path(sys.executable).with_name("uv")
-# Taken without what they need: stubs are read, not run.
-ALONE = re.compile(r"stubs-\w+|homeassistant|aiomqttc")
+# Taken without what they need: stubs are read, not run; a group for make bench names all of it.
+ALONE = re.compile(r"stubs-\w+|homeassistant|aiomqttc|chumicro-mqtt")
 PYTHONS = {"homeassistant": "3.14.2"}  # the source is read, not run; others: the project's oldest
 OLDEST = "3.11"
 

@@ -6,6 +6,7 @@ import sys
 import aiomqttc
 
 TOPIC = "greenhouse/7/temp/in"
+PAYLOAD = b"x" * 30
 aiomqttc.log = lambda *_: None  # it tells the time, which a unix port has no clock for
 
 
@@ -24,10 +25,10 @@ async def main(case, port, n):
     await client.connect()
     if case in ("pub0", "pub1"):
         for _ in range(n):
-            assert await client.publish(TOPIC, b"x" * 30, qos=int(case[3])) is not False
+            assert await client.publish(TOPIC, PAYLOAD, qos=int(case[3])) is not False
     elif case == "pub1x20":
         for _ in range(n // 20):
-            await asyncio.gather(*[client.publish(TOPIC, b"x" * 30, qos=1) for _ in range(20)])
+            await asyncio.gather(*[client.publish(TOPIC, PAYLOAD, qos=1) for _ in range(20)])
     else:
         await client.subscribe("abc")
         if n:

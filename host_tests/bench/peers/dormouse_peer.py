@@ -6,6 +6,7 @@ import sys
 from dormouse import Client
 
 TOPIC = "greenhouse/7/temp/in"
+PAYLOAD = b"x" * 30
 
 
 async def main(case, port, n):
@@ -13,15 +14,25 @@ async def main(case, port, n):
     await client.connect()
     if case == "pub0":
         for _ in range(n):
-            await client.publish(TOPIC, b"x" * 30)
+            await client.publish(TOPIC, PAYLOAD)
     elif case == "pub1":
         for _ in range(n):
-            await client.publish(TOPIC, b"x" * 30, 1)
+            await client.publish(TOPIC, PAYLOAD, 1)
     elif case == "pub1x20":
         for _ in range(n // 20):
-            waiting = [client.publish_nowait(TOPIC, b"x" * 30, 1) for _ in range(19)]
-            await client.publish(TOPIC, b"x" * 30, 1)
+            waiting = [client.publish_nowait(TOPIC, PAYLOAD, 1) for _ in range(19)]
+            await client.publish(TOPIC, PAYLOAD, 1)
             assert all(o.done for o in waiting)
+    elif case == "call0":
+        for _ in range(n):
+            client.publish_nowait(TOPIC, PAYLOAD)
+        sys.exit()  # nothing was sent
+    elif case == "nowait0":
+        for _ in range(n // 20):
+            for _ in range(20):
+                o = client.publish_nowait(TOPIC, PAYLOAD)
+            while not o.done:
+                await asyncio.sleep(0)
     else:
         await client.subscribe("abc")
         if n:

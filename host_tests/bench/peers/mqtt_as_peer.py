@@ -32,6 +32,7 @@ sys.modules["machine"] = Machine
 from mqtt_as import MQTTClient, config  # noqa: E402
 
 TOPIC = "greenhouse/7/temp/in"
+PAYLOAD = b"x" * 30
 
 
 async def main(n):
@@ -40,10 +41,10 @@ async def main(n):
     await client.connect(quick=True)
     if case in ("pub0", "pub1"):
         for _ in range(n):
-            await client.publish(TOPIC, b"x" * 30, qos=int(case[3]))
+            await client.publish(TOPIC, PAYLOAD, qos=int(case[3]))
     elif case == "pub1x20":
         for _ in range(n // 20):
-            await asyncio.gather(*[client.publish(TOPIC, b"x" * 30, qos=1) for _ in range(20)])
+            await asyncio.gather(*[client.publish(TOPIC, PAYLOAD, qos=1) for _ in range(20)])
     else:
         await client.subscribe("abc")
         if n:

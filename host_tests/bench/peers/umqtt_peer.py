@@ -5,6 +5,7 @@ import sys
 from umqtt.simple import MQTTClient
 
 TOPIC = "greenhouse/7/temp/in"
+PAYLOAD = b"x" * 30
 case, port, n = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 client = MQTTClient("bench", "127.0.0.1", port)
 client.set_callback(lambda topic, message: None)
@@ -12,9 +13,10 @@ client.connect()
 if case in ("pub0", "pub1"):
     qos = int(case[3])
     for _ in range(n):
-        client.publish(TOPIC, b"x" * 30, qos=qos)
+        client.publish(TOPIC, PAYLOAD, qos=qos)
 elif case == "pub1x20":
-    sys.exit(3)  # it has one in flight
+    print("it has one in flight")
+    sys.exit(3)
 else:
     client.subscribe("abc")
     for _ in range(n):
