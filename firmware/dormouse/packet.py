@@ -10,6 +10,7 @@ from builtins import bytearray, bytes, isinstance, len
 from micropython import const
 
 _SPARE = const(2048)  # bytes of a buffer that is kept for as long as a connection
+_LONG = const(4096)  # bytes of a packet that comes to those only who set ``max_packet``
 
 
 class MQTTError(Exception):
@@ -208,15 +209,16 @@ def request(first: int, pid: int, filters) -> bytearray:
     return frame(first, data)
 
 
-def own(payload):
-    """Return a payload as bytes; or as it is, a memoryview of its packet, if it is long, and there
-    is no memory to hold it twice."""
+def own(body, n: int):
+    """Return what follows ``n`` bytes of a body, a payload, as bytes. Of a long packet, where there
+    is no memory to hold it twice: as a bytearray, which is ``body`` itself."""
+    if len(body) < _LONG:
+        return bytes(body[n:])
     try:
-        return bytes(payload)
+        return bytes(memoryview(body)[n:])
     except MemoryError:
-        if len(payload) < _SPARE:  # the packet's buffer is read into again
-            raise
-        return payload
+        body[:n] = b""
+        return body
 
 
 def read_publish(first: int, body) -> tuple:
@@ -238,14 +240,14 @@ def read_publish(first: int, body) -> tuple:
         pid = body[end] << 8 | body[end + 1]
         if not pid:
             raise ProtocolError(first)
-    return name, own(body[at:]), qos, pid
+    return name, own(body, at), qos, pid
 
 
 def reader(limit: int, handle, fault=ProtocolError, owner=None):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only. It yields where the rest of a packet goes, a memoryview, or None or an empty one:
+    the call only, but a long one, a bytearray, is for who takes it. It yields where the rest of a packet goes, a memoryview, or None or an empty one:
     who reads straight into it, and sends back what of it was filled, saves a buffer and calls. That
     may also be where a whole packet goes: one as long as the longest so far. A packet takes
     ``limit`` bytes at most; what is longer is for ``owner.too_long``, which returns a generator
@@ -290,23 +292,23 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
         if i > size:  # the rest comes in later chunks
             if owner and first >> 4 == 3:
                 owner.size = n  # until there was memory for it
-            whole = memoryview(bytearray(n + shift // 7 + 1))
+            whole = bytearray(n if n >= _LONG else n + shift // 7 + 1)
             if owner:
                 owner.size = 0
             k = len(body)
             whole[:k] = body
             while k < n:
-                data = yield whole[k:n]
+                data = yield memoryview(whole)[k:n]
                 size = len(data)
                 i = min(size, n - k)
                 whole[k : k + i] = data[:i]
                 k += i
             if owner and first >> 4 == 3:
                 owner.size = n
-            handle(first, whole[:n])
+            handle(first, whole if n >= _LONG else memoryview(whole)[:n])
             if owner:
                 owner.size = 0
             if len(spare) < n < _SPARE:
-                spare = whole  # to read the next one at once, and without another buffer
+                spare = memoryview(whole)  # to read the next one at once, and without another buffer
         else:
             handle(first, body)

@@ -69,9 +69,9 @@ _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, i
 class Message:
     """An application message. (SUBSCRIBE and UNSUBSCRIBE wait for their answers in one too.)
 
-    One that arrived has ``topic`` (str), ``payload`` (bytes; a memoryview if there is no memory for
-    it beside its packet), ``qos`` and ``retain`` (bool). One that goes out tells whether it is
-    ``done`` (bool), and its ``error``: an MQTTError, or None.
+    One that arrived has ``topic`` (str), ``payload`` (bytes; from 4 KiB on a bytearray, if there is
+    no memory for it beside its packet), ``qos`` and ``retain`` (bool). One that goes out tells
+    whether it is ``done`` (bool), and its ``error``: an MQTTError, or None.
     """
 
     # In:  fresh: it came on this connection, so its answer may go on it. None: it is being put.

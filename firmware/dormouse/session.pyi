@@ -13,7 +13,7 @@ _Login: TypeAlias = _T | Callable[[], _T | None] | None  # of user name, passwor
 
 class Message:
     topic: str
-    payload: bytes  # (a memoryview where there is no memory for it beside its packet)
+    payload: bytes  # (a bytearray where there is no memory for it beside its packet)
     qos: int
     retain: bool
     sent: int

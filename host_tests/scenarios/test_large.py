@@ -196,9 +196,9 @@ def test_held_once(
     size = kib << 10
     with small.start(program, str(broker.port), str(version), str(size)) as device:
         device.wait_line("ready", 20)
-        for payload in (CONTENT[:size], b"x"):
+        for kind, payload in (("bytearray", CONTENT[:size]), ("bytes", b"x")):
             publish.single("down", payload, 1, False, broker.host, broker.port)
-            device.wait_line(f"got {len(payload)} {sha256(payload).digest()}", 10)
+            device.wait_line(f"got {kind} {len(payload)} {sha256(payload).digest()}", 10)
         device.wait_line("trouble 0", 5)
 
 

@@ -426,7 +426,7 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
             encode_topic(properties["response_topic"], qos)
     except ValueError:
         raise ProtocolError5(first, _FORBIDDEN)
-    return topic, own(body[at:]), qos, pid, properties
+    return topic, own(body, at), qos, pid, properties
 
 
 def _check(first, codes):

@@ -16,7 +16,8 @@ async def main():
     await client.subscribe("down", qos=1)
     print("ready")
     async for message in client.messages:
-        print("got", len(message.payload), sha256(message.payload).digest())
+        kind = type(message.payload).__name__
+        print("got", kind, len(message.payload), sha256(message.payload).digest())
         if len(message.payload) < SIZE:
             break
     print("trouble", client.session.troubles)
