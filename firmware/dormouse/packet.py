@@ -243,17 +243,17 @@ def read_publish(first: int, body) -> tuple:
     return name, own(body, at), qos, pid
 
 
-def reader(limit: int, handle, fault=ProtocolError, owner=None):
+def reader(limit: int, handle, fault, owner):
     """Cut a byte stream into packets: a generator, to be started and then sent memoryviews.
 
     Calls ``handle(first, body)`` for each packet, whatever the chunks; ``body`` is valid during
-    the call only, but a long one, a bytearray, is for who takes it. It yields where the rest of a packet goes, a memoryview, or None or an empty one:
-    who reads straight into it, and sends back what of it was filled, saves a buffer and calls. That
-    may also be where a whole packet goes: one as long as the longest so far. A packet takes
-    ``limit`` bytes at most; what is longer is for ``owner.too_long``, which returns a generator
-    that reads it, and returns where the next packet begins. ``owner.size`` is set to the length of
-    a PUBLISH that comes in several chunks, and needs memory of its own. What it raises ends it:
-    what ``fault`` makes of the packet's first byte, and of its length if that is too much,
+    the call only, but a long one, a bytearray, is for who takes it. It yields where the rest of a
+    packet goes, a memoryview, or None or an empty one: who reads straight into it, and sends back
+    what of it was filled, saves a buffer and calls. That may also be where a whole packet goes: one
+    as long as the longest so far. A packet takes ``limit`` bytes at most; what is longer is for
+    ``owner.too_long``, which returns a generator that reads it, and returns where the next packet
+    begins. ``owner.size`` is set to the length of a PUBLISH that comes in several chunks, and needs
+    memory of its own. What it raises ends it: what ``fault`` makes of the packet's first byte,
     MemoryError, and what the others raise. With a ``fault`` of its own, MQTT 5's, a length must not
     have a byte too many either.
     """
@@ -283,18 +283,15 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
                 raise fault(first)
         # The seam for streaming: here a body that is too large to hold is known.
         if n + shift // 7 >= limit:
-            if not owner:
-                raise fault(first, n)
             data, i, size = yield from owner.too_long(first, n, data, i)
             continue
         body = data[i : i + n]
         i += n
         if i > size:  # the rest comes in later chunks
-            if owner and first >> 4 == 3:
+            if first >> 4 == 3:
                 owner.size = n  # until there was memory for it
             whole = bytearray(n if n >= _LONG else n + shift // 7 + 1)
-            if owner:
-                owner.size = 0
+            owner.size = 0
             k = len(body)
             whole[:k] = body
             while k < n:
@@ -303,12 +300,13 @@ def reader(limit: int, handle, fault=ProtocolError, owner=None):
                 i = min(size, n - k)
                 whole[k : k + i] = data[:i]
                 k += i
-            if owner and first >> 4 == 3:
+            if first >> 4 == 3:
                 owner.size = n
             handle(first, whole if n >= _LONG else memoryview(whole)[:n])
-            if owner:
-                owner.size = 0
+            owner.size = 0
             if len(spare) < n < _SPARE:
-                spare = memoryview(whole)  # to read the next one at once, and without another buffer
+                spare = memoryview(
+                    whole
+                )  # to read the next one at once, and without another buffer
         else:
             handle(first, body)

@@ -48,6 +48,6 @@ class _Owner(Protocol):
 def reader(
     limit: int,
     handle: Callable[[int, memoryview], object],
-    fault: Callable[..., Exception] = ...,
-    owner: _Owner | None = None,
+    fault: Callable[..., Exception],
+    owner: _Owner,
 ) -> Generator[None, memoryview, None]: ...

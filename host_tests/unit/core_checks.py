@@ -230,11 +230,29 @@ def check_request():
 # --- packet.py: what is received
 
 
+class Owner:
+    """A reader's owner that takes nothing that is too long."""
+
+    def too_long(self, first, n, data, i):
+        raise packet.ProtocolError(first, n)
+
+
+def reader(limit, got):
+    """Return a reader, started, that appends packets to ``got``."""
+    r = packet.reader(
+        limit,
+        lambda first, body: got.append((first, bytes(body))),
+        packet.ProtocolError,
+        Owner(),
+    )
+    next(r)
+    return r
+
+
 def packets(data, limit=4096, chunk=None):
     """Return what a reader makes of bytes, whole or cut into chunks: packets, then an error."""
     got = []
-    r = packet.reader(limit, lambda first, body: got.append((first, bytes(body))))
-    next(r)
+    r = reader(limit, got)
     try:
         for i in range(0, len(data), chunk or len(data) or 1):
             r.send(memoryview(data)[i : i + (chunk or len(data))])

@@ -10,7 +10,7 @@ import dormouse.sleep.node as sleep
 from core_checks import h, same
 from dormouse import Client
 from dormouse.mqtt5.session import Failed
-from dormouse.packet import Refused, reader
+from dormouse.packet import ProtocolError, Refused, reader
 from dormouse.trouble import Undeliverable
 from durable_checks import Medium
 
@@ -55,7 +55,7 @@ class Broker:
         self.out = b""
         self.open = True
         self.seen.append([])
-        self.cut = reader(1000, self._packet)
+        self.cut = reader(1000, self._packet, ProtocolError, self)
         next(self.cut)
         return self, self._close
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import core_checks
 import dormouse.mqtt5.packet as packet5
 import packet5_checks
 import pytest
@@ -101,9 +102,7 @@ def seen(made: bytearray) -> wire5.Packet:
 def read(made: bytes, reader: Callable[..., Any]) -> Any:
     """What the firmware reads of a packet that the harness made, through its own reader."""
     got: list[tuple[int, bytes]] = []
-    chunks = packet.reader(1 << 20, lambda first, body: got.append((first, bytes(body))))
-    next(chunks)
-    chunks.send(memoryview(made))
+    core_checks.reader(1 << 20, got).send(memoryview(made))
     ((first, body),) = got
     return reader(first, memoryview(body))
 

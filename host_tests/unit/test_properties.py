@@ -63,8 +63,7 @@ def test_any_chunking(messages: list, data: st.DataObject) -> None:
     whole = core_checks.packets(stream, 500)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
     got: list = []
-    reader = packet.reader(500, lambda first, body: got.append((first, bytes(body))))
-    next(reader)
+    reader = core_checks.reader(500, got)
     try:
         for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
             reader.send(memoryview(stream)[start:end])
