@@ -514,6 +514,13 @@ def check_state():
     state.again()
     assert state.set("door", b"open")
     same(len(out.sent()), 2)
+    # Dropped at once, as a Node's publish tells, and then a reset.
+    out.error = OutboxFull()
+    assert state.set("door", b"shut")
+    out.error = None
+    state = State(out, store.again())
+    assert state.set("door", b"shut")
+    same(state.set("door", b"shut"), None)
     state = State(out)
     assert state.set("door", b"open")
 

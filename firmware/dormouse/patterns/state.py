@@ -40,7 +40,8 @@ class State:
             return None
         o = self.sent[topic] = self.publish(topic, payload, qos, True)
         try:
-            self.last.done(topic, payload)
+            if not o.error:  # a Node's has it at once: also after a reset it was not said
+                self.last.done(topic, payload)
         except (OSError, MQTTError):
             pass  # no room, say: then it is said again
         return o
