@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import time
+import types
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -509,6 +510,16 @@ def test_safe_mode_is_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said == ["t/safe"]
 
 
+def test_a_watchdog_that_is_true() -> None:
+    """It is no limit of 1 s, which would reset the node in each wake."""
+    from dormouse.field.guard import Guard
+
+    settings = types.SimpleNamespace(config={"watchdog": True, "retry": 0, "crashes": "7"})
+    assert Guard.number(settings, "watchdog", 180) == 180  # type: ignore[arg-type]
+    assert Guard.number(settings, "retry", 8) == 0  # type: ignore[arg-type]
+    assert Guard.number(settings, "crashes", 5) == 7  # type: ignore[arg-type]
+
+
 def test_erase_takes_no_other_name_for_a_program() -> None:
     """littlefs and FAT find a file by more names than its own."""
     from dormouse.field.safe import Orders
@@ -694,7 +705,10 @@ def test_any_settings(board: Callable[..., Board], broker: MosquittoBroker) -> N
     with Observer(broker, ("n/#", 1)) as observer:
         ends = run(node, 7)
         assert [bool(crash(e)) for e in ends[:5]] == [True] * 5
-        assert any(line.startswith("trouble: KeyError") for line in ends[0].lines)
+        assert any(line.startswith("trouble: led KeyError") for line in ends[0].lines)
+        # A traceback in inner words is preceded by what is wrong.
+        said = crash(ends[0])
+        assert said.startswith("crash 1 config.json: ") and "no such period" in said
         assert any(e.lines and e.lines[-1].startswith("safe mode: 5") for e in ends[5:])
         state = json.loads(first(observer, "n/safe"))
     for name in ("topic", "username", "ntp_port", "period", "safe_period"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import dormouse.field.config as config
 import pytest
-from dormouse.field.mend import _KINDS, check
+from dormouse.field.mend import _KINDS, blame, check
 from dormouse.packet import encode_topic
 from dormouse.store import Store
 
@@ -39,6 +39,16 @@ print(*loaded)
 c["tls"] = {"ca": "ca.der"}
 print(config.make_wifi(c).wifi.login, config.make_wifi(c, None, cable).wifi is cable)
 why({"store": "tape"})
+
+def client(o):
+    try:
+        return config.make_client(o)
+    except Exception as e:
+        print(type(e).__name__, *e.args)
+
+client({"host": "h", "transport": "websocket"})
+for name in (None, "", "tcp", "ws"):
+    print(name, type(client({"host": "h", "transport": name}).stream).__name__)
 machine.deepsleep(1000)
 """
 
@@ -50,14 +60,16 @@ def test_parts_of_a_node(runtime: Runtime, tmp_path: Path) -> None:
     files = {"main.py": PROGRAM, "good.json": json.dumps(good)}
     with Board(runtime, tmp_path / "board", files=files) as board:
         end = board.run()[0]
-    first, plain, wifi, loaded, clock, *errors = end.lines
+    first, plain, wifi, loaded, clock, *errors = end.lines[:7]
+    assert end.lines[7] == "None module" and end.lines[-1] == "ws WebSocket"
+    assert end.lines[8:-1] == [" module", "tcp module"]
     assert first == "('h', 1, None) 5 6125 Journal"
     assert plain == "('h', 1883, None) 5 None"
     assert wifi == "('s', 'w') True"
     assert clock == "('s', 'w') True"
     assert {"dormouse.store.journal", "dormouse.store.durable"} <= set(loaded.split())
     assert not {"dormouse.net.wifi", "dormouse.net.tls", "dormouse.net.ws"} & set(loaded.split())
-    assert errors == ["ValueError store tape"]
+    assert errors == ["ValueError store tape", "ValueError transport: tcp or ws websocket"]
 
 
 WHOLE = """\
@@ -128,6 +140,12 @@ def test_values_that_cannot_be() -> None:
     check(wrong, trouble)
     assert wrong == {"host": "h", "topic": "t"}
     assert trouble == ["no such port", "no such period", "no such wifi"]
+    wrong = {"host": "h", "topic": "t", "transport": "websocket", "watchdog": True, "outbox": "64"}
+    before = dict(wrong)
+    said = blame(wrong)
+    assert said == "config.json: no such transport, no such outbox, no such watchdog\n"
+    assert wrong == before
+    assert blame({"host": "h", "topic": "t", "transport": "ws", "watchdog": 0, "crashes": 5}) == ""
 
 
 def test_any_values_at_all() -> None:
@@ -136,7 +154,7 @@ def test_any_values_at_all() -> None:
     strange = ["", "x", "\0", "\ud800", "#", "a/+", "e" * 70000, [], [1], {}, {"a": 1}]
     strange += [None, True, False, 0, -1, 1, 70000, 1 << 80, 0.5, math.inf, math.nan]
     strange += [{"ssid": "s"}, {"ssid": "s", "password": 5}]
-    for key in (*_KINDS, "transport"):
+    for key in _KINDS:
         for value in strange:
             found = {**base, key: value}
             trouble: list[str] = []

@@ -66,10 +66,13 @@ def make_client(config: dict, **options) -> Client:
         from ..net.tls import context
 
         options["tls"] = context(**config["tls"])
-    if config.get("transport") == "ws":
+    transport = config.get("transport")
+    if transport == "ws":
         from ..net.ws import WebSocket
 
         options["stream"] = WebSocket(config.get("path") or "/mqtt")
+    elif transport and transport != "tcp":
+        raise ValueError("transport: tcp or ws", transport)
     return Client(config["host"], config.get("port") or 0, **options)
 
 

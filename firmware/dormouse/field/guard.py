@@ -94,12 +94,13 @@ class Guard:
                 if self.led.outlasts:
                     before.append(self.led.light)
         except Exception as e:
-            self.log("trouble:", repr(e))  # in each wake, so it is not to be saved in each
+            self.log("trouble: led", repr(e))  # in each wake, so it is not to be saved in each
 
     def number(self, name, default):
         """Return a setting, whatever is there in its place."""
         try:
-            return int(self.config[name])
+            value = self.config[name]
+            return default if value is True else int(value)  # "watchdog": true is not 1 s
         except (KeyError, TypeError, ValueError, OverflowError):
             return default
 
@@ -267,6 +268,12 @@ def run(make, config: dict, store=make_store) -> None:
             except (Exception, asyncio.CancelledError) as e:  # the latter is no Exception
                 _drop_tasks()  # it may have been for want of memory
                 why, text = _tell(e)
+                try:
+                    from .mend import blame  # loaded now: it is much, and seldom needed
+
+                    text = blame(config) + text
+                except Exception:  # no memory for it, say
+                    pass
         s = g.safe_period
         if g.crash(why, text):
             s = g.delay()

@@ -1,6 +1,7 @@
 """What can be used of a config.json that is damaged, or has values that cannot be.
 
-It is looked at when the file is no JSON or lacks what each node needs, and in safe mode.
+It is looked at when the file is no JSON or lacks what each node needs, at a crash, and in safe
+mode.
 """
 
 import json
@@ -21,6 +22,7 @@ _KINDS = {
     "keepalive": int,
     "timeout": (int, float),
     "store": str,
+    "transport": str,
     "path": str,
     "ntp": str,
     "ntp_port": int,
@@ -30,6 +32,10 @@ _KINDS = {
     "update_topic": str,
     "node_key": str,
     "app": str,
+    "outbox": int,
+    "crashes": (int, float),
+    "retry": (int, float),
+    "watchdog": (int, float),
 }
 
 
@@ -79,6 +85,14 @@ def check(config: dict, trouble: list) -> None:
         config["topic"] = name if name and _can_be("topic", name) else _name()
 
 
+def blame(config: dict) -> str:
+    """Return a line for the log that names the settings that cannot be, for one may be why it
+    crashed; "" if there are none."""
+    wrong = []
+    check(dict(config), wrong)
+    return "config.json: %s\n" % ", ".join(wrong) if wrong else ""
+
+
 def _can_be(key, value):
     if not isinstance(value, _KINDS[key]) or value is True:
         return False
@@ -93,6 +107,8 @@ def _can_be(key, value):
         try:
             if key == "topic":
                 value and encode_topic(value, 0)
+            elif key == "transport":
+                return value in ("", "tcp", "ws")
             elif key == "password":
                 binary(value)
             else:
