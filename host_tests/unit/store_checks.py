@@ -728,6 +728,12 @@ def check_journal_other_errors():
     real_files()
     e = raises(OSError, journal.Journal("no_such_folder_here/j").save, {1: b"a"})
     same((e.errno in journal._ENOENT, e.args[1]), (True, "no_such_folder_here/j"))
+    if sys.platform != "webassembly":
+        os.mkdir("folder")
+        j = journal.Journal("folder")  # no file, and so it cannot be read
+        same((raises(OSError, j.save, {1: b"a"}).args[1], "folder" in j.warning), ("folder", True))
+        os.remove("folder.unread")
+        os.rmdir("folder")
 
 
 # --- RTC memory and NVS

@@ -36,7 +36,7 @@ class Journal(Store):
     If the file is corrupt or foreign, it is moved to ``path``.bad, what precedes the damage is
     kept, and ``warning`` tells. (A false alarm, with nothing lost, can follow a full filesystem.)
     If it cannot be read, ``save`` raises OSError until the next start, for that may go better; the
-    third start in vain moves it aside. Raises OSError in ``save`` only, of a write with ``path``.
+    third start in vain moves it aside. Raises OSError in ``save`` only, with ``path`` in it.
 
     On CPython a save is synced, but not the folder: there a power cut may undo the last rename.
     """
@@ -67,10 +67,10 @@ class Journal(Store):
                 break
             except (OSError, MemoryError) as e:
                 sleep(ms / 1000)
-                self._unread = e if isinstance(e, OSError) else OSError(_ENOMEM)
+                self._unread = OSError(e.errno if isinstance(e, OSError) else _ENOMEM, self.path)
         else:
             self.data = {}
-            self.warning = "%s: not read: %r" % (self.path, self._unread)
+            self.warning = "not read: %r" % self._unread
             if self._starts() < _STARTS:
                 return self.data
             self._bad = True
