@@ -561,6 +561,7 @@ def check_rpc():
     same(out.sent(), [("lamp/3/response/phone/" + id, b"on", 1, False)])
     raises(ValueError, respond, out, Message("lamp/3"))
     raises(ValueError, Requester, client, "lamp/3", "a/b")
+    raises(ValueError, lamp.send, "get/x")  # nobody would answer
     words, say = log()
     respond(out, Message(topic, retain=True), log=say)
     same(len(words), 1)
@@ -934,6 +935,11 @@ def check_commands():
     ):
         same(h.command(Message(topic, payload)), meant)
     same(len(h.words), 6)
+    # Home Assistant takes a limit as a str; one that is none does not end the program.
+    for limit, meant in (("60", ("period", 90.0)), ("x", (None, None)), (None, (None, None))):
+        h.add("number", "period", min=limit, max="3600")
+        same(h.command(Message("g/7/period/set", b"90")), meant)
+        same(h.command(Message("g/7/period/set", b"59")), (None, None))
     h.command(Message("g/7/fan/set", b"ON", True))
     assert "retained" in h.words[-1]
 

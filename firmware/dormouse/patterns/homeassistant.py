@@ -208,13 +208,13 @@ class HomeAssistant:
                 raise ValueError("no such command")
             if part["p"] == "number":
                 value = float(value)
-                low = part.get("min", 1)  # Home Assistant's own limits
-                if not low <= value <= part.get("max", 100):
+                low = float(part.get("min", 1))  # Home Assistant's own limits; it takes "1", too
+                if not low <= value <= float(part.get("max", 100)):
                     raise ValueError("out of its range")
             elif value in ("ON", "OFF"):
                 value = value == "ON"
             return name, value
-        except ValueError as e:
+        except (TypeError, ValueError) as e:
             self.log("not obeyed:", message.topic, e)
             return None, None
 

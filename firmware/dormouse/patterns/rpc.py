@@ -61,7 +61,8 @@ class Requester:
 
     def send(self, method: str, payload=b"", qos: int = 1) -> str:
         """Send a request without waiting; return its id, the last level of the answer's topic. For
-        a node that is asleep when the answer comes. Raises what ``publish_nowait`` raises."""
+        a node that is asleep when the answer comes. Raises what ``publish_nowait`` raises, and
+        ValueError for a method of several levels."""
         id = urandom(4).hex()
         self._send(id, method, payload, qos)
         return id
@@ -70,7 +71,7 @@ class Requester:
         """Send a request; return the answer's payload.
 
         Raises asyncio.TimeoutError after ``timeout`` s: it may have been done all the same. Raises
-        what ``Client.publish_nowait`` raises.
+        what ``send`` raises.
         """
         id = urandom(4).hex()
         entry = self.waiting[id] = [asyncio.Event(), None]
@@ -94,5 +95,7 @@ class Requester:
         return True
 
     def _send(self, id, method, payload, qos):
+        if "/" in method:  # nobody would answer
+            raise ValueError("one topic level", method)
         topic = "%s/request/%s/%s/%s" % (self.service, method, self.name, id)
         return self.client.publish_nowait(topic, payload, qos)
