@@ -515,6 +515,7 @@ def check_state():
     assert state.set("door", b"open")
     same(len(out.sent()), 2)
     # Dropped at once, as a Node's publish tells, and then a reset.
+    state = State(out, store)
     out.error = OutboxFull()
     assert state.set("door", b"shut")
     out.error = None
