@@ -183,6 +183,12 @@ def test_download(
         assert observer.payloads("g/saved/song.mp3") == ["saved"]
 
 
+def small(compiled: Path) -> Runtime:
+    """Return the 32-bit runtime with a heap of 128 KiB."""
+    argv = [*needed(lambda: MICROPYTHON32.argv), "-X", "heapsize=128k"]
+    return Runtime("small", lambda: argv, MICROPYTHON32.path_env, (".frozen", str(compiled)))
+
+
 @pytest.mark.parametrize(("version", "kib"), [(4, 90), (5, 62)])
 def test_held_once(
     version: int, kib: int, compiled: Path, mosquitto: Callable[..., MosquittoBroker]
@@ -190,16 +196,25 @@ def test_held_once(
     """Without ``large`` too, a message may be as long as what is free: it is not held twice. And
     the next ones are as any others."""
     broker = mosquitto()
-    argv = [*needed(lambda: MICROPYTHON32.argv), "-X", "heapsize=128k"]
-    small = Runtime("small", lambda: argv, MICROPYTHON32.path_env, (".frozen", str(compiled)))
-    program = PROGRAMS / "held_once.py"
     size = kib << 10
-    with small.start(program, str(broker.port), str(version), str(size)) as device:
+    program = PROGRAMS / "held_once.py"
+    with small(compiled).start(program, str(broker.port), str(version), str(size)) as device:
         device.wait_line("ready", 20)
         for kind, payload in (("bytearray", CONTENT[:size]), ("bytes", b"x")):
             publish.single("down", payload, 1, False, broker.host, broker.port)
             device.wait_line(f"got {kind} {len(payload)} {sha256(payload).digest()}", 10)
         device.wait_line("trouble 0", 5)
+
+
+def test_sent_once(compiled: Path, mosquitto: Callable[..., MosquittoBroker]) -> None:
+    """What is in RAM goes out from where it is."""
+    broker = mosquitto()
+    size = 80 << 10
+    program = PROGRAMS / "sent_once.py"
+    with Observer(broker, ("up", 1)) as observer:
+        with small(compiled).start(program, str(broker.port), str(size)) as device:
+            device.wait_line("sent", 20)
+        observer.wait("up", "\0" * size)
 
 
 @pytest.mark.parametrize("version", [4, 5])
