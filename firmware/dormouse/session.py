@@ -623,13 +623,13 @@ class Session:
 
     def _greet(self, ask=True):
         # CONNECT, made for each connection: user name and password may be functions, or others now.
-        login = []
-        for value in self.login:
-            if callable(value):
-                value = value() if ask else ""
-            login.append(value)
+        username, password = self.login
+        if callable(username):
+            username = username() if ask else ""
+        if callable(password):
+            password = password() if ask else ""
         client_id, keepalive, will = self.greeting
-        return bytes(self._hello(client_id, self.clean, keepalive, will, *login))
+        return self._hello(client_id, self.clean, keepalive, will, username, password)
 
     # The handshakes, out. What is in the outbox goes when ``sent`` is not _NOW:
     #
