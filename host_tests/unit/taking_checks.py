@@ -22,7 +22,17 @@ class Waits(Exception):
 
 
 class Owner:
-    async def _until(self, o, name):
+    """The client as a message waits by it."""
+
+    _task = True
+
+    def __init__(self):
+        self._changed = self
+
+    def clear(self):
+        pass
+
+    async def wait(self):
         raise Waits
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import core_checks
 import dormouse.mqtt5.packet as packet5
 import packet5_checks
 import pytest
+from core_checks import reader as cutter
 from dormouse import packet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -102,7 +102,7 @@ def seen(made: bytearray) -> wire5.Packet:
 def read(made: bytes, reader: Callable[..., Any]) -> Any:
     """What the firmware reads of a packet that the harness made, through its own reader."""
     got: list[tuple[int, bytes]] = []
-    core_checks.reader(1 << 20, got).send(memoryview(made))
+    cutter(1 << 20, got).send(memoryview(made))
     ((first, body),) = got
     return reader(first, memoryview(body))
 

@@ -146,8 +146,12 @@ def taking(base=Session):
 
         async def _wait(self):
             self.begun = True
-            if not self.ready:
-                await self.session.owner._until(self, "ready")
+            while not self.ready:
+                client = self.session.owner
+                if not client._task:
+                    raise client.error or ConnectionLost("connect() first")
+                client._changed.clear()
+                await client._changed.wait()
             if self.error:
                 raise self.error
 
