@@ -8,6 +8,7 @@ from dormouse import Client, Message, Will
 from dormouse.compat import mqtt_as, robust, umqtt
 from dormouse.field.config import make_client
 from dormouse.field.guard import feed, run
+from dormouse.field.large_ota import LargeOta
 from dormouse.field.led import LED
 from dormouse.field.log import Log
 from dormouse.field.ota import Ota
@@ -104,6 +105,7 @@ def mistakes_of_parts(log: Log) -> None:
     LED()  # type: ignore[call-arg]
     log("words", kep=True)  # type: ignore[call-arg]
     Ota(b"key", "topic")  # type: ignore[arg-type]
+    LargeOta("key", "topic").receive(b"", 1)  # type: ignore[arg-type, unused-coroutine]
     make_client("config.json")  # type: ignore[arg-type]
     Serial(None, quiet="50")  # type: ignore[arg-type]
     context(b"certificate")  # type: ignore[arg-type]

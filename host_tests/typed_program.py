@@ -22,6 +22,7 @@ from dormouse.compat import mqtt_as, robust, umqtt
 from dormouse.expiry import Expired, expiring
 from dormouse.field.config import load, make_client, make_ota, make_store, make_wifi
 from dormouse.field.guard import Guard, Watchdog, end, feed, good, run, watch
+from dormouse.field.large_ota import LargeOta
 from dormouse.field.led import LED
 from dormouse.field.log import Log
 from dormouse.field.ota import Ota, verify
@@ -192,6 +193,11 @@ def more(guard: Guard, watchdog: Watchdog) -> None:
     Node(client, 60, wifi=Clock(Wifi("s", "p"), period=60), guard="network")
     ota = Ota("k" * 32, "topic", keep=["ca.der"], secret=None)
     ota.fetch(client)
+    large: LargeOta | None = make_ota(load(), LargeOta)
+
+    async def take(message: Message) -> bool:
+        return large is not None and await large.receive(message, client)
+
     report: str | None = ota.take("", b"")
     print(ota.tell(report, client), ota.runs(), verify(ota.key, "text", "00"))
     watchdog.feed()

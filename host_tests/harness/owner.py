@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tools.board import owner
 from tools.board.owner import FileOwner, Owner
-from tools.board.update import WHOLE, Bundle, Offer
+from tools.board.update import WHOLE, Bundle, Offer, many
 
 _ONE = threading.Lock()
 
@@ -47,10 +47,11 @@ def messages(
     by: Owner | None = None,
     chunk: int = 2048,
     share: int = WHOLE,
+    large: bool = False,
     **words: object,
 ) -> list[tuple[str, bytes]]:
     """Return what is retained of an update: names below the update topic, "" for the offer, which
-    is the first, and payloads."""
+    is the first, and payloads; with ``large`` many chunks in one."""
     first, chunks = bundle.chunks(chunk)
     fields = {
         "version": version,
@@ -67,4 +68,5 @@ def messages(
     }
     text = Offer(**(fields | words)).text(share)  # type: ignore[arg-type]
     payload = f"{text}\n{(by or signer()).sign(text)}".encode()
-    return [("", payload), *((f"{version}/{n}", data) for n, data in enumerate(chunks))]
+    found = many(chunks) if large else {str(n): data for n, data in enumerate(chunks)}
+    return [("", payload), *((f"{version}/{name}", data) for name, data in found.items())]

@@ -15,7 +15,7 @@ from tools.testing.board import Board, End
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.certs import certificates
 from tools.testing.observer import Observer
-from tools.testing.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, Device, Runtime
+from tools.testing.runtimes import FIRMWARE, MICROPYTHON32, MICROPYTHON64, ROOT, Device, Runtime
 from tools.testing.sntp import TimeServer
 
 pytestmark = pytest.mark.desk("runs on the simulated board, for it sleeps deeply")
@@ -41,13 +41,15 @@ class Field:
         self.topic = next(TOPICS)
         self.observer = stack.enter_context(Observer(broker, (self.topic + "/#", 2)))
 
-    def node(self, runtime: Runtime, chip: str, main: str = MAIN, **config: Any) -> Board:
+    def node(
+        self, runtime: Runtime, chip: str, main: str = MAIN, flash: int = 262144, **config: Any
+    ) -> Board:
         """Return a board with a main.py, its config.json changed."""
         settings = {"host": "127.0.0.1", "port": self.broker.port, "topic": self.topic}
         settings |= {"client_id": "node", "update_key": KEY, "crashes": 2, "retry": 0, **config}
         boot = (FIRMWARE / "boot.py").read_text()
         files = {"config.json": settings, "main.py": main, "boot.py": boot}
-        board = Board(runtime, self.folder / "board", None, files, flash=262144, type=chip)
+        board = Board(runtime, self.folder / "board", None, files, flash=flash, type=chip)
         return self.stack.enter_context(board)
 
     def ota(self, main: str, *args: str) -> Device:
@@ -106,6 +108,55 @@ def test_update(field: Field, runtime: Runtime, chip: str) -> None:
     assert sorted(observed) == list(range(1, len(observed) + 1))
     sent = 1 + sum(has(end, "sent meter") for end in ends)
     assert sent - 1 <= len(observed) <= sent, "the last one may be on its way"
+
+
+# As docs/ota.md says: three places, and the name.
+LARGE = {
+    "make_client(\n            config,": 'make_client(config, large="in",',
+    "make_ota(config)": "make_ota(config, LargeOta)",
+    "self.ota.handle(message": "await self.ota.receive(message",
+}
+
+
+def large(main: str) -> str:
+    """Return main.py as a program that takes updates in messages larger than RAM."""
+    page = (ROOT / "docs" / "ota.md").read_text()
+    for old, new in LARGE.items():
+        assert main.count(old) == 1 and f"`{new}`" in page, old
+        main = main.replace(old, new)
+    return "from dormouse.field import LargeOta\n" + main
+
+
+@BOTH
+def test_large_update(field: Field, runtime: Runtime, chip: str) -> None:
+    """In messages larger than RAM, with a short budget: in its own wakes, no reading lost or
+    doubled; a node in safe mode gets the chunks of the same update."""
+    node = field.node(runtime, chip, large(MAIN), flash=1 << 20)
+    boot(node)
+    data = os.urandom(150_000)
+    (field.folder / "image").write_bytes(data)
+    options = ("--large", "--file", f"image={field.folder / 'image'}")
+    tool = field.ota(large(MAIN).replace('self.log("wake"', 'self.log("new wake"'), *options)
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 0, tool.transcript()
+    assert has(ends[-1], "new wake") and node.read("image") == data
+    boot(node)
+    observed = field.meter()
+    assert sorted(observed) == list(range(1, len(observed) + 1))
+    field.observer.wait(field.topic + "/update", "")
+    assert not any("32" in topic.split("/") for topic in retained(field))
+    node.put("main.py", BROKEN)
+    assert has(boot(node), "crash 1 ") and has(boot(node), "crash 2 ")
+    assert has(boot(node), "safe mode")
+    tool = field.ota(large(MAIN), "--large")
+    ends = until(node, tool)
+    assert tool.wait_exit(20) == 0, tool.transcript()
+
+
+def retained(field: Field) -> set[str]:
+    """Return the topics of the update at which the broker has something."""
+    last = {m.topic: m.payload for m in field.observer.messages if "/update" in m.topic}
+    return {topic for topic, payload in last.items() if payload}
 
 
 @BOTH

@@ -46,10 +46,11 @@ def files(number: int, connects: bool = True) -> dict[str, bytes]:
     return found | ({"gone": b"old"} if number == 1 else {"extra/new": b"new"})
 
 
-def messages(connects: bool) -> str:
-    """Return the messages of an update, as fed.py reads them; one is repeated."""
+def messages(connects: bool, large: bool) -> str:
+    """Return the messages of an update, as fed.py reads them; one is repeated. ``large``: with many
+    chunks in one."""
     bundle = Bundle({**files(2, connects), "gone": None}, 3, 100, 8000)
-    found = owner.messages(bundle, 7, "n", SecretOwner(KEY), 1000)
+    found = owner.messages(bundle, 7, "n", SecretOwner(KEY), 1000, large=large)
     found.insert(2, found[1])
     return "\n".join(f"{name} {payload.hex()}" for name, payload in found)
 
@@ -99,13 +100,13 @@ def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
     """Return a function that makes a board with version 1 on it; for a runtime by its name."""
     with life.library() as folder:
 
-        def make(name: str, good: bool, **config) -> Board:
+        def make(name: str, good: bool, large: bool = False, **config) -> Board:
             runtime = life.runtime(name, folder)
             if runtime.reason:
                 missing(runtime.reason)
             # Names that make a folder on FAT more than a sector long.
             others = {f"a rather long name {n}": "" for n in range(9)} if "fs" in config else {}
-            on_it = {**others, **files(1), "messages": messages(good), "boot.py": BOOT}
+            on_it = {**others, **files(1), "messages": messages(good, large), "boot.py": BOOT}
             made = Board(runtime, tmp_path / "board", None, on_it, flash=262144, **config)
             made.power_on()
             return made
@@ -120,6 +121,7 @@ BOARDS = {
     "rp2, 32 bit": ("micropython32", {"type": "rp2"}, (6, 24)),
     "FAT": ("micropython64", {"fs": "fat"}, (10, 60)),
     "cpython": ("cpython", {}, (0, 12)),
+    "many chunks in one": ("micropython64", {"large": True}, (4, 60)),
 }
 # Whether it is the long one.
 CASES = [

@@ -1,5 +1,6 @@
 """make ota: what it says when it cannot be done; what it sends to a node is in test_update.py."""
 
+import asyncio
 import hmac
 import io
 import json
@@ -15,7 +16,9 @@ from rich.console import Console
 
 from tools.board import ota
 from tools.board.fleet import Fleet, Node
-from tools.board.update import WHOLE, share
+from tools.board.ota import Sending
+from tools.board.owner import SecretOwner
+from tools.board.update import WHOLE, Bundle, share
 from tools.testing.brokers import AmqttBroker, MosquittoBroker, free_port
 from tools.testing.certs import certificates
 from tools.testing.runtimes import ROOT, Device
@@ -142,6 +145,44 @@ def test_dry_run(tool, tmp_path: Path) -> None:
     assert "lib/dormouse/client.py: remove" in lines  # or it would be taken before the .mpy
     assert any(line.startswith("lib/dormouse/client.mpy: ") for line in lines)
     assert lines[-1] == "nothing was sent" and not any("main.py" in line for line in lines)
+
+
+def test_dry_run_of_large_messages(tool, tmp_path: Path) -> None:
+    (tmp_path / "font.bin").write_bytes(bytes(100_000))
+    args = ("--file", str(tmp_path / "font.bin"), "--large")
+    done = run(tool, "--host", "h", "--topic", "a", "--dry-run", *args, key=None)
+    assert "... and as 2 messages of up to 66,560 bytes" in done.stdout, done.stderr
+    done = run(tool, "--help", key=None)
+    assert "LargeOta" in done.stdout
+
+
+def test_a_broker_that_takes_no_large_messages(
+    mosquitto: Callable[..., MosquittoBroker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the chunks, and that is said; it is not tried again when the connection was lost."""
+    monkeypatch.setattr(ota, "TIMEOUT", 0.2)
+    broker = mosquitto(extra_config="max_packet_size 20000")
+    where = ["--host", "127.0.0.1", "--port", str(broker.port), "--topic", TOPIC]
+    options = ota.parse([*where, "--large"])
+    bundle = Bundle({"main.py": bytes(80_000)}, 3, 60, 8000)
+    first, chunks = bundle.chunks()
+
+    async def send() -> Sending:
+        async with ota.connected(options, None) as client:
+            offer = ota.make_offer(options, bundle, first)
+            sending = Sending(client, options, SecretOwner(KEY), offer)
+            sending.chunks = chunks
+            sending.console = Console(file=io.StringIO(), width=200)
+            for _ in range(2):
+                await sending.put_chunks()
+            await sending.clear()
+            return sending
+
+    sending = asyncio.run(send())
+    said = sending.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "the broker takes no messages of 66,560 bytes" in said
+    assert said.count("messages of 32 chunks") == 1
+    assert set(sending.kept.values()) == {b""} and len(sending.kept) == len(chunks) + 2
 
 
 def test_numbers_grow(tmp_path: Path) -> None:

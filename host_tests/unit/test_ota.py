@@ -1,4 +1,4 @@
-"""The checks of ota.py (ota_checks.py) on every runtime; the sender's half against the node's."""
+"""The checks of ota.py and large_ota.py on every runtime; the sender's half against the node's."""
 
 import json
 import os
@@ -10,11 +10,12 @@ import types
 from pathlib import Path
 from typing import Any
 
+import large_ota_checks
 import ota_checks
 import pytest
 from dormouse.field.ota import verify
 from harness.owner import messages
-from test_core import ON_MICROPYTHON
+from test_core import ON_MICROPYTHON, all_passed
 
 from tools.board import ota
 from tools.board.owner import CannotSign, CommandOwner, FileOwner, SecretOwner, make
@@ -23,24 +24,29 @@ from tools.testing import runtimes
 from tools.testing.runtimes import ROOT
 
 SOFTHSM = ("/usr/lib/softhsm/libsofthsm2.so", "/opt/homebrew/lib/softhsm/libsofthsm2.so")
-PROGRAM = Path(ota_checks.__file__)
+MODULES = (ota_checks, large_ota_checks)
 
 
-@pytest.mark.parametrize("name", ota_checks.CHECKS)
-def test_check(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("checks", "name"), [(module, name) for module in MODULES for name in module.CHECKS]
+)
+def test_check(
+    checks: types.ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    getattr(ota_checks, name)()
+    getattr(checks, name)()
 
 
 @pytest.mark.once
 @ON_MICROPYTHON
-def test_on_micropython(runtime: runtimes.Runtime, tmp_path: Path) -> None:
-    with runtime.start(PROGRAM, cwd=tmp_path) as device:
+@pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)
+def test_on_micropython(
+    runtime: runtimes.Runtime, checks: types.ModuleType, tmp_path: Path
+) -> None:
+    assert checks.__file__
+    with runtime.start(Path(checks.__file__), cwd=tmp_path) as device:
         assert device.wait_exit(60) == 0, device.transcript()
-        output = "\n".join(device.lines) + "\n"
-    for name in ota_checks.CHECKS:
-        assert f"ok {name}\n" in output, f"{name} did not pass:\n{output}"
-    assert f"done {len(ota_checks.CHECKS)} checks, 0 failed" in output, output
+        all_passed(checks, "\n".join(device.lines) + "\n")
 
 
 def test_boot_reads_again(
@@ -106,6 +112,14 @@ def test_sender_makes_what_is_documented() -> None:
     offer, *chunks = messages(bundle, 5, "green/+", owner, ota_checks.CHUNK)
     assert offer == ("", update.payload)
     assert [data for _, data in chunks] == update.chunks
+    update = large_ota_checks.update()
+    bundle = Bundle(dict(large_ota_checks.FILES), 3, 60, 8000)
+    offer, *messages_ = messages(bundle, 5, "green/+", owner, ota_checks.CHUNK, large=True)
+    assert offer == ("", update.payload)
+    found = large_ota_checks.retained()
+    assert {f"green/7/update/{name}": data for name, data in messages_} == {
+        name: data for name, data in found.items() if name.count("/") == 5
+    }
 
 
 def test_an_owner_and_a_node(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
     make ota HOST=... TOPIC=... MAIN=my/main.py FILES="font.bin lib/bme.py=drivers/bme.py"
     make ota HOST=... TOPIC=... ARGS=--library                     # dormouse too, compiled
     make ota HOST=... TOPIC='greenhouse/+' ARGS="--update-topic fleet/update --first 1 --then all"
+    make ota HOST=... TOPIC=... ARGS=--large                       # fewer questions: LargeOta
     make ota HOST=... TOPIC=... ARGS=--withdraw                    # take it back for good
     make ota HOST=... TOPIC=... ARGS="--order log"                 # to a node in safe mode
     make ota HOST=... TOPIC=... DRY_RUN=1                          # only tell what would be sent
@@ -48,7 +49,19 @@ from .broker_check import reason
 from .deploy import PACKAGE, compiled
 from .fleet import ENDS, Fleet, Node
 from .owner import CannotSign, Owner, SecretOwner, add_options, chosen, usual
-from .update import TEXT, WHOLE, WORD, Bundle, Offer, clean, read_answer, share, withdrawal
+from .update import (
+    MANY,
+    TEXT,
+    WHOLE,
+    WORD,
+    Bundle,
+    Offer,
+    clean,
+    many,
+    read_answer,
+    share,
+    withdrawal,
+)
 
 OUT = BUILD / "ota"
 find_library()
@@ -186,6 +199,7 @@ class Sending:
         self.client, self.options, self.owner, self.offer = client, options, owner, offer
         self.where: str = options.update_topic
         self.chunks: list[bytes] = []
+        self.large: bool = options.large
         secret = owner.node_key if options.prove else lambda topic: None
         self.fleet = Fleet(options.node, offer.version, offer.first[:16], secret, options.believe)
         self.share = 0
@@ -217,10 +231,36 @@ class Sending:
 
     async def put_chunks(self) -> None:
         """Let the broker have the content, before anybody asks for it."""
-        topics = [f"{self.where}/{self.offer.version}/{n}" for n in range(len(self.chunks))]
-        for at in range(0, len(topics), AT_ONCE):
-            pairs = zip(topics[at : at + AT_ONCE], self.chunks[at : at + AT_ONCE], strict=True)
-            await asyncio.gather(*(self.keep(*pair) for pair in pairs))
+        await self._put({str(n): chunk for n, chunk in enumerate(self.chunks)}, AT_ONCE, "chunks")
+        if not self.large:
+            return
+        from dormouse import MQTTError
+
+        messages = many(self.chunks)
+        size = max(len(payload) for payload in messages.values())
+        try:
+            await self._put(messages, 1, f"messages of {MANY} chunks")
+        except MQTTError as error:
+            self.large = False  # or it would end each connection
+            for name in messages:
+                self.kept.pop(self._topic(name), None)
+            self.say(
+                f"the broker takes no messages of {size:,} bytes ({type(error).__name__} {error}):"
+                "\n    nodes get the chunks one by one, as without --large"
+            )
+
+    def _topic(self, name: str) -> str:
+        return f"{self.where}/{self.offer.version}/{name}"
+
+    async def _put(self, payloads: dict[str, bytes], at_once: int, what: str) -> None:
+        size = sum(len(payload) for payload in payloads.values())
+        self.say(f"to the broker: {len(payloads):,} {what}, {size:,} bytes")
+        names = list(payloads)
+        for at in range(0, len(names), at_once):
+            if self.live:
+                self.live.update(f"to the broker: {what}, {100 * at // len(names)} %")
+            some = names[at : at + at_once]
+            await asyncio.gather(*(self.keep(self._topic(name), payloads[name]) for name in some))
 
     async def put_offer(self, offer: Offer) -> None:
         """Offer it to who is in the share."""
@@ -230,6 +270,8 @@ class Sending:
     async def clear(self) -> None:
         """Take the content from the broker; what was offered last stays if it is a withdrawal."""
         topics = [topic for topic in self.kept if topic != self.where]
+        # Those of an earlier --large, too.
+        topics += {self._topic(name) for name in many(self.chunks)}.difference(topics)
         for at in range(0, len(topics), AT_ONCE):
             await asyncio.gather(*(self.keep(topic, b"") for topic in topics[at : at + AT_ONCE]))
 
@@ -374,6 +416,7 @@ async def connected(options: argparse.Namespace, password: str | None) -> AsyncI
         username=options.username,
         password=password,
         timeout=TIMEOUT,
+        backoff=(0.2, 10),  # somebody waits
         outbox=AT_ONCE + 8,
         outbox_bytes=1 << 20,
         max_packet=1 << 18,  # others may say more than a node would
@@ -648,6 +691,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="MS",
         help="%(default)s; RP2 has 8388",
     )
+    add(
+        "--large",
+        action="store_true",
+        help=f"{MANY} chunks in a message, too, for nodes that take messages larger than RAM "
+        "(LargeOta): fewer questions. The broker keeps all twice; other nodes get it as ever",
+    )
     add("--unchecked", action="store_true", help="send what MicroPython cannot compile, too")
     add("--number", type=at_least_one, metavar="N", help="of the update; counted if not given")
     add("--withdraw", action="store_true", help="take back the one that was offered last")
@@ -724,6 +773,10 @@ def main(argv: list[str] | None = None) -> int:
                     print(f"{name}: {size}")
                 size = f"{len(bundle.content):,} bytes"
                 print(f"{size} to {options.host}, {options.update_topic}, for {options.topic}")
+                if options.large:
+                    messages = many(bundle.chunks()[1])
+                    most = max(len(payload) for payload in messages.values())
+                    print(f"... and as {len(messages)} messages of up to {most:,} bytes")
         if options.dry_run:
             print("nothing was sent")
             return 0

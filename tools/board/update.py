@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 CHUNK = 2048  # bytes of content; a packet with it is below a node's max_packet, 4,096
+MANY = 32  # of them in a message for nodes that take such (firmware/dormouse/field/large_ota.py)
 HASH = 32
 WHOLE = 1 << 24  # the share that is all nodes
 TEXT = 1000  # bytes that a node takes of an offer's text
@@ -50,6 +51,11 @@ class Bundle:
             chunks.append(after + content[at : at + size])
             after = hashlib.sha256(chunks[-1]).digest()
         return after.hex(), chunks[::-1]
+
+
+def many(chunks: list[bytes]) -> dict[str, bytes]:
+    """Return the same chunks in messages of many, by their names below the update's number."""
+    return {f"{n}/{MANY}": b"".join(chunks[n : n + MANY]) for n in range(0, len(chunks), MANY)}
 
 
 def number(version: int, topic: str) -> int:

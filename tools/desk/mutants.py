@@ -65,6 +65,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "field/log": ("unit/test_log.py", "scenarios/test_guard.py"),
     "field/config": ("unit/test_config.py", "scenarios/test_node.py"),
     "field/ota": ("unit/test_ota.py", "scenarios/test_update.py"),
+    "field/large_ota": ("unit/test_ota.py", "scenarios/test_large_update.py"),
 }
 
 # Faults that say nothing: `is` for `==` on small numbers and names, a power or a shift in the place

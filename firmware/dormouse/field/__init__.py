@@ -2,7 +2,7 @@
 
 from .. import __getattr__ as _find
 
-_HOMES = {"Log": "log", "LED": "led", "Ota": "ota"}
+_HOMES = {"Log": "log", "LED": "led", "Ota": "ota", "LargeOta": "large_ota"}
 
 
 def __getattr__(name):

@@ -94,20 +94,22 @@ def make_wifi(config: dict, store=None, network=None):
     return network
 
 
-def make_ota(config: dict):
-    """Return what takes updates (``ota.Ota``), or None without the setting "update_key", and with
-    one that would protect nothing, which is said in the setting "trouble"."""
+def make_ota(config: dict, kind=None):
+    """Return what takes updates (``ota.Ota``, or another ``kind``: ``LargeOta``), or None without
+    the setting "update_key", and with one that would protect nothing, which is said in the setting
+    "trouble"."""
     key = config.get("update_key")
     if not key:
         return None
-    from .ota import Ota
+    if not kind:
+        from .ota import Ota as kind
 
     # Certificates are not for an update to change.
     keep = [name for name in (config.get("tls") or {}).values() if isinstance(name, str)]
     where = config.get("update_topic")
     app = config.get("app") or "main"
     try:
-        return Ota(key, config["topic"], where, keep, app, config.get("node_key"))
+        return kind(key, config["topic"], where, keep, app, config.get("node_key"))
     except ValueError as e:
         config["trouble"] = e.args[0]
         print(e.args[0])

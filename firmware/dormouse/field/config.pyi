@@ -1,6 +1,6 @@
 """Types of config.py."""
 
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from ..client import Client
 from ..net.clock import Clock
@@ -8,6 +8,8 @@ from ..net.wifi import Wifi
 from ..sleep.node import _Network
 from ..store import Store
 from .ota import Ota
+
+_Ota = TypeVar("_Ota", bound=Ota)
 
 def load(name: str = "config.json") -> dict[str, Any]: ...
 def make_store(config: dict[str, Any]) -> Store: ...
@@ -18,4 +20,7 @@ def make_wifi(
 ) -> Wifi | Clock | None: ...
 @overload
 def make_wifi(config: dict[str, Any], store: Store | None, network: _Network) -> _Network: ...
-def make_ota(config: dict[str, Any]) -> Ota | None: ...
+@overload
+def make_ota(config: dict[str, Any], kind: None = None) -> Ota | None: ...
+@overload
+def make_ota(config: dict[str, Any], kind: type[_Ota]) -> _Ota | None: ...

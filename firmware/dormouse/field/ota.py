@@ -186,6 +186,8 @@ class Ota:
     All in the current folder, which on a chip is the root of its flash.
     """
 
+    _buffer = bytearray
+
     def __init__(
         self,
         key: str,
@@ -200,8 +202,7 @@ class Ota:
         self.topic = topic
         self.update = update or topic + "/update"
         self.filters = [(self.update, 1)]
-        self.keep = ["boot.py"]
-        self.keep += [name.lstrip("./").lower() for name in keep]
+        self.keep = ["boot.py"] + [name.lstrip("./").lower() for name in keep]
         self.app = app
         self.secret = secret or (None if key[:4] == "rsa:" else key)
         self.ready = False
@@ -228,20 +229,25 @@ class Ota:
         except OSError as e:
             self.tell(self._flash(e), client)
         session = client.session
-        if self._asked:
-            session.request(0xA2, self._asked)
-            self._asked = []
+        asked = self._asked
+        if asked:
+            session.request(0xA2, asked)
+        self._asked = asked = []
         self._first = self._next
         if not self._id or self.ready:
             return
-        last = self._next + (_WINDOW if self._again == _PATIENCE else 1)
         pairs = []
-        for n in range(self._next, min(last, self._count)):
-            name = "%s/%d/%d" % (self.update, self._id, n)
+        for name in self._due():
+            name = "%s/%d/%s" % (self.update, self._id, name)
             session.filters.pop(name, None)  # it is what is asked for, though it was before
-            self._asked.append(name)
+            asked.append(name)
             pairs.append((name, 0))
         session.request(0x82, pairs)
+
+    def _due(self):
+        # Which chunks are asked for at once.
+        last = self._next + (_WINDOW if self._again == _PATIENCE else 1)
+        return range(self._next, min(last, self._count))
 
     def handle(self, message, client) -> bool:
         """Take ``message`` if it is part of an update; tell what is to be told, and ask for what
@@ -255,9 +261,9 @@ class Ota:
         asked = self._asked
         due = self._next >= self._first + len(asked)
         if not self._id or self.ready:
-            due = bool(asked)  # no more of it
+            due = asked  # no more of it
         elif name not in asked:
-            due = bool(report)  # an offer
+            due = report  # an offer
             self._again = max(self._again, 1)
         elif not due and name == asked[-1] and self._again:
             self._again -= 1  # something in between is wrong, or was lost
@@ -397,8 +403,7 @@ class Ota:
 
     def _ended(self, state, why):
         # It has ended, whatever comes again of it.
-        id = self._id
-        self._remember(id=id, state=state, why=why and why[:_WHY], of=self._of)
+        self._remember(id=self._id, state=state, why=why and why[:_WHY], of=self._of)
         self._drop()
         return self._report(state, why)
 
@@ -436,7 +441,8 @@ class Ota:
         id = found["id"]
         floor, _, _, _, _, runs = self._recall()
         floor = max(floor, id)  # it was offered, and that it was may be lost
-        runs = id if state == "done" else runs
+        if state == "done":
+            runs = id
         self._remember(floor=floor, id=id, state=state, why=why, of=found["of"], runs=runs)
         self.trial = False
         _remove(_PART)
@@ -492,22 +498,22 @@ class Ota:
             return self._report("refused", "older than update %d" % floor, id, of)
         self._load()
         size = int(words[8])
+        now = time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)
         if not size:
             self._id = id
             self._of = of
             return self._ended("withdrawn", None)
+        why = None
         if self._id == id and self._of != of:
             why = "its number is another's"
         elif runs < int(words[6]):
             why = "for those that run update %s" % words[6]
-        elif int(words[7]) and not _SET < _now() < int(words[7]):
+        elif int(words[7]) and not _SET < now < int(words[7]):
             why = "its time is over, or the clock is not set"
         elif int(words[9]) > _HEAD:
             why = "its head is longer than %d bytes" % _HEAD
         elif self._id != id:
             why = self._room(size + size // int(words[10]) * _HASH + _OFFER)
-        else:
-            why = None
         if why:
             return self._report("refused", why, id, of)
         if self._id != id:
@@ -533,6 +539,8 @@ class Ota:
             _patient(self._look)
         except EOFError:
             pass
+        except MemoryError:
+            return  # it may pass
         except Exception:  # any bytes at all
             self.trouble = _aside(_PART)
             return
@@ -568,7 +576,7 @@ class Ota:
         # How many chunks are there and right.
         f.seek(self._skip)
         self._next = 0
-        buf = memoryview(bytearray(self._length(0)))
+        buf = memoryview(self._buffer(self._length(0)))
         while self._next < self._count:
             data = buf[: self._length(self._next)]
             if f.readinto(data) != len(data) or sha256(data).digest() != self._sha:
@@ -677,8 +685,7 @@ class Ota:
                 kind = 2
             files.append((name, kind, place, n or 0))
         plan = {"id": self._id, "of": self._of, "skip": self._skip, "chunk": self._chunks}
-        for name, value in zip(("tries", "limit", "watchdog"), self._trial):
-            plan[name] = value
+        plan.update(zip(("tries", "limit", "watchdog"), self._trial))
         plan["files"] = files
         try:
             with open(_PLAN, "w") as f:
@@ -688,7 +695,3 @@ class Ota:
             raise
         self.ready = True
         return self._report("trial", None, self._id, self._of)
-
-
-def _now():
-    return time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)
