@@ -50,7 +50,7 @@ def explain(error: Exception, host, options: dict) -> Exception:
             return TypeError("client_id, username: str", said)
         if "buffer" in said or "bytes-like" in said:
             return TypeError("password: str or bytes", said)
-        if "support" in said:
+        if "support" in said or "multiply" in said:
             return TypeError("timeout, window, outbox, inbox_bytes, max_packet: numbers", said)
     return error
 

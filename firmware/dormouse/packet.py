@@ -168,8 +168,6 @@ def connect(client_id: str, clean: bool, keepalive: int, will, username, passwor
 
 def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
     """Return PUBLISH with DUP 0 (section 3.3), without identifier at QoS 0 [MQTT-2.3.1-5]."""
-    # (With a variable more, its frame would be on the heap: 750 instructions.)
-    retain = (0x31 if retain else 0x30) | qos << 1  # the first byte
     if not isinstance(payload, bytes):
         payload = payload.encode() if isinstance(payload, str) else memoryview(payload)
     elif (
@@ -185,13 +183,13 @@ def publish(topic: str, payload, qos: int, retain: bool, pid: int) -> bytearray:
             packet.append(pid >> 8)
             packet.append(pid & 0xFF)
         packet += payload
-        packet[0] = retain
+        packet[0] = (0x31 if retain else 0x30) | qos << 1
         packet[1] = len(packet) - 2
         return packet
     packet = encode_topic(topic, qos)
     if qos:
         packet += number(pid)
-    return frame(retain, packet, payload)
+    return frame((0x31 if retain else 0x30) | qos << 1, packet, payload)
 
 
 def request(first: int, pid: int, filters) -> bytearray:

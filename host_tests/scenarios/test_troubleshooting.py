@@ -46,13 +46,11 @@ MICROPYTHON_ONLY = (
     "OSError(118,)",
     "TypeError(\"unexpected keyword argument '...'\",)",
     "TypeError(\"'int' object isn't iterable\",)",
-    "TypeError(\"unsupported types for __lshift__: 'str', 'int'\",)",
     "TypeError(\"unsupported types for __add__: 'str', 'bytes'\",)",
     "TypeError('object with buffer protocol required',)",
 )
 CPYTHON_ONLY = (
     "TypeError('cannot unpack non-iterable int object',)",
-    "TypeError(\"unsupported operand type(s) for <<: 'str' and 'int'\",)",
     "TypeError('can only concatenate str (not \"bytes\") to str',)",
     "TypeError(\"memoryview: a bytes-like object is required, not 'float'\",)",
 )

@@ -41,7 +41,12 @@ for version in (4, 5):
     told("login", lambda: client(password="x"))
     told("seconds", lambda: client(keepalive=70000))
     told("class", lambda: client(clean=False, store=Store))
-    for options in ({"username": b"x"}, {"username": "x", "password": 5}, {"timeout": None}):
+    for options in (
+        {"username": b"x"},
+        {"username": "x", "password": 5},
+        {"timeout": None},
+        {"timeout": "5"},
+    ):
         try:
             client(**options)
         except TypeError as e:  # behind it stands what Python says, each in its words
@@ -110,7 +115,7 @@ EACH = [
     "class TypeError store: an object, such as store.Journal(name)",
     "2 client_id, username: str",
     "2 password: str or bytes",
-    "2 timeout, window, outbox, inbox_bytes, max_packet: numbers",
+    *["2 timeout, window, outbox, inbox_bytes, max_packet: numbers"] * 2,
     "other taken",
     "other ValueError a store needs clean=False, full= refuse or oldest False newest",
     *["good taken"] * 4,
