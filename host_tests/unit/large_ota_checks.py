@@ -56,8 +56,8 @@ class Bench(Taker):
         options.setdefault("max_packet", 600)
         self.client = Client("h", client_id="c", clean=False, outbox=64, **options)
         self.session = self.client.session
-        if hasattr(self.session, "owner"):
-            self.session.owner = self
+        self.client._changed = self
+        self.client._task = True
         self.ota = ota
         self.retained = retained
         self.room = None
@@ -69,9 +69,11 @@ class Bench(Taker):
         self.connect()
         self.client.connected = True
 
-    async def _until(self, o, name):
-        while not getattr(o, name):
-            await Pause()
+    def clear(self):
+        """As the event does for which a message waits: bytes came, or its end."""
+
+    async def wait(self):
+        await Pause()
 
     def connect(self):
         self.session.connect(0)

@@ -45,7 +45,7 @@ class LargeOta(Ota):
                     return True
             elif not message.payload and getattr(message, "length", 0):
                 message.payload = await self._short(message)
-        except (MQTTError, MemoryError):
+        except (MQTTError, OSError, MemoryError):
             return True  # as if it had not come
         return self.handle(message, client)
 
