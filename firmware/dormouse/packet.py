@@ -303,8 +303,7 @@ def reader(limit: int, handle, fault, owner):
             handle(first, whole if n >= _LONG else memoryview(whole)[:n])
             owner.size = 0
             if len(spare) < n < _SPARE:
-                spare = memoryview(
-                    whole
-                )  # to read the next one at once, and without another buffer
+                # To read the next one at once, and without another buffer.
+                spare = memoryview(whole)
         else:
             handle(first, body)
