@@ -829,17 +829,24 @@ def check_orders_that_are_refused():
         said = give("stay 9")
         same((orders.stay, orders.why), (9, None))
         same("why" in said if ota else said, False if ota else None)
-        # What anybody repeats takes one line of the log, and nothing that was not signed takes any.
+        # What is repeated takes one line of the log; what anybody may order takes one in all, in
+        # whatever order it comes; nothing that was not signed takes any.
+        same(len(guard.lines), 3 if ota else 1)
         del guard.lines[:]
         for _ in range(9):
             give("fly")
-        same(len(guard.lines), 1)
+        same(len(guard.lines), 1 if ota else 0)
+        for _ in range(9 if not ota else 0):
+            give("erase nothing")
+            give("fly")
+            give("files")
+        same(len(guard.lines), 1 if ota else 0)
         m = Message()
         m.topic = TOPIC + "/safe/do"
         m.payload = b"" if ota is None else b"dormouse-order %s 99 fly\n00" % TOPIC.encode()
         del sent[:]
         orders.take(m)
-        same((len(guard.lines), sent), (1, []))
+        same((len(guard.lines), sent), (1 if ota else 0, []))
 
 
 class Flaky:

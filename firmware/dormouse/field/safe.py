@@ -55,7 +55,8 @@ class Orders:
     again, at once. stay S: be there for S seconds more, 600 at most, for further orders. erase
     NAME: remove a file, to make room, say; without an owner no program, key or session.
 
-    Any other is refused: "why" tells, in the answer to the owner, and in the log.
+    Any other is refused: "why" tells, in the answer to the owner, and in the log: without an owner
+    of the first one in a wake.
     """
 
     def __init__(self, guard, ota, publish) -> None:
@@ -66,6 +67,7 @@ class Orders:
         self.restart = False
         self.stay = 0
         self.why = None  # the last order could not be carried out
+        self.said = False  # the log has a line of one
         self.count = 0
         a, b = self.copies = _COUNTS  # the one that is known to be right is the last
         for name in _COUNTS:
@@ -100,7 +102,9 @@ class Orders:
                 step(order)
             except Exception as e:  # no such order or file, or a flash that is full
                 self.why = repr(e)
-                if self.why != last:  # or anybody could fill the log with it
+                # (Without an owner one line in all, or anybody could fill the log with them.)
+                if self.why != last and (self.ota or not self.said):
+                    self.said = True
                     self.guard.log("order:", self.why)
                 if careful:
                     break

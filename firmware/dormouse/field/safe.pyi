@@ -16,6 +16,7 @@ class Orders:
     stay: int
     count: int
     why: str | None
+    said: bool
     def __init__(self, guard: Guard, ota: Ota | None, publish: Callable[..., object]) -> None: ...
     def take(self, message: Message) -> None: ...
 
