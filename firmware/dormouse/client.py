@@ -203,7 +203,7 @@ class Client:
         arguments, connected or not, puts it into the outbox and returns its ``Message``; what ended
         the client for good it raises until that is started again.
         """
-        return self._answer(self.publish_nowait, *args, **options)
+        return self._answer(None, *args, **options)
 
     async def subscribe(self, *filters, qos: int = 0, **options) -> list:
         """Subscribe to topic filters, each a str or a (str, QoS); repeated when the broker forgot.
@@ -237,6 +237,7 @@ class Client:
         try:
             if last:
                 last.ack()
+                last = None  # its memory may be what the next one needs
             while not s.inbox:
                 if not self._task:
                     if self.error or self._first is None:
@@ -260,7 +261,7 @@ class Client:
     async def _answer(self, ask, *args, **options):
         # (The coroutine of ``publish`` itself, and with the loop of ``wait_connected`` in it: for
         # each message two coroutines less, which are 112 bytes.)
-        o = ask(*args, **options)
+        o = (ask or self.publish_nowait)(*args, **options)
         try:
             while not o.done:
                 if not self._task:

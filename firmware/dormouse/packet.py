@@ -288,6 +288,7 @@ def reader(limit: int, handle, fault, owner):
         if i > size:  # the rest comes in later chunks
             if first >> 4 == 3:
                 owner.size = n  # until there was memory for it
+            whole = None  # no longer held: its memory may be what this one needs
             whole = bytearray(n if n >= _LONG else n + shift // 7 + 1)
             owner.size = 0
             k = len(body)

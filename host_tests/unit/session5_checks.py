@@ -5,7 +5,10 @@ The order of properties is free, and that of a dict differs between the Pythons:
 several is taken apart by ``pieces``, which knows the lengths of table 2-4 and nothing else.
 """
 
+import sys
+
 import core_checks
+import dormouse.packet as packet
 from core_checks import Line, h, raises, same
 from dormouse.expiry import Expired, expiring
 from dormouse.mqtt5.session import Disconnected, Failed, Session5
@@ -1656,6 +1659,37 @@ def check_store_of_another_version():
     # A session that does not expire has no use for what is behind the packet.
     plain = durable(Session)(lambda: None, "c", Medium({0x20040001: data[0x40001]}), clean=False)
     same(len(plain.outbox), 1)
+
+
+def check_long_and_no_memory_for_two():
+    """Where there is no memory for another, a packet from 4 KiB on becomes its payload. What it
+    takes beside that counts as it does elsewhere."""
+    if sys.implementation.name != "micropython":  # CPython's cannot shrink where it is looked at
+        return
+
+    def none(x=b"", *more):
+        if not isinstance(x, int) and len(x) >= 4096:
+            raise MemoryError
+        return bytes(x, *more)
+
+    limits = {"max_packet": 6000, "inbox_bytes": 9000}
+    for line, head, beside in (
+        (Line(**limits), "0001'a' 0007", 0),
+        (Line5(**limits), "0001'a' 0007 07 26 0001'k' 0001'v'", 13),
+    ):
+        line.up()
+        body = h(head) + b"x" * 5000
+        data = bytes((0x32, len(body) & 127 | 128, len(body) >> 7)) + body
+        packet.bytes = none
+        try:
+            for i in range(0, len(data), 300):
+                line.session.receive(memoryview(data[i : i + 300]), 0)
+        finally:
+            packet.bytes = bytes
+        (m,) = line.session.inbox
+        same((type(m.payload), bytes(m.payload), m.size), (bytearray, b"x" * 5000, beside))
+        m.ack()
+        line.writes("40 02 0007")
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

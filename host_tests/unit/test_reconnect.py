@@ -242,6 +242,27 @@ def test_a_client_that_has_ended_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     asyncio.run(main())
 
 
+def test_publish_asks_when_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made while the client had ended, and run when it was started again: as in ``gather``."""
+    attempts = Attempts(monkeypatch, [LAST], b"\xff")
+
+    async def main() -> None:
+        c = Client("nowhere", client_id="c", strict=True)
+        c.start()
+        with pytest.raises(Refused):
+            await c.wait_connected()
+        attempts.stopped = True
+        made = c.publish("t", b"", 1)
+        c.start()
+        made.send(None)
+        assert c.session.outbox
+        made.close()
+        assert not c.session.outbox
+        await c.disconnect()
+
+    asyncio.run(main())
+
+
 HOPELESS = [ValueError("certificate"), TypeError("a mistake"), Refused(1), Refused(2), Refused(4)]
 
 

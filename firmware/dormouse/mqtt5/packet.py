@@ -417,7 +417,8 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
     if qos:
         pid = _pid(first, body, at)
         at += 2
-    properties, at = read_properties(first, body, at, users)
+    # (A view: parts of a long body, which is a bytearray, would be copies.)
+    properties, at = read_properties(first, memoryview(body), at, users)
     try:
         # What has wildcards can be parsed, so it is not malformed [MQTT-3.3.2-2, 3.3.2-14].
         if topic or "topic_alias" not in properties:

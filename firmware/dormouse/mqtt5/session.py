@@ -573,6 +573,7 @@ class Session5(_Base):
 
     def _publish(self, first, body):
         m = Message5()
+        n = len(body)  # which may become the payload
         try:
             topic, m.payload, _, pid, m.kept = read_publish(first, body, False)
         except ProtocolError as e:
@@ -592,7 +593,7 @@ class Session5(_Base):
             else:
                 raise ProtocolError5(first, 0x82)
         m.topic = topic
-        m.size = len(body) - len(m.payload)
+        m.size = n - len(m.payload)
         self._arrived(m, first, pid)
 
     def _arrived(self, m, first, pid):

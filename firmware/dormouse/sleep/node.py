@@ -287,6 +287,7 @@ class Node:
                 last.ack()
             except (OSError, MQTTError, MemoryError) as e:
                 self.error = e
+            last = None  # its memory may be what the next one needs
         if not self.over and not self._task:
             try:
                 self._task = asyncio.create_task(self._run())

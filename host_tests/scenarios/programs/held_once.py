@@ -1,4 +1,4 @@
-"""Takes one message that is longer than half of the heap; port, version, bytes."""
+"""Takes messages that are longer than half of the heap; port, version, bytes."""
 
 import asyncio
 import sys
@@ -20,6 +20,7 @@ async def main():
         print("got", kind, len(message.payload), sha256(message.payload).digest())
         if len(message.payload) < SIZE:
             break
+        del message
     print("trouble", client.session.troubles)
     await client.disconnect()
 
