@@ -111,7 +111,7 @@ def home() -> str:
 
 
 def ota() -> str:
-    text = fragment("ota.md", "ota.fetch").replace("Node(client, ...,", "Node(client, 300,")
+    text = fragment("ota.md", "ota.handle").replace("Node(client, ...,", "Node(client, 300,")
     text = text.replace("        ...  #", "        pass  #").replace("node.sleep(", "assert not (")
     head = NODE.partition("node =")[0] + "config = {'update_key': 'x' * 40}\n"
     return head + "topic = 'greenhouse/7'\n" + text

@@ -535,6 +535,7 @@ def test_erase_takes_no_other_name_for_a_program() -> None:
         assert orders._may_go(name), name
 
 
+@pytest.mark.prove  # half a minute
 @ONE
 def test_orders_on_a_full_flash(
     board: Callable[..., Board], broker: MosquittoBroker, chip: str

@@ -102,14 +102,15 @@ def test_tls(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
 
 
 def test_every_whole_program_is_run() -> None:
-    """By the tests above; docs/testing.md's by tools/test_wheel.py."""
+    """By the tests above; docs/testing.md's by tools/test_wheel.py, docs/ota.md's by
+    test_large_update.py."""
     found = set()
     for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         if any(
             WHOLE in block for block in re.findall(r"```python\n(.*?)```", path.read_text(), re.S)
         ):
             found.add(str(path.relative_to(ROOT)))
-    assert found <= {*DOCUMENTS, "docs/tls.md", "docs/testing.md"}
+    assert found <= {*DOCUMENTS, "docs/tls.md", "docs/testing.md", "docs/ota.md"}
 
 
 def commands(name: str, tool: str) -> list[str]:

@@ -108,6 +108,7 @@ def set_up(checkout: Path, **more: str) -> tuple[int, str, str]:
     return done.returncode, done.stderr, module.read_text() if module.exists() else ""
 
 
+@pytest.mark.prove  # half a minute; who runs the tests has done just that
 def test_bootstrap_takes_what_is_locked(checkout: Path) -> None:
     """By its hash. An index with other versions is told, and no end; but for DORMOUSE_LOCKED."""
     wheels = checkout / "wheels"

@@ -11,6 +11,7 @@ from tools.testing.needs import missing
 FOLDER = Path(__file__).parent
 WITHOUT = {
     "large_checks": "packets of 20 KB in one piece, and files",
+    "large_ota_checks": "the port has no os.urandom",
     "node_checks": "the port has no os.urandom",
     "ota_checks": "a minute of hashing, and 40 KB in one piece of a heap in pieces",
     "patterns_checks": "the port has no os.urandom",
