@@ -93,7 +93,7 @@ class Client:
             self.session = kind(
                 self._changed.set,
                 client_id,
-                timeout=int(timeout * 1e3),
+                timeout=int(timeout * 1e3),  # (a str would go through with 1000)
                 pid=int.from_bytes(urandom(2), "big"),
                 username=username,
                 password=password,

@@ -146,7 +146,7 @@ def taking(base=Session):
 
         async def _wait(self):
             self.begun = True
-            while not self.ready:
+            while not self.ready:  # as the client waits, see its ``wait_connected``
                 client = self.session.owner
                 if not client._task:
                     raise client.error or ConnectionLost("connect() first")
