@@ -8,6 +8,7 @@ from .packet import MQTTError
 from .session import Session
 
 _YEAR = const(31536000)  # s
+_NEVER = const(-2)  # Message.sent
 
 
 class Expired(MQTTError):
@@ -101,7 +102,7 @@ def expiring(base=Session):
                     left = self.left(o)
                     if left is not None:
                         aging = True
-                        if left <= 0 and not o.sent:
+                        if left <= 0 and o.sent == _NEVER:
                             self._drop(o, True)
                             o.error = Expired()
             self.aging = aging

@@ -10,8 +10,8 @@ from .packet import Refused, SessionLost
 
 _PUBCOMP = const(7)
 _SUBACK = const(9)
-_BEFORE = const(1)  # Message.sent
-_NOW = const(2)
+_BEFORE = const(-1)  # Message.sent
+_NEVER = const(-2)
 _FILTERS = const(8)  # in a SUBSCRIBE: AWS IoT takes no more
 _ASIDE = const(2)  # Message.tries
 _RELEASED = const(100)  # identifiers unreleased by the broker: as many as any has in flight
@@ -86,7 +86,7 @@ def resume(s, present: int) -> None:
         elif o.sent == _BEFORE:
             # With the session, again with DUP and in the original order, which is the
             # outbox's [MQTT-4.4.0-1, 4.6.0-1, 4.6.0-4]; without it, anew.
-            o.sent = present
+            o.sent = _BEFORE if present else _NEVER
             if o.expect < _SUBACK:
                 o.packet[0] = o.packet[0] & 0xF7 | present << 3
     outbox = s.outbox[: s.flying]
@@ -101,7 +101,7 @@ def overtakes(s):
     """Return what goes though so many are in flight: SUBSCRIBE is not of the window."""
     n = s.window
     for o in s.outbox:
-        if o.sent == _NOW:
+        if o.sent >= 0:
             n -= o.expect < _SUBACK
         elif n > 0 or o.expect >= _SUBACK:
             return o
@@ -131,7 +131,7 @@ def _repeat(s, filters):
     s.again = []
     for o in again:
         if o in s.outbox:
-            if o.sent == _NOW:
+            if o.sent >= 0:
                 s.again.append(o)
                 for name, _ in o.filters:
                     pairs.pop(name, None)

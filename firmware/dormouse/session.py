@@ -51,10 +51,9 @@ _UP = const(2)
 _CLOSING = const(3)  # what may still go goes, then DISCONNECT
 _CLOSED = const(4)  # DISCONNECT was taken: nothing follows it [MQTT-3.14.4-2]
 
-# Message.sent
-_NEVER = const(0)
-_BEFORE = const(1)  # on an earlier connection of this session: goes again, with DUP
-_NOW = const(2)  # on this connection: never again on it [MQTT-4.4.0-1]
+# Message.sent: from 0 on, when, on this connection: never again on it [MQTT-4.4.0-1]
+_BEFORE = const(-1)  # on an earlier connection of this session: goes again, with DUP
+_NEVER = const(-2)
 
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)  # ms, six days
@@ -77,10 +76,10 @@ class Message:
     # In:  fresh: it came on this connection, so its answer may go on it. None: it is being put.
     #      done: the application is done with it.
     #      size: bytes that it takes beside topic and payload.
-    # Out: packet: None once PUBREC came, for only the identifier pid is still needed.
+    # Out: packet: None once PUBREC came, for only the identifier pid is still needed. Deleted when
+    #      it is done: ``done`` takes its place, and with that no larger table.
     #      expect: the packet type that answers it, 0 at QoS 0.
     #      codes: those of a SUBACK.
-    #      at: when it was sent on this connection.
     #      key: where a store has it.
     #      tries: how many connections ended at it.
     #      size: bytes that it will have beside those of packet.
@@ -95,7 +94,7 @@ class Message:
     retain = done = once = False
     qos = tries = size = pid = expect = key = 0
     error: Exception | None
-    error = codes = session = None
+    error = codes = session = packet = None
 
     def ack(self, commit=None) -> None:
         """Tell the broker that this message is done with: it will not come again.
@@ -142,7 +141,7 @@ def received(s, o) -> None:
         del outbox[0]
     else:
         outbox.remove(o)
-    if o.sent == _NOW:
+    if o.sent >= 0:
         s.flying -= 1
     if o.packet:
         s.bulk -= len(o.packet)
@@ -255,7 +254,7 @@ class Session:
     # the class takes ten times as long.)
     dropped = 0  # incoming QoS 0 messages for which there was no room
     again = ()  # the SUBSCRIBEs that repeat ``filters``
-    late = ()  # packets whose acknowledgement is missed for good, and when they were sent
+    late = ()  # packets whose acknowledgement is missed for good, and what they expect
     denied = ()  # topic filters that a repeat was refused: asked for at each connection
     other = None  # a message that went while any were, through if there is one
     tried = 0  # how often one that was set aside was tried in vain
@@ -400,7 +399,7 @@ class Session:
         if o in self.outbox:
             if o.expect >= _SUBACK or self.clean:
                 o.once = True
-            if sent or not o.sent or (o.once and o.sent == _BEFORE):
+            if sent or o.sent == _NEVER or (o.once and o.sent == _BEFORE):
                 self._drop(o)
 
     def flush(self) -> None:
@@ -528,7 +527,7 @@ class Session:
         if keepalive:
             left = keepalive - max(now - self.sent & _TICKS, now - self.heard & _TICKS)
         if self.flying and not self.paused:
-            n = (self.patience or self.timeout) - (now - self.outbox[0].at & _TICKS)
+            n = (self.patience or self.timeout) - (now - self.outbox[0].sent & _TICKS)
             if n <= 0:
                 from .trouble import missed
 
@@ -598,14 +597,13 @@ class Session:
                     data = data + packet if data else packet
                     if packet[0] & 6:  # (at QoS 0 ``expect`` is of the class)
                         self.flying += 1
-                        o.sent = _NOW
-                        o.at = now
+                        o.sent = now
                     else:
+                        del o.packet
                         o.done = True
                         del outbox[self.flying]
                         self.bulk -= len(packet)
                         self.used -= 1
-                        o.packet = None
                         self.on_output()
         if not data:
             if self.state != _CLOSING:
@@ -631,7 +629,7 @@ class Session:
         client_id, keepalive, will = self.greeting
         return self._hello(client_id, self.clean, keepalive, will, username, password)
 
-    # The handshakes, out. What is in the outbox goes when ``sent`` is not _NOW:
+    # The handshakes, out. What is in the outbox goes when it was not sent on this connection:
     #
     #   expect     the broker answers             then
     #   (QoS 0)                                   done when it is written
@@ -658,14 +656,13 @@ class Session:
             outbox.insert(self.flying, o)
         if o.expect:
             self.flying += 1
-            o.sent = _NOW
-            o.at = now
+            o.sent = now
         else:
-            o.done = True
             del outbox[self.flying]
             self.bulk -= len(o.packet)
             self.used -= 1
-            o.packet = None
+            del o.packet
+            o.done = True
             self.on_output()
 
     def _mark(self, m):
@@ -712,14 +709,12 @@ class Session:
         self.outbox.insert(i, o)
 
     def _drop(self, o, done=False):
-        if done:
-            o.done = True  # first: there may be no memory for another attribute
         outbox = self.outbox
         if outbox[0] is o:
             del outbox[0]
         else:
             outbox.remove(o)  # which asks the class for ``__eq__``
-        if o.sent == _NOW:
+        if o.sent >= 0:
             self.flying -= 1
         if o.packet:
             self.bulk -= len(o.packet)
@@ -731,7 +726,8 @@ class Session:
             if self.suspects and o.tries >= _ASIDE:
                 self.suspects -= 1
         if done:
-            o.packet = None
+            del o.packet
+            o.done = True
             self.on_output()  # the window may have opened
 
     def _packet(self, first, body):
@@ -750,7 +746,7 @@ class Session:
                 raise ProtocolError(first)
             o = self.pids.get(pid)
             # What comes most, as in ``_reply``: a call less.
-            if o is None or not o.sent or first > 0x70 or o.expect > _PUBCOMP:
+            if o is None or o.sent == _NEVER or first > 0x70 or o.expect > _PUBCOMP:
                 self._reply(first, pid, o, body)
             elif first == 0x50:
                 received(self, o)
@@ -803,7 +799,7 @@ class Session:
             released(self, pid)
             return
         # (Whether an object is true takes ten times as long: a chip asks its class.)
-        expect = 0 if o is None or not o.sent else o.expect
+        expect = 0 if o is None or o.sent == _NEVER else o.expect
         if first == 0x50 and expect <= _PUBCOMP:
             if expect:
                 received(self, o)

@@ -13,7 +13,6 @@ _PUBCOMP = const(7)
 _SUBACK = const(9)
 _CONNECTING = const(1)  # Session.state
 _UP = const(2)
-_NOW = const(2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _FOREVER = const(0x1FFFFFFF)
 _SHOWN = const(64)  # bytes of the topic of a message that is read past
@@ -35,8 +34,8 @@ def lost(s, sent: list, error) -> None:
     """A connection has ended. ``sent``: what it left unanswered; ``error``: why, if the broker
     ended it."""
     first = sent[0] if sent else None
-    for o, at in s.late:
-        if o in sent and o.at == at:  # its answer did not come after all
+    for o, expect in s.late:
+        if o in sent and o.expect == expect:  # its answer did not come after all
             if o is first:
                 first = None  # once is enough
             o.tries = o.tries or 1  # that is evidence enough
@@ -88,7 +87,7 @@ def spare(s):
     one that was set aside."""
     if _through(s.other):
         for o in s.outbox:
-            if o.tries >= _ASIDE and o.sent != _NOW and o.expect < _PUBCOMP:
+            if o.tries >= _ASIDE and o.sent < 0 and o.expect < _PUBCOMP:
                 # Not told by a call: who is told may publish, and this is in the middle of that.
                 s.troubles += 1
                 s.trouble = Undeliverable(OutboxFull(), _topic(o.packet))
@@ -116,11 +115,11 @@ def missed(s, now: int) -> int:
     patience = s.patience or s.timeout
     s.late = late = []
     for o in s.outbox[: s.flying]:
-        n = patience - (now - o.at & _TICKS)
-        if s.ponged is not None and 0 < s.ponged - o.at & _TICKS < _FOREVER:
+        n = patience - (now - o.sent & _TICKS)
+        if s.ponged is not None and 0 < s.ponged - o.sent & _TICKS < _FOREVER:
             n += patience
             if n <= 0:
-                late.append((o, o.at))
+                late.append((o, o.expect))
         left = min(left, n)
     if late:
         raise ConnectionLost("no acknowledgement", late[0][0].expect << 4)
@@ -156,9 +155,9 @@ def fill(s, data, now: int):
     room = s.window
     quota = s.window  # of this connection
     for o in s.outbox:
-        quota -= o.sent == _NOW and o.expect < _SUBACK
+        quota -= o.sent >= 0 and o.expect < _SUBACK
         if o.tries >= _ASIDE:
-            busy |= (o.sent == _NOW) << 1
+            busy |= (o.sent >= 0) << 1
             room -= o.expect in (_PUBREC, _PUBCOMP)
     if s.turn:
         alone = s.pid >= s.turn and _may(s, now)
@@ -170,7 +169,7 @@ def fill(s, data, now: int):
         kind = o.expect
         if o.tries >= _ASIDE:
             continue
-        if o.sent != _NOW:
+        if o.sent < 0:
             if o.packet and (
                 alone
                 or busy >> kind & 1

@@ -246,7 +246,7 @@ class RepeatsTheBurst(DurableSession):
     def _packet(self, first, body):
         if first == 0x20:
             for o in self.outbox:
-                o.sent = min(o.sent, 1)
+                o.sent = min(o.sent, -1)
         super()._packet(first, body)
 
 

@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "architecture.md"
 SECTION = "## States of an outgoing packet"
 
 EXPECT = {"none": 0, "PUBACK": 4, "PUBREC": 5, "PUBCOMP": 7, "SUBACK": 9, "UNSUBACK": 11}
-NEVER, BEFORE, NOW = range(3)
+NEVER, BEFORE, NOW = -2, -1, 0  # (all is sent at 0 ms)
 SENT = {"never": NEVER, "before": BEFORE, "now": NOW}
 ANSWERS = ("PUBACK", "PUBREC", "PUBCOMP", "SUBACK", "UNSUBACK")
 KINDS = {

@@ -20,7 +20,6 @@ from .source import Source, SourceError
 
 _PUBLISH = const(3)
 _DUE = const(1)  # DurableSession.fence
-_NOW = const(2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _TAIL = const(7)
 # Bytes that are read and written at once. Longer than a burst (session.py): nothing is put behind
@@ -199,7 +198,7 @@ def sending(base=Session):
                 self.sent = now
             o = way.flow
             if o and not way.missing and not getattr(self, "ready", None):
-                o.at = now
+                o.sent = now
                 self._shut()
                 if not o.expect:
                     self._end(o)
@@ -237,7 +236,7 @@ def sending(base=Session):
         def _unfit(self, o):
             if not _large(o.packet):
                 return super()._unfit(o)
-            if o.sent < _NOW:
+            if o.sent < 0:
                 at, i, _, size, qos = _parts(o.packet)
                 n = i - at + size
                 try:

@@ -33,6 +33,8 @@ _UNSUBACK = const(11)
 _DISCONNECT = const(14)
 _AUTH = const(15)
 
+_NEVER = const(-2)  # Message.sent
+
 _CONNECTING = const(1)  # Session.state
 _CLOSING = const(3)
 _CLOSED = const(4)
@@ -387,7 +389,7 @@ class Session5(_Base):
 
     def _unfit(self, o):
         # Why the server does not take what was published before it said so, or None.
-        if o.packet and o.sent < 2:
+        if o.packet and o.sent < 0:
             first = o.packet[0] if o.expect < _SUBACK else 0
             try:
                 self._allowed(first >> 1 & 3, first & 1, length(o.packet))
@@ -462,7 +464,7 @@ class Session5(_Base):
         self.redirects = 0  # it does something for us
         o = self.pids.get(pid)
         body = b""
-        if o and o.sent and kind != _PUBREL and (kind == o.expect or max(kind, o.expect) < _SUBACK):
+        if o and o.sent > _NEVER and kind != _PUBREL and (kind == o.expect or max(kind, o.expect) < _SUBACK):
             # PUBCOMP has nothing to say where PUBREC had.
             o.codes = codes or o.codes or 0
             o.properties = properties or getattr(o, "properties", None) or {}

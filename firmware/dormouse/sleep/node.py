@@ -28,7 +28,6 @@ _ADDRESS = const(6)
 _FILTERS = const(2)  # DurableSession's: there since the broker keeps a session
 _OUTGOING = const(0x20000)  # from here on
 
-_NOW = const(2)  # Message.sent
 _NONE = const(0)  # DurableSession.fence
 _DUE = const(1)
 _PUBCOMP = const(7)  # Message.expect
@@ -548,7 +547,7 @@ class Node:
         s = self.session
         for o in s.outbox:
             if o.tries >= _ASIDE:
-                if o.sent == _NOW or s.tried == self.tried:
+                if o.sent >= 0 or s.tried == self.tried:
                     return False
             elif o.expect != _PUBCOMP or s.resumed == 0:
                 return False

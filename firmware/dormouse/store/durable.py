@@ -33,8 +33,8 @@ _DOWN = const(0)  # Session.state
 _CONNECTING = const(1)
 _CLOSING = const(3)
 
-_NEVER = const(0)  # Message.sent
-_BEFORE = const(1)
+_BEFORE = const(-1)  # Message.sent
+_NEVER = const(-2)
 
 _ASIDE = const(2)  # Message.tries
 
@@ -377,7 +377,7 @@ def durable(base=Session):
                 # [MQTT-3.1.4-5]: all of it goes again at the next connection.
                 self.early = _DOWN
                 for o in self.outbox:
-                    if o.sent:  # of an earlier connection: a wake seldom has any
+                    if o.sent == _BEFORE:  # of an earlier connection: a wake seldom has any
                         resume(self, 1)
                         break
 

@@ -7,7 +7,7 @@ from micropython import const
 
 from ..packet import OutboxFull
 
-_NOW = const(2)  # Message.sent
+_NEVER = const(-2)  # Message.sent
 _PUBCOMP = const(7)
 _SUBACK = const(9)
 _ASIDE = const(2)  # Message.tries
@@ -26,7 +26,7 @@ def publish(s, *args, **options):
         while True:
             for old in s.outbox:
                 # What is set aside has held up enough.
-                if 0 < old.expect < _PUBCOMP and (old.tries >= _ASIDE or not old.sent):
+                if 0 < old.expect < _PUBCOMP and (old.tries >= _ASIDE or old.sent == _NEVER):
                     break
             else:
                 raise OutboxFull
@@ -62,7 +62,7 @@ def _put_back(s, box, victims):
     s.flying = s.asking = 0
     s.pids = {}
     for o in s.outbox:
-        s.flying += o.sent == _NOW
+        s.flying += o.sent >= 0
         s.asking += o.expect >= _SUBACK
         if o.expect:
             s.pids[o.pid] = o

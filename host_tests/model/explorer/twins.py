@@ -67,8 +67,8 @@ TWINS = [
     Twin(
         "sends again on a living connection",
         SESSION,
-        "            o.packet = None\n            self.on_output()  #",
-        "            o.packet = None\n            self.flying = 0\n            self.on_output()  #",
+        "            o.done = True\n            self.on_output()  #",
+        "            o.done = True\n            self.flying = 0\n            self.on_output()  #",
         UP,
     ),
     Twin(
@@ -89,7 +89,7 @@ TWINS = [
         "frees the window at PUBREC",
         SESSION,
         "if self.flying >= self.window and",
-        "if len([p for p in self.outbox if p.sent == 2 and p.packet]) >= self.window and",
+        "if len([p for p in self.outbox if p.sent >= 0 and p.packet]) >= self.window and",
         Case(ups=(2, 2), window=1),
     ),
     Twin(
@@ -378,7 +378,7 @@ TWINS = [
     Twin(
         "drops what was sent",
         EXPIRY,
-        "                        if left <= 0 and not o.sent:\n",
+        "                        if left <= 0 and o.sent == _NEVER:\n",
         "                        if left <= 0:\n",
         Case(expiring=True, expiry=5, ups=(1, 1), waits=1),
     ),
