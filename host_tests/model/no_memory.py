@@ -9,6 +9,7 @@ import ast
 import sys
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -59,13 +60,18 @@ def lines(path: str) -> tuple[set[int], dict[int, list[tuple[str, str]]]]:
     variable's name, and the attribute's."""
     found: set[int] = set()
     sets: dict[int, list[tuple[str, str]]] = {}
+    free: set[int] = set()
     for node in ast.walk(ast.parse(Path(path).read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             if isinstance(node.value, ast.Name):
                 sets.setdefault(node.lineno, []).append((node.value.id, node.attr))
         elif isinstance(node, (ast.expr, ast.AugAssign)) and not _free(node):
             found.add(node.lineno)
-    return found, sets
+        for body in (getattr(node, "body", None), getattr(node, "orelse", None)):
+            for before, statement in pairwise(body) if isinstance(body, list) else ():
+                if isinstance(before, ast.Delete) and isinstance(before.targets[0], ast.Attribute):
+                    free.add(statement.lineno)  # it takes the place of that one
+    return found, {line: names for line, names in sets.items() if line not in free}
 
 
 class NoMemory:

@@ -72,7 +72,7 @@ class Machine:
             self.packet = s.request(0x82 if expect == 9 else 0xA2, more)
         else:
             self.packet = s.publish("t", b"payload", {0: 0, 4: 1}.get(expect, 2))
-        if sent or expect == 7:
+        if sent != NEVER or expect == 7:
             self.taken()
         if expect == 7:
             self.hear("PUBREC")

@@ -411,7 +411,7 @@ def check_keep_alive():
     o = s.publish("t", BytesIO(content(20000)), 1)
     line.piece()
     line.written(50000)
-    same((o.at, s.tick(50000)), (50000, 10000))
+    same((o.sent, s.tick(50000)), (50000, 10000))
 
 
 def check_cancelled():

@@ -464,7 +464,12 @@ class Session5(_Base):
         self.redirects = 0  # it does something for us
         o = self.pids.get(pid)
         body = b""
-        if o and o.sent > _NEVER and kind != _PUBREL and (kind == o.expect or max(kind, o.expect) < _SUBACK):
+        if (
+            o
+            and o.sent > _NEVER
+            and kind != _PUBREL
+            and (kind == o.expect or max(kind, o.expect) < _SUBACK)
+        ):
             # PUBCOMP has nothing to say where PUBREC had.
             o.codes = codes or o.codes or 0
             o.properties = properties or getattr(o, "properties", None) or {}

@@ -89,6 +89,13 @@ def _owed(s):
     return False
 
 
+def _gone(s, o):
+    if o.key in s.store.data:
+        s.changes[o.key] = None
+    else:
+        s.changes.pop(o.key, None)
+
+
 def _moves(s):
     # The broker had something to send.
     s.moved = True
@@ -289,7 +296,7 @@ def durable(base=Session):
                 key = _RELEASED + self.order
             self.changes[key] = number(o.pid) + (b"\1" if o.error else b"")
             if key != o.key:
-                self._gone(o)
+                _gone(self, o)
                 o.key = key
                 self.order = self.order + 1 & 0x1FFFF
             elif self.changes[key] == self.store.data.get(key):
@@ -315,7 +322,10 @@ def durable(base=Session):
             """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
             pid = self.pid
             try:
-                o = base_publish(self, topic, payload, qos, retain, **options)
+                if options:
+                    o = base_publish(self, topic, payload, qos, retain, **options)
+                else:  # (``**`` takes as long as the rest of this)
+                    o = base_publish(self, topic, payload, qos, retain)
                 if qos:
                     count = self.pid
                     o.key = first_key + count
@@ -439,14 +449,8 @@ def durable(base=Session):
 
         def _drop(self, o, done=False):
             if 0 < o.expect <= _PUBCOMP:
-                self._gone(o)
+                _gone(self, o)
             base_drop(self, o, done)
-
-        def _gone(self, o):
-            if o.key in self.store.data:
-                self.changes[o.key] = None
-            else:
-                self.changes.pop(o.key, None)
 
         def _ahead(self, o):
             base._ahead(self, o)
@@ -454,14 +458,18 @@ def durable(base=Session):
                 self._pubrel(o)
 
         def _packet(self, first, body):
-            kind = first >> 4
-            # What PUBACK, PUBREC and PUBCOMP do is in ``changes``, but for what was set aside.
-            if _PUBLISH < kind < _SUBACK and kind != _PUBREL:
+            # PUBACK, PUBREC, PUBCOMP. What they do is in ``changes``, but for what was set aside.
+            if 0x3F < first < 0x60 or 0x6F < first < 0x80:
                 if self.suspects:
                     self.look |= _TRIED | _CONNECT
                 base_packet(self, first, body)
                 self.early = _CONNECTING
-                return
+            else:
+                self._other(first, body)
+
+        def _other(self, first, body):
+            # (Of its own: its frame is on the heap.)
+            kind = first >> 4
             kept = None
             if kind == _SUBACK or kind == _UNSUBACK:
                 kept = dict(self.filters)

@@ -305,8 +305,8 @@ TWINS = [
     Twin(
         "never clears the medium",
         DURABLE,
-        "                self.changes[o.key] = None\n",
-        "                    pass\n",
+        "        s.changes[o.key] = None\n",
+        "        pass\n",
         STORED_UP,
     ),
     Twin(
