@@ -18,6 +18,7 @@ class Message:
     retain: bool
     sent: int
     done: bool
+    packet: bytearray | None
     pid: int
     expect: int
     key: int
