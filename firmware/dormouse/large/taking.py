@@ -276,17 +276,19 @@ def taking(base=Session):
             need = first >> 4 == _PUBLISH and self.state != _CONNECTING and n + 4 >= limit
             while need:
                 end = min(len(data), i + n - len(head))
-                head += data[i:end]
+                # (What is seen at once is not copied: for that there may be no memory.)
+                head = head + data[i:end] if head else data[i:end]
                 i = end
                 need = _head(first, head, five)
                 if need or len(head) == n:
                     break
                 need = len(head) <= limit
                 if need:
+                    head = bytes(head)
                     data = yield
                     i = 0
             if not need:  # or what stands before its payload is as long
-                data = memoryview(head + data[i:])
+                data = memoryview(bytes(head) + data[i:])
                 return (yield from super().too_long(first, n, data, 0))
             into.length = n - need
             self.size = n  # which is told of one that is malformed
@@ -296,21 +298,23 @@ def taking(base=Session):
                 self.size = 0  # it is not this length for which there was no memory
             m = into.body
             pieces = into.pieces
-            chunk = head[need:]
+            i -= len(head) - need
             while True:
+                chunk = data[i : i + m.left]
+                i += len(chunk)
+                if len(chunk) > len(pieces):
+                    chunk = bytes(chunk)
+                else:
+                    pieces[: len(chunk)] = chunk  # if it is not there already
+                    chunk = pieces[: len(chunk)]
                 m._put(chunk)
                 if not m.left:
                     break
                 # (What nobody takes is read as all else is: there others have their turn.)
                 data = yield None if m.skip else pieces[: m.left]
+                i = 0
                 if m.chunk:  # the driver reads on, though it is not taken
                     self._leave(m, "not taken")
-                i = min(len(data), m.left)
-                if i > len(pieces):
-                    chunk = bytes(data[:i])
-                else:
-                    chunk = pieces[:i]
-                    chunk[:] = data[:i]  # if it is not there already
             self._ends(m, first)
             return data, i, len(data)
 
