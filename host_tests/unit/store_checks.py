@@ -320,13 +320,17 @@ def check_ram():
 
 
 def check_a_str_changes_nothing():
-    """Written as bytes its length would be another, and all behind it be lost."""
+    """Written as bytes its length would be another, and all behind it be lost. So with a key below
+    1: it would be another one."""
     name = "store_checks_str_%d" % id(os.getcwd())
     try:
         store = journal.Journal(name)
         store.save({17: b"before"})
         for text in ("x", "gr\u00fcn"):
             raises(TypeError, store.save, {16: b"new", 18: text})
+            same(plain(store.data), {17: b"before"})
+        for key in (0, -1, -65536):
+            raises(ValueError, store.save, {16: b"new", key: b"other"})
             same(plain(store.data), {17: b"before"})
         store.save({18: b"after"})
         again = journal.Journal(name)

@@ -53,7 +53,8 @@ class Store:
 
     def save(self, changes: dict) -> None:
         """Put ``changes`` on the medium, all or none; None removes a key. They are there when this
-        returns. If it raises (StoreFull, OSError; TypeError for a str), nothing has changed."""
+        returns. If it raises (StoreFull, OSError; ValueError for a key below 1, TypeError for a
+        str), nothing has changed."""
         if not changes:
             return
         data = self.data
@@ -62,8 +63,11 @@ class Store:
             for key in changes:  # as ``update`` does
                 value = changes[key]
                 old[key] = data.get(key)
-                if 15 < key < 512 and isinstance(value, str):  # MicroPython would write too much
-                    raise TypeError("a store keeps bytes, and no str", key)
+                if key < 512:  # the application's: MicroPython would write both as something else
+                    if key < 1:
+                        raise ValueError("a store's keys begin at 1", key)
+                    if key > 15 and isinstance(value, str):
+                        raise TypeError("a store keeps bytes, and no str", key)
                 if value is not None:
                     data[key] = value
                 elif key in data:
