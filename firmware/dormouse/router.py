@@ -85,5 +85,10 @@ class Router:
         A message is acknowledged when its handlers are done with it, also when one raised: the
         broker would send it again, for ever.
         """
-        async for message in client.messages:
-            await self.handle(message)
+        messages = client.messages.__aiter__()
+        try:
+            # (In no variable, not even between two messages: a large one must be gone by then.)
+            while True:
+                await self.handle(await messages.__anext__())
+        except StopAsyncIteration:
+            pass

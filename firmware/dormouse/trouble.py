@@ -35,7 +35,7 @@ def lost(s, sent: list, error) -> None:
     ended it."""
     first = sent[0] if sent else None
     for o, expect in s.late:
-        if o in sent and o.expect == expect:  # its answer did not come after all
+        if o in s.outbox and o.expect == expect:  # its answer did not come after all
             if o is first:
                 first = None  # once is enough
             o.tries = o.tries or 1  # that is evidence enough

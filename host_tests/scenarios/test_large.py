@@ -189,16 +189,24 @@ def small(compiled: Path) -> Runtime:
     return Runtime("small", lambda: argv, MICROPYTHON32.path_env, (".frozen", str(compiled)))
 
 
-@pytest.mark.parametrize(("version", "kib", "times"), [(4, 90, 1), (4, 62, 3), (5, 50, 3)])
+@pytest.mark.parametrize(
+    ("version", "kib", "times", "name"),
+    [(4, 90, 1, "once"), (4, 62, 3, "once"), (5, 50, 3, "once"), (4, 58, 3, "by_router")],
+)
 def test_held_once(
-    version: int, kib: int, times: int, compiled: Path, mosquitto: Callable[..., MosquittoBroker]
+    version: int,
+    kib: int,
+    times: int,
+    name: str,
+    compiled: Path,
+    mosquitto: Callable[..., MosquittoBroker],
 ) -> None:
     """Without ``large`` too, a message may be as long as what is free: it is not held twice. Nor
     is anything of it held when the application has done with it; the next ones are as any others.
     """
     broker = mosquitto(extra_config="max_queued_bytes 0\n")
     size = kib << 10
-    program = PROGRAMS / "held_once.py"
+    program = PROGRAMS / f"held_{name}.py"
     with small(compiled).start(program, str(broker.port), str(version), str(size)) as device:
         device.wait_line("ready", 20)
         sent = [("bytearray", CONTENT[n : size + n]) for n in range(times)] + [("bytes", b"x")]

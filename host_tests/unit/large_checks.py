@@ -167,6 +167,26 @@ def check_pieces():
         same((o.done, o.error, s.outbox), (True, None, [small]))
 
 
+def check_answered_in_the_middle():
+    # By a broker that does not wait for the end. Its PUBREL is not sent by that end.
+    for answer in ("50 02 0001", "70 02 0001"):
+        line = Large().up()
+        s = line.session
+        o = s.publish("t", BytesIO(content(20000)), 2)
+        line.piece()
+        line.reads("50 02 0001")
+        while s.way.flow:
+            line.piece()
+        line.reads(answer)
+        same((s.flying, o.done), (0, answer[0] == "7"))
+        small = [s.publish("u", b"", 1), s.publish("v", b"", 1)]
+        if not o.done:
+            line.writes("62 02 0001 32 05 0001'u' 0002 32 05 0001'v' 0003")
+        else:
+            line.writes("32 05 0001'u' 0002 32 05 0001'v' 0003")
+        same((s.flying, s.outbox[-2:]), (3 - o.done, small))
+
+
 def check_what_stands_before_goes_alone():
     line = Large().up()
     s = line.session

@@ -336,6 +336,21 @@ def check_acknowledgement_that_comes_after_all():
     same((o.tries, s.suspects), (0, 0))
 
 
+def check_no_acknowledgement_of_what_nobody_waits_for():
+    # It ends with the connection: nothing is set aside for it, and nothing else held up.
+    for clean in (True, False):
+        line = Told(clean=clean, timeout=1000).up()
+        s = line.session
+        o = s.publish("t", b"", 1) if clean else s.request(0x82, [("a", 1)])
+        line.written()
+        s.withdraw(o)
+        s.tick(1000)
+        line.writes("c000", now=1000)
+        line.reads(PONG, now=1001)
+        s.lost(raises(ConnectionLost, s.tick, 2001))
+        same((s.outbox, s.suspects, o.tries), ([], 0, 0))
+
+
 def check_missed_and_closed_is_one_cause():
     # The broker closes in the moment in which its answer is missed: that is one try, not two.
     line = Told(keepalive=60, timeout=1000).up()

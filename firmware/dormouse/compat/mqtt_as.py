@@ -155,8 +155,12 @@ class MQTTClient:
 
     async def _dispatch(self):
         f = self._handlers[0]
-        async for m in _Queue(self):
-            await _call(f, *m)
+        queue = _Queue(self).__aiter__()
+        try:
+            while True:  # (as Router.run)
+                await _call(f, *await queue.__anext__())
+        except StopAsyncIteration:
+            pass
 
 
 async def _call(f, *args):

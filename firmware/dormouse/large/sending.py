@@ -198,7 +198,8 @@ def sending(base=Session):
                 self.sent = now
             o = way.flow
             if o and not way.missing and not getattr(self, "ready", None):
-                o.sent = now
+                if o.sent >= 0:  # its answer may have come before its end
+                    o.sent = now
                 self._shut()
                 if not o.expect:
                     self._end(o)
