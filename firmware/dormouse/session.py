@@ -94,7 +94,7 @@ class Message:
     retain = done = once = False
     qos = tries = size = pid = expect = key = 0
     error: Exception | None
-    error = codes = session = packet = None
+    error = codes = session = None
 
     def ack(self, commit=None) -> None:
         """Tell the broker that this message is done with: it will not come again.

@@ -18,7 +18,6 @@ class Message:
     retain: bool
     sent: int
     done: bool
-    packet: bytearray | None
     pid: int
     expect: int
     key: int

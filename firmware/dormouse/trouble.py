@@ -49,7 +49,7 @@ def lost(s, sent: list, error) -> None:
     # With packets set aside the others go one of a kind at a time, so the first is the one.
     if isinstance(error, ProtocolError) and error.args[0] >> 4 not in b"\4\5\7\x09\x0b":
         return  # that was no answer to what was sent
-    if error and first and not first.once and (len(sent) == 1 or first.tries < _ASIDE):
+    if error and first and first in s.outbox and (len(sent) == 1 or first.tries < _ASIDE):
         _blame(s, first, error)
 
 

@@ -648,6 +648,24 @@ def check_what_the_server_forbids_is_told():
         same((s.outbox, s.troubles, s.trouble), ([], 1, o.error))
 
 
+def check_who_is_told_publishes():
+    # Which makes room at the expense of the next one that the server does not take.
+    def tell(error):
+        told.append(error)
+        if len(told) == 1:
+            small.extend([s.publish("s", b""), s.publish("s", b"")])
+
+    told = []
+    small = []
+    line = Line5(outbox=2, on_trouble=tell)
+    line.hello()
+    s = line.session
+    large = [s.publish("reading", b"1234567"), s.publish("reading", b"1234567")]
+    line.connack(more="27 0000 000a")
+    line.writes("30 04 0001's' 00 30 04 0001's' 00")
+    same(([o.done for o in large + small], told), ([True] * 4, [large[0].error]))
+
+
 def check_answers_to_other_packets():
     # An answer that fits nothing is told, and a refusal, for perhaps nobody waits for that message;
     # one with two codes for a topic filter ends its request.

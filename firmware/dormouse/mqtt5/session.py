@@ -381,7 +381,8 @@ class Session5(_Base):
         elif self.unfit:
             self.unfit = False
             for o in self.outbox[:]:
-                error = self._unfit(o)
+                # (Who is told may publish, and one of these make room for that.)
+                error = not o.done and self._unfit(o)
                 if error:
                     self._drop(o, True)
                     o.error = error
