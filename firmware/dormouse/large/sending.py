@@ -305,9 +305,8 @@ def sending(base=Session):
             return True
 
         def _end(self, o, error=None):
-            if (
-                not o.done and o.packet
-            ):  # else its handshake has gone on without waiting for the end
+            # (Else its handshake has gone on without waiting for the end.)
+            if not o.done and o.packet:
                 if o in self.outbox:
                     self._drop(o, True)
                 o.packet = None

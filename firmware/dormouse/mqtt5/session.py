@@ -381,7 +381,7 @@ class Session5(_Base):
         elif self.unfit:
             self.unfit = False
             for o in self.outbox[:]:
-                # (Who is told may publish, and one of these make room for that.)
+                # (Who is told may publish, and one of these makes room for that.)
                 error = not o.done and self._unfit(o)
                 if error:
                     self._drop(o, True)

@@ -1,4 +1,8 @@
-"""As held_once.py, by a Router; port, version, bytes."""
+"""As held_once.py, by a Router; port, version, bytes.
+
+(Of its own: what a program itself takes of the heap decides whether the longest message of that one
+has room, so nothing is shared.)
+"""
 
 import asyncio
 import sys
