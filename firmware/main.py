@@ -9,7 +9,7 @@ What it publishes under the configured topic:
     light        QoS 0: a reading that may get lost
     temperature  QoS 1: a reading that arrives, perhaps twice after a lost connection
     meter        QoS 2: a pulse that must be counted once
-    log          QoS 1: the last lines it printed, when asked for
+    log          QoS 0, as anybody may ask for it: the last lines it printed
     updated      QoS 0, retained: how an update goes
 What it takes:
     set/+        QoS 1: a setting; taking the same one twice does no harm
@@ -73,7 +73,7 @@ class SensorNode:
         if name == "do/toggle":
             self.state["relay"] ^= 1
         elif name == "do/log":
-            self.publish("log", self.log.text(), 1)
+            self.publish("log", self.log.text(), 0)  # pushes no reading out of the store
         elif name == "set/light" and payload in (b"on", b"off"):
             self.state["light"] = str(payload, "utf-8")
         else:
@@ -126,12 +126,12 @@ class SensorNode:
         self.measure()
         guard.feed()
         await self.connect(urgent=bool(ota and ota.trial))
-        if ota and not node.error and ota.confirm(node.client):
+        if ota and node.reached and ota.confirm(node.client):
             await self.connect(urgent=True)  # this version stays, and says so now
         if node.error:
             self.log("error", repr(node.error))
         self.log("asleep", node.next_wake(), "ms,", node.waiting(), "waiting")
-        guard.end(node.error, node.publish)
+        guard.end(node.error, node.publish, node.reached)
         node.sleep(1 if ota and ota.ready else None)  # boot.py puts an update in place
 
 

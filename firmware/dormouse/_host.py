@@ -62,6 +62,8 @@ async def open_stream(
     """Connect as ``stream.open_stream`` does."""
     name = (name or host) if tls else None
     stream = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
+    # So ``write`` waits until the kernel has it, as on a chip: what is still here is lost by close.
+    stream[1].transport.set_write_buffer_limits(0)
     return stream, lambda: close(stream[1].transport)
 
 

@@ -121,33 +121,51 @@ def groups(pairs):
 
 
 def _repeat(s, filters):
-    # SUBSCRIBE again, before all else. What of it is under way already goes on.
+    # SUBSCRIBE again, before all else; apart from that, and behind all else, what was denied: it
+    # may have ended connections. What of both is under way already goes on.
     pairs = dict(filters)
+    denied = dict(s.denied)
     tries = 0
-    if s.denied:
-        pairs.update(s.denied)
-        tries = _ASIDE  # they may have ended connections: behind all else
     again = s.again
     s.again = []
     for o in again:
-        if o in s.outbox:
-            if o.sent >= 0:
-                s.again.append(o)
-                for name, _ in o.filters:
-                    pairs.pop(name, None)
-            else:
-                tries = max(tries, o.tries)
-                s._drop(o)
-    for part in groups(list(pairs.items())):
-        try:
-            o = s.request(0x82, part)
-            s._ahead(s.outbox.pop())
-        except Refused as e:
-            s._tell(e)
+        if o not in s.outbox:
             continue
-        o.tries = tries
-        s.suspects += tries >= _ASIDE
-        s.again.append(o)
+        if o.sent >= 0:
+            s.again.append(o)
+        for name, options in o.filters:
+            if o.sent >= 0:
+                pairs.pop(name, None)
+                denied.pop(name, None)
+            elif name in s.filters:  # believed, and not even asked for
+                pairs[name] = options
+                tries = max(tries, o.tries)
+        if o.sent < 0:
+            s._drop(o)
+    for box in (pairs, denied):
+        for part in groups(list(box.items())):
+            _ask(s, part, tries)
+        tries = _ASIDE
+
+
+def _ask(s, part, tries):
+    try:
+        o = s.request(0x82, part)
+        s._ahead(s.outbox.pop())
+    except Refused as e:  # MQTT 5: for one of them, or all together are too long
+        if len(part) > 1:
+            for pair in part:
+                _ask(s, (pair,), tries)
+            return
+        from .trouble import deny
+
+        s.filters.pop(part[0][0], None)
+        deny(s, part)
+        s._tell(e)
+        return
+    o.tries = tries
+    s.suspects += tries >= _ASIDE
+    s.again.append(o)
 
 
 # An incoming message whose identifier is in ``held`` or ``released`` already, or that has DUP, is

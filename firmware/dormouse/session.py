@@ -778,6 +778,7 @@ class Session:
         if len(body) != 2 or body[1] > 5:
             raise ProtocolError(0x20)
         if body[1]:
+            self.owed = self.unsure  # it has made no session of this CONNECT [MQTT-3.2.2-4]
             # Whatever its session present says: amqtt sets it, against [MQTT-3.2.2-4].
             from .reason import text  # loaded now: it is much, and seldom needed
 

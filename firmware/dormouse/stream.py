@@ -6,7 +6,7 @@ poll. All functions raise OSError.
 
 import socket
 import sys
-from asyncio.core import _io_queue
+from asyncio import core  # whose queue is another after asyncio.new_event_loop
 
 from micropython import const
 
@@ -18,7 +18,7 @@ def read(stream, buf):
     # A long buffer is for the rest of a packet, which mostly is there already: without waiting.
     n = stream.readinto(buf) if len(buf) > _LONG else None
     while n is None:  # None: nothing is there; or TLS had bytes, but no whole record
-        yield _io_queue.queue_read(stream)
+        yield core._io_queue.queue_read(stream)
         n = stream.readinto(buf)
     return n
 
@@ -31,7 +31,7 @@ def write(stream, buf):
             if n == len(buf):
                 return
             buf = memoryview(buf)[n:]
-        yield _io_queue.queue_write(stream)
+        yield core._io_queue.queue_write(stream)
 
 
 def open_stream(host: str, port: int, tls=None, name: str | None = None):
@@ -56,7 +56,7 @@ def open_stream(host: str, port: int, tls=None, name: str | None = None):
         except OSError as e:
             if e.errno not in (115, 119, 36):  # EINPROGRESS: Linux and lwIP, ESP32, macOS
                 raise
-        yield _io_queue.queue_write(s)
+        yield core._io_queue.queue_write(s)
         # A connection that failed says so when CONNECT is written.
         if not tls:
             return s, s.close

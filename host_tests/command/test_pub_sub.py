@@ -159,8 +159,9 @@ def test_tls_and_websocket(run: Run, server: MosquittoBroker) -> None:
         assert run("sub", *way, *topic, "-C", "1", "-W", "5").out == "through\n"
     done = run("pub", "-h", HOST, "-p", str(server.tls_port), "--tls", "-t", "a", "-m", "b")
     assert done.status == 1 and "certificate" in done.err and "--cafile" in done.err
-    done = run("sub", "-L", f"mqtt://{HOST}:{server.port}/ways/0", "-C", "1", "-W", "5")
-    assert done.out == "through\n"
+    for topic in ("ways/0", "ways/#"):  # no fragment
+        done = run("sub", "-L", f"mqtt://{HOST}:{server.port}/{topic}", "-C", "1", "-W", "5")
+        assert done.out == "through\n"
 
 
 def test_a_session_that_is_kept(run: Run, at: list[str]) -> None:
@@ -351,6 +352,16 @@ def test_request(run: Run, server: MosquittoBroker, at: list[str]) -> None:
         (("pub", "-t", "a", "-m", "x", "-h", ""), 2, "-h is empty"),
         (("pub", "-t", "a", "-m", "x", "-h", "mqtt://x"), 2, "-L mqtt://HOST:PORT"),
         (("pub", "-t", "a", "-m", "x", "-h", "x:1883"), 2, "-L mqtt://HOST:PORT"),
+        (("pub", "-t", "a", "-m", "x", "-h", "..x"), 2, "can be no name"),
+        (("pub", "-t", "a", "-m", "x", "-h", "x" * 64), 2, "can be no name"),
+        (("sub", "-V", "5", "-t", "$share/g"), 2, "$share/NAME/FILTER"),
+        (("sub", "-V", "5", "-t", "$share/g/a", "--no-local"), 2, "no --no-local"),
+        (("sub", "-V", "5", "-t", "$share/g/a/#/b"), 2, "alone in their level"),
+        (
+            ("pub", "-V", "5", "-t", "a", "-m", "x", "-D", "will", "content-type", "t"),
+            2,
+            "say --will-topic",
+        ),
     ],
 )
 def test_wrong_arguments(

@@ -117,9 +117,12 @@ class MQTTClient:
 
     def close(self) -> None:
         """End what runs in the background."""
-        for task in self._tasks:
-            task.cancel()
+        tasks = self._tasks
         self._tasks = []
+        me = asyncio.current_task()  # one of them, if a handler says so: it ends by itself
+        for task in tasks:
+            if task is not me:
+                task.cancel()
 
     def isconnected(self) -> bool:
         """Return whether it is connected."""
@@ -142,7 +145,8 @@ class MQTTClient:
 
     async def _events(self):
         _, wifi, connected = self._handlers
-        while True:
+        me = asyncio.current_task()
+        while me in self._tasks:
             try:
                 await self.client.wait_connected()
             except MQTTError:
@@ -156,8 +160,9 @@ class MQTTClient:
     async def _dispatch(self):
         f = self._handlers[0]
         queue = _Queue(self).__aiter__()
+        me = asyncio.current_task()
         try:
-            while True:  # (as Router.run)
+            while me in self._tasks:  # (as Router.run)
                 await _call(f, *await queue.__anext__())
         except StopAsyncIteration:
             pass

@@ -36,6 +36,7 @@ _CRASHES = const(8)  # key in the store: how many in a row (1 byte), and why the
 _FIRST = const(10)  # s of sleep after the first crash
 _SAFE = const(300)  # s from one safe wake to the next, at least
 _PERSON = const(5)  # s in which somebody who just started the node can stop it
+_MOST = const(127)  # crashes in a row: they are counted in a byte, to twice that
 _DAY = const(86400)  # s, the longest limit of the watchdog
 _LINES = const(-4)  # of a traceback
 _REASON = const(80)  # characters of why it crashed
@@ -83,7 +84,7 @@ class Guard:
         self.person = self.woken == "power" or (
             self.woken == "reset" and hasattr(machine, "DEEPSLEEP_RESET")
         )
-        self.limit = max(self.number("crashes", 5), 1)
+        self.limit = min(max(self.number("crashes", 5), 1), _MOST)
         self.period = max(self.number("period", _SAFE), 1)
         self.safe_period = max(self.number("safe_period", max(self.period, _SAFE)), 1)
         try:
@@ -201,8 +202,9 @@ def good(publish=None) -> None:
         g.crashes = 0
 
 
-def end(error=None, publish=None) -> None:
+def end(error=None, publish=None, reached: bool = False) -> None:
     """The application's wake is over, with ``Node.error``, or None if all went well (``good``).
+    With ``Node.reached`` that is told too by a wake that had an error, but reached the broker.
 
     Call it before ``Node.sleep``. Saves the log if it has to; turns the LED off, after a few
     blinks if something went wrong and the power has just been turned on: 2 no Wi-Fi, 3 no broker,
@@ -213,7 +215,7 @@ def end(error=None, publish=None) -> None:
     """
     g = _this
     feed()
-    if error is None:
+    if error is None or (reached and not _broken(error)):
         good(publish)
     if g:
         if _broken(error):
@@ -299,8 +301,8 @@ def _broken(error):
 
 
 def _drop_tasks():
-    # What the application left running is not to go on, nor to hold memory. (asyncio.new_event_loop
-    # would make a queue that stream.py does not know.)
+    # What the application left running is not to go on, nor to hold memory. (For another queue, as
+    # asyncio.new_event_loop makes it, there may be none.)
     if sys.implementation.name == "micropython":
         from asyncio.core import _io_queue, _task_queue
 
@@ -321,5 +323,5 @@ def _tell(e):
         f = StringIO()
         print_exception(e, f)
         return repr(e), "\n".join(f.getvalue().strip().split("\n")[_LINES:])
-    except MemoryError:
-        return "MemoryError", "no memory"
+    except Exception as why:  # no memory, or it cannot even be told
+        return type(e).__name__, "no text: " + type(why).__name__

@@ -69,6 +69,12 @@ def mend(name: str, data: bytes) -> dict:
 def check(config: dict, trouble: list) -> None:
     """Leave out settings that cannot be, and name them in ``trouble``; there is a topic then. Where
     it was to be secure, and cannot be, there is no host."""
+    port = config.get("port")
+    if isinstance(port, (str, float)):  # "1884", 1884.0: Client takes it
+        try:
+            config["port"] = int(port)
+        except (ValueError, OverflowError):
+            pass
     for key in _KINDS:
         value = config.get(key)
         if value is None or _can_be(key, value):

@@ -256,7 +256,10 @@ class Ota:
         name = message.topic
         if name[:n] != self.update or name[n : n + 1] not in ("", "/"):
             return False
-        report = self.take(name[n + 1 :], message.payload)
+        part = name[n + 1 :]
+        if part and not part.replace("/", "").isdigit():
+            return False  # the node's own topic may be below the update's
+        report = self.take(part, message.payload)
         self.tell(report, client)
         asked = self._asked
         due = self._next >= self._first + len(asked)

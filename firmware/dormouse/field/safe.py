@@ -53,15 +53,17 @@ class Orders:
 
     log: publish the log. files: list the files. restart: forget the crashes, try the application
     again, at once. stay S: be there for S seconds more, 600 at most, for further orders. erase
-    NAME: remove a file, to make room, say; without an owner no program, key or session.
+    NAME: remove a file, to make room, say; without an owner no program, certificate, key, session
+    or other file of the library's.
 
-    Any other is refused: "why" tells, in the answer to the owner, and in the log: without an owner
+    Where there is an owner whose key cannot be used (``locked``) there are no orders at all. Any other is refused: "why" tells, in the answer to the owner, and in the log: without an owner
     of the first one in a wake.
     """
 
-    def __init__(self, guard, ota, publish) -> None:
+    def __init__(self, guard, ota, publish, locked: bool = False) -> None:
         self.guard = guard
         self.ota = ota
+        self.locked = locked and not ota
         self.topic = guard.config["topic"]
         self.publish = publish
         self.restart = False
@@ -84,6 +86,8 @@ class Orders:
         """Do what a message orders; nothing if it may not. Raises nothing."""
         # A signed one counts once, retained or not; any other would come at each wake.
         if message.topic != self.topic + "/safe/do" or (message.retain and not self.ota):
+            return
+        if self.locked:  # open to nobody, and not to everybody
             return
         try:
             order = self._allowed(str(message.payload, "utf-8"))
@@ -160,15 +164,33 @@ class Orders:
             raise ValueError("no such order: log, files, restart, stay S, erase NAME")
 
     def _may_go(self, name):
+        # By none of its names: littlefs takes "main.py/", "main.py/." and "main.py\0x" for main.py,
+        # FAT "main.py.", "main.py\\", "CONFIG~1.JSO" and what has a control character behind it.
+        name = name.lower()
+        for c in name:
+            if not " " <= c < "~" or c == "\\":
+                return False
+        name = name.rstrip("/. ")
         if self.ota:
             return name not in ("boot.py", "config.json")
-        # Anybody may have ordered it: no program, no key, no session; by none of their names.
-        # (littlefs takes "main.py/" and "main.py/." for it, FAT "main.py." and "CONFIG~1.JSO".)
-        name = name.lower().rstrip("/. ").split("/")[-1]
-        for end in (".py", ".mpy", ".der", ".json"):
+        # Anybody may have ordered it.
+        name = name.split("/")[-1]
+        for end in (".py", ".mpy", ".der", ".pem", ".key", ".crt", ".json"):
             if name.endswith(end):
                 return False
-        return name[:9] != "dormouse." and "~" not in name
+        for begin in ["dormouse.", "update."] + _kept(self.guard):
+            if name.startswith(begin):
+                return False
+        return bool(name)
+
+
+def _kept(guard):
+    # The files of the store, or of the two that it is made of, and those of the settings for TLS.
+    names = list((guard.config.get("tls") or {}).values())
+    store = getattr(guard, "store", None)
+    for one in (store, getattr(store, "small", None), getattr(store, "large", None)):
+        names.append(getattr(one, "path", None))
+    return [name.lower().split("/")[-1] for name in names if name and isinstance(name, str)]
 
 
 def files(folder: str = "") -> str:
@@ -238,6 +260,7 @@ async def visit(guard) -> None:
     log = guard.log
     config = guard.config
     wrong = []
+    owned = config.get("update_key")  # whatever it is
     check(config, wrong)
     if wrong:
         config["trouble"] = ", ".join(wrong)
@@ -269,7 +292,7 @@ async def visit(guard) -> None:
         max_bytes=_BYTES,
         guard="network" if dog else True,
     )
-    orders = Orders(guard, ota, node.publish)
+    orders = Orders(guard, ota, node.publish, bool(owned))
     log("safe mode:", guard.crashes, "crashes,", guard.reason)
     node.publish(topic + "/safe", state(guard, orders), 1, True)
     if ota:
@@ -282,7 +305,7 @@ async def visit(guard) -> None:
             orders.take(message)
     if node.error:
         log("error", repr(node.error))
-    elif orders.stay:
+    if orders.stay and node.reached:
         node.unguard()
         await stay(client, ota, orders)
     if orders.restart:

@@ -257,8 +257,8 @@ def request(first: int, pid: int, filters, properties=None) -> bytearray:
         if options >> 4 not in (0, 1, 2):  # [MQTT-3.8.3-5]
             raise ValueError(name, options)
         if name.startswith("$share/"):
-            # [MQTT-4.8.2-1, 4.8.2-2, 3.8.3-4]; without a second "/" this is a ValueError too.
-            _, group, rest = name.split("/", 2)
+            # [MQTT-4.8.2-1, 4.8.2-2, 3.8.3-4]
+            group, _, rest = name[7:].partition("/")
             if not group or not rest or "+" in group or options & 4:
                 raise ValueError(name, options)
         if first == 0x82:

@@ -42,7 +42,9 @@ _CLOSED = const(4)
 _FOREVER = const(0xFFFFFFFF)  # Session Expiry Interval: never
 _NAMES = const(32)  # topic names that are looked for again in a connection
 _WINDOW = const(16)  # messages at QoS 1 and 2 that the server may have in flight
+_RECEIVE = const(100)  # of them at most: so many identifiers are kept until PUBREL (``resume``)
 _REDIRECTS = const(3)
+_TICKS = const(0x3FFFFFFF)
 _SOON = const(500)  # ms
 _KEPT = "receive_maximum maximum_qos retain_available maximum_packet_size server_keepalive".split()
 
@@ -128,7 +130,7 @@ class Session5(_Base):
 
     ``session_expiry``: s that the server keeps the session after the connection ended; if None,
     for ever with clean=False, else not at all. ``properties``: more of CONNECT's, a dict:
-    receive_maximum (16), topic_alias_maximum (0), user_properties, request_problem_information,
+    receive_maximum (16; more than 100 are 100), topic_alias_maximum (0), user_properties, request_problem_information,
     request_response_information, auth_method. ``will_properties``: a dict: will_delay and so on.
     ``auth(data)`` answers the server's challenges with auth_method: bytes for bytes; for None, at
     the begin, the first data, or None. All other arguments are Session's.
@@ -170,9 +172,10 @@ class Session5(_Base):
         if session_expiry is None:
             session_expiry = 0 if clean else _FOREVER
         self.expiry = session_expiry
-        self.auth = auth
+        self.auth = None  # not asked before there is a connection: what it says may hold once
         self.properties = {"receive_maximum": _WINDOW}
         self.properties.update(properties or {})
+        self.properties["receive_maximum"] = min(self.properties["receive_maximum"], _RECEIVE)
         if session_expiry:
             self.properties["session_expiry"] = session_expiry
         self.will_properties = will_properties
@@ -181,6 +184,7 @@ class Session5(_Base):
         super().__init__(
             on_output, client_id, clean, keepalive, will, username, password, **options
         )
+        self.auth = auth
         self.properties["maximum_packet_size"] = self.limits[3]
         if redirect:
             self.owner = owner
@@ -315,6 +319,10 @@ class Session5(_Base):
         if getattr(error, "code", 0x80) not in _BLAMES:
             error.mild = True
         super().lost(error)
+        # One that stood for a while is none of those that follow each other.
+        if self.redirects and self.resumed is not None:
+            if self.heard - self.began & _TICKS > self.timeout:
+                self.redirects = 0
         if self.home and not self.moving and self.resumed is None:
             self.owner.address = self.home
             self.home = None
@@ -471,11 +479,11 @@ class Session5(_Base):
             and kind != _PUBREL
             and (kind == o.expect or max(kind, o.expect) < _SUBACK)
         ):
+            if kind == _PUBREC and codes == 0x91 and o.packet and o.packet[0] & 8:
+                codes = 0  # "in use": EMQX says so of what it has, and gets again with DUP
             # PUBCOMP has nothing to say where PUBREC had.
             o.codes = codes or o.codes or 0
             o.properties = properties or getattr(o, "properties", None) or {}
-            if kind == _PUBREC and codes == 0x91 and o.packet and o.packet[0] & 8:
-                codes = 0  # "in use": EMQX says so of what it has, and gets again with DUP
             if kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
                 self._drop(o, True)
@@ -516,9 +524,10 @@ class Session5(_Base):
 
     def _connack(self, body):
         if body == b"\0\1":
-            self._refuse(0x84, {})  # as a server of 3.1.1 says it
+            body = b"\0\x84\0"  # as a server of 3.1.1 says it
         present, code, properties = read_connack(body)
         if code:
+            self.owed = self.unsure  # it has made no session of this CONNECT
             self._refuse(code, properties)
         if properties.get("auth_method") != self.properties.get("auth_method"):
             raise ProtocolError5(0x20, 0x82)  # [MQTT-4.12.0-5, 4.12.0-6]

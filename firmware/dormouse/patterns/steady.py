@@ -7,26 +7,35 @@ await at_each(client, hello)                        # at each connection, for ev
 import asyncio
 import json
 
+from micropython import const
+
 from ..packet import MQTTError, OutboxFull
+
+_DEPTH = const(16)  # levels: ``str`` and ``json.dumps`` go down by the chip's stack, of some 8 KB
 
 
 def fields(payload) -> dict:
     """Return the JSON object that a payload is; {} for all else: no JSON, no object, more than
-    there is memory for, a number that JSON cannot write (1e999: kept, it would not be read again).
+    there is memory for, nested deeper than 16 levels (to write that again could end the program), a
+    number that JSON cannot write (1e999: kept, it would not be read again).
     """
     try:
         found = json.loads(payload)
-        if isinstance(found, dict):
-            values = [found]
+        if not isinstance(found, dict):
+            return {}
+        values = [found]
+        for _ in range(_DEPTH):
+            inner = []
             for value in values:
                 if isinstance(value, dict):
-                    values.extend(value.values())
+                    inner.extend(value.values())
                 elif isinstance(value, list):
-                    values.extend(value)
+                    inner.extend(value)
                 elif isinstance(value, float) and value - value:  # none is 0 but for these
-                    break
-            else:
+                    return {}
+            if not inner:
                 return found
+            values = inner
     except Exception:  # MemoryError; on CPython RecursionError
         pass
     return {}
@@ -36,15 +45,15 @@ async def at_each(client, say) -> None:
     """Await ``say()`` at each connection, for ever. Raises what ends the client, and for a mistake
     ValueError or TypeError.
 
-    Without room in the outbox, which is full after an outage, it is tried again in a second. What
-    the broker refuses is told as trouble (``client.session.trouble``), and tried at the next
-    connection.
+    Without room in the outbox, which is full after an outage, in memory or on the store's flash, it
+    is tried again in a second. What the broker refuses is told as trouble
+    (``client.session.trouble``), and tried at the next connection.
     """
     while True:
         await client.wait_connected()
         try:
             await say()
-        except OutboxFull:
+        except (OutboxFull, MemoryError, OSError):  # OSError: the store's flash
             await asyncio.sleep(1)
             continue
         except MQTTError as e:

@@ -98,6 +98,7 @@ class Node:
         delay = getattr(session, "will_delay", 0)
         if expiry is None:
             expiry = getattr(session, "expiry", None)
+        subscribe = tuple(subscribe)  # it is gone through more than once
         why = 0  # of the texts in ``mistakes``
         if not store or not store.survives:
             why = 1
@@ -153,6 +154,7 @@ class Node:
         if not getattr(session, "full", True):
             session.full = "oldest"  # whatever the broker does, the newest is what it is for
         self.over = True
+        self.reached = False
         # bursts in vain; wakes in vain; how many to let pass
         # whether its PINGRESP overtakes messages, and the last wake ended with a clean fence
         known = bytes(store.data.get(_NODE) or b"") + b"\0\0\0\0"
@@ -184,14 +186,15 @@ class Node:
         What the store does not take (a full flash, say) goes at QoS 0, in this wake or not at all.
         """
         try:
-            return self.client.publish_nowait(topic, payload, qos, retain, **options)
+            # (Not the client's: behind a wake that failed it raises why.)
+            return self.session.publish(topic, payload, qos, retain, **options)
         except Exception as e:
             o = Message()
             o.done = True
             o.error = self._refused = e
         if qos and isinstance(o.error, (OutboxFull, OSError)):
             try:
-                self.client.publish_nowait(topic, payload, 0, retain, **options)
+                self.session.publish(topic, payload, 0, retain, **options)
             except Exception:
                 pass  # there is no room in RAM either
         return o
@@ -261,7 +264,7 @@ class Node:
         vain some pass without a try, but for ``urgent`` ones.
         """
         self.error = None
-        self.over = False
+        self.over = self.reached = False
         self.count = self.bytes = 0
         if self.skip and not urgent:
             self.skip -= 1
@@ -415,6 +418,7 @@ class Node:
     def _end(self):
         self._task = None
         self.over = True
+        self.client.publish_nowait = self.session.publish  # whatever ended the client: it goes later
         self.client._arrived.set()
 
     async def _work(self):
@@ -460,6 +464,7 @@ class Node:
         if self.flags & _OVERTAKES and s.resumed and s.fencing:
             await asyncio.sleep(_LINGER / 1000)
             await self._drain()
+        self.reached = not self.error  # (what it may have by now is of the store)
         for o in waiting:  # it has nobody else to be told
             if o.done and o.error:
                 raise o.error
@@ -498,15 +503,20 @@ class Node:
         # What ended connections in earlier wakes goes behind all else; given up, it is tried
         # now and then, for the reason may have passed.
         if (pairs or names) and (s.wary <= _TRIES or not urandom(1)[0] % _SELDOM):
-            for part in list(groups(pairs)) + [names]:
+            parts = list(groups(pairs))
+            if names:
+                parts.append(names)
+            for part in parts:
                 try:
-                    if part:
-                        o = s.request(0xA2 if part is names else 0x82, part)
-                        o.tries = min(s.wary, _TRIES)
-                        s.suspects += o.tries >= _ASIDE
-                        self.asked.append(o)
+                    o = s.request(0xA2 if isinstance(part[0], str) else 0x82, part)
+                    o.tries = min(s.wary, _TRIES)
+                    s.suspects += o.tries >= _ASIDE
+                    self.asked.append(o)
                 except Exception as e:  # no filter; MQTT 5: what the server said it does not take
-                    self._refused = e
+                    if len(part) > 1:  # one of them, or all together: each by itself
+                        parts += [part[i : i + 1] for i in range(len(part))]
+                    else:
+                        self._refused = e
         # A broker at which nothing is subscribed has nothing to send.
         s.fencing = bool(wanted or names)
 
@@ -522,6 +532,8 @@ class Node:
                 self.session.publish(self.status, text, 0, True)
             except MQTTError:
                 pass  # no room: what waits there is more important; or the broker retains nothing
+            except Exception as e:  # no topic
+                self._refused = e
 
     async def _join(self):
         if self.wifi:

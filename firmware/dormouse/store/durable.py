@@ -471,7 +471,7 @@ def durable(base=Session):
             # (Of its own: its frame is on the heap.)
             kind = first >> 4
             kept = None
-            if kind == _SUBACK or kind == _UNSUBACK:
+            if kind == _SUBACK or kind == _UNSUBACK or kind == _CONNACK:
                 kept = dict(self.filters)
             base_packet(self, first, body)
             data = self.store.data
@@ -486,13 +486,13 @@ def durable(base=Session):
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             if kind != _CONNACK or not (self.fencing or self.outbox):
                 self.early = _CONNECTING
-            if kept is not None:
-                if self.filters != kept:
-                    names = []
-                    for name in self.filters:
-                        names.append("%d %s" % (self.filters[name], name))
-                    self.changes[_FILTERS] = "\0".join(names).encode()
-                if kind == _SUBACK and self.fence == CLEAN:
+            if kept is not None and self.filters != kept:
+                names = []
+                for name in self.filters:
+                    names.append("%d %s" % (self.filters[name], name))
+                self.changes[_FILTERS] = "\0".join(names).encode()
+            if kind == _SUBACK:
+                if self.fence == CLEAN:
                     self.fence = _NONE  # retained messages may follow
             elif kind == _CONNACK:
                 if _FILTERS not in data:

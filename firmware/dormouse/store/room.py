@@ -6,6 +6,7 @@ Loaded when there is no room for the first time.
 from micropython import const
 
 from ..packet import OutboxFull
+from . import StoreFull
 
 _NEVER = const(-2)  # Message.sent
 _PUBCOMP = const(7)
@@ -70,3 +71,7 @@ def _put_back(s, box, victims):
         if o.packet:
             s.bulk += len(o.packet)
             s.used += 1
+    try:
+        s.save()  # a record meanwhile may have taken one off the medium
+    except (OSError, StoreFull):
+        pass  # the next one says it

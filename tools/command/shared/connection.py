@@ -40,6 +40,9 @@ OTHER_PROTOCOL = (
     "is it the right -p? with TLS (--tls, --cafile) or without, WebSocket (--ws) or not?"
 )
 
+# What TLS says where the broker wants another certificate of the client, or one at all.
+NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "UNKNOWN_CA", "BAD_CERTIFICATE", "HANDSHAKE_FAILURE")
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a connection."""
@@ -125,11 +128,13 @@ def _apply_url(options: argparse.Namespace) -> None:
         options.username = options.username or unquote(url.username)
     if url.password:
         options.pw = options.pw or unquote(url.password)
-    path = unquote(url.path)
     if transport == "ws":
-        options.ws = options.ws or path or "/mqtt"
-    elif len(path) > 1 and not options.topic:
-        options.topic = [path[1:]] if isinstance(options.topic, list) else path[1:]
+        options.ws = options.ws or unquote(url.path) or "/mqtt"
+        return
+    # All that follows is the topic: # and ? mean nothing else here.
+    topic = unquote(options.url.partition("://")[2].partition("/")[2])
+    if topic and not options.topic:
+        options.topic = [topic] if isinstance(options.topic, list) else topic
 
 
 def _password(options: argparse.Namespace) -> str | None:
@@ -195,6 +200,8 @@ def resolve(options: argparse.Namespace) -> None:
     options.properties = Properties(options.property)
     if options.properties and options.version != 5:
         raise Failure("properties are MQTT 5's", "say -V 5", WRONG)
+    if options.properties.of("will") and not options.will_topic:
+        raise Failure("-D will: there is none", "say --will-topic", WRONG)
     if options.session_expiry_interval is not None and options.version != 5:
         raise Failure("-x is MQTT 5's", "say -V 5", WRONG)
     if options.disable_clean_session and not options.id:
@@ -208,6 +215,11 @@ def check_host(host: str) -> None:
     if "/" in host or host.count(":") == 1:
         advice = "-h HOST -p PORT, or all of it as -L mqtt://HOST:PORT"
         raise Failure(f"-h {host!r} is more than a name", advice, WRONG)
+    try:
+        host.encode("idna")  # as it will be looked up
+    except UnicodeError as error:
+        advice = "labels of 1 to 63 letters, with dots between"
+        raise Failure(f"-h {host!r} can be no name", advice, WRONG) from error
 
 
 def payload(text: str) -> bytes:
@@ -290,6 +302,8 @@ def explain(error: BaseException, options: argparse.Namespace) -> Failure:
     advice = ADVICE.get(code, "") if isinstance(code, int) else ""
     if isinstance(code, (bytes, list)):  # of each topic filter
         advice = "what the broker lets you subscribe to: its access list"
+    elif isinstance(error, ssl.SSLError) and any(part in words(error) for part in NO_CERTIFICATE):
+        advice = "--cert and --key: the broker takes who has a certificate of its authority"
     elif isinstance(error, (ConnectionResetError, ssl.SSLError)) or error.args == ("closed",):
         advice = OTHER_PROTOCOL
     return Failure(f"{where}: {type(error).__name__}: {words(error)}", advice, FAILED)
@@ -310,6 +324,8 @@ def forbidden(error: Exception) -> str:
         return f"a text of {what:,} bytes: 65,535 at most"
     if what == "":
         return "an empty topic"
+    if isinstance(what, str) and what.startswith("$share/") and len(error.args) > 1:
+        return f"{what} (a share is $share/NAME/FILTER, its name without + and #; no --no-local)"
     if isinstance(what, str) and ("#" in what or "+" in what):
         return f"{what} (a topic has no + and #; a filter has them alone in their level, # last)"
     return words(error)

@@ -3,6 +3,7 @@ them, and in dormouse's own names."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +59,7 @@ def _value(name: str, kind: type, words: Sequence[str]) -> Any:
     if len(words) != 1:
         raise Failure(f"{name} takes one value", status=WRONG)
     if kind is bytes:
-        return words[0].encode()
+        return os.fsencode(words[0])  # as a payload: byte for byte
     try:
         return kind(words[0])
     except ValueError as error:
