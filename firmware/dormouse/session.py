@@ -62,6 +62,7 @@ _FLOOD = const(2048)  # bytes of answers unsent: more is not honest
 _ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the broker
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _SHORT = const(3)  # times that there was no memory for a message until it is read past
+_SLOW = const(3)
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -277,6 +278,7 @@ class Session:
     malformed = 0  # messages that the standard does not allow
     size = 0  # of the packet that is being read, if it comes in pieces
     asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
+    slow = 0  # times in a row that a PINGREQ behind messages had no answer: each doubles the wait
 
     def __init__(
         self,
@@ -517,8 +519,10 @@ class Session:
             self.heard = now
         keepalive = self.keepalive
         if self.asked is not None:
-            left = self.timeout - (now - self.asked & _TICKS)
+            left = (self.timeout << self.slow) - (now - self.asked & _TICKS)
             if left <= 0:
+                if self.flying:  # long, on a slow link? it must get through once
+                    self.slow = min(self.slow + 1, _SLOW)
                 raise ConnectionLost("no answer")
             return min(left, keepalive or left)  # the answer may come before
         # Idle is: nothing sent, which the broker would end; or nothing heard, which is all that
@@ -759,6 +763,7 @@ class Session:
         else:
             self.asked = None
             self.ponged = self.pinged
+            self.slow = 0
             self.on_output()  # what was set aside may go
             if self.ended:
                 self.ended = self.ended[self.sure :]

@@ -57,6 +57,8 @@ def _blame(s, o, error):
     # Where another reason is likely, it is set aside and not given up: DISCONNECT by an
     # administrator, a broker that lets nothing at all through.
     if o.tries > _ASIDE and (getattr(error, "mild", False) or not _others(s)):
+        s.outbox.remove(o)  # the next one has its turn
+        s.outbox.append(o)
         return
     o.tries += 1
     if not s.suspects:

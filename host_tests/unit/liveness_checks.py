@@ -5,7 +5,7 @@ told, and everything else gets through. See core_checks.py, whose way this is.
 import core_checks
 import dormouse.packet as packet
 from core_checks import Line, h, raises, same
-from dormouse.packet import ConnectionLost, ProtocolError
+from dormouse.packet import ConnectionLost, ProtocolError, Refused
 from dormouse.session import OutboxFull, SessionLost
 from dormouse.store import Store
 from dormouse.store.durable import durable
@@ -778,6 +778,133 @@ def check_eight_filters_at_most():
         sizes.append((data[0], (data[1] - 2) // 4))
         data = data[2 + data[1] :]
     same(sizes, [(0x82, 8), (0x82, 2)])
+
+
+def check_one_that_was_denied_takes_no_others_along():
+    """The broker forgets twice, and refuses one of two filters the first time; then its session is
+    there, before the other one was even asked for."""
+    line = Told(timeout=1000).up()
+    s = line.session
+    s.filters["a"] = s.filters["x"] = 1
+    line.up(present=0)
+    line.writes("82 0a 0001 0001'a' 01 0001'x' 01")
+    line.reads("90 04 0001 01 80")
+    same((s.filters, s.denied), ({"a": 1}, {"x": 1}))
+    # Each goes by itself: only what was denied is set aside.
+    line.up(present=0)
+    same([(o.filters[0][0], o.tries) for o in s.again], [("a", 0), ("x", 2)])
+    line.up(present=1)
+    line.writes("82 06 0004 0001'a' 01")
+    line.reads("90 03 0004 01")
+    line.writes("c000")
+    line.reads(PONG)
+    line.writes("82 06 0005 0001'x' 01")
+    line.reads("90 03 0005 01")
+    same((s.filters, s.denied, s.again and s.outbox), ({"a": 1, "x": 1}, {}, []))
+
+
+def check_refused_connack_is_no_owed_one():
+    """A CONNECT that was refused has made no session: what the next CONNACK says is the truth."""
+    line = Told().up()
+    s = line.session
+    o = s.publish("t", b"", 2)
+    line.written()
+    line.reads("50 02 0001")
+    line.written()
+    s.lost()
+    s.connect(0)
+    line.written()
+    raises(Refused, line.reads, "20 02 00 03")
+    line.up(present=1).writes("62 02 0001")
+    line.reads("70 02 0001")
+    same((o.done, o.error), (True, None))
+    # But of an older CONNECT that has none yet one is owed still.
+    owed(line)
+    s.lost()
+    s.connect(0)
+    line.written()
+    raises(Refused, line.reads, "20 02 00 03")
+    line.up(present=1)
+    assert s.vague
+    line.up(present=1)
+    assert not s.vague
+
+
+def check_each_that_was_set_aside_has_its_turn():
+    """The broker does not bear B, and takes A again; there is nothing else to judge by."""
+    line = Told(timeout=1000).up()
+    s = line.session
+    a = s.publish("A", b"", 1)
+    b = s.publish("B", b"", 1)
+    line.written()
+    now = 0
+    for n in range(24):
+        now += 5000
+        line.again(now=now)
+        out = b""
+        for _ in range(4):
+            now += 500
+            out = line.written(now)
+            if out == h("c000"):
+                line.reads(PONG, now)
+            elif out:
+                break
+        if n > 8 and b"A" in out and b"B" not in out:
+            line.session.receive(memoryview(h("40 02 0001")), now)
+            break
+    assert a.done and not a.error and not b.done
+
+
+def check_slow_link():
+    """What is long takes longer than the wait for an answer: each time that is longer, until it
+    gets through; then it is as before."""
+    line = Line(timeout=1000).up()
+    s = line.session
+    o = s.publish("t", b"x" * 4000, 1)
+    for wait in (1000, 2000, 4000, 8000, 8000):
+        assert len(line.written()) > 4000
+        s.tick(1000)
+        line.writes("c000", now=1000)
+        assert s.tick(1000 + wait - 1) == 1
+        raises(ConnectionLost, s.tick, 1000 + wait)
+        line.up(present=1)
+    line.written()
+    line.reads("40 02 0001")
+    s.ping(0)
+    line.writes("c000")
+    line.reads(PONG)
+    assert o.done
+    s.ping(0)
+    line.writes("c000")
+    raises(ConnectionLost, s.tick, 1000)
+
+
+def check_new_message_under_an_old_identifier():
+    """A CONNACK was lost, so the session that is there may be another: then DUP alone does not
+    tell that a message is the one that has this identifier here."""
+    for qos in (1, 2):
+        line = Told().up()
+        s = line.session
+        s.filters["t"] = qos
+        line.reads("3%d 08 0001't' 0001 'old'" % (qos * 2))
+        old = s.inbox.pop(0)
+        if qos == 2:
+            old.ack()
+            line.writes("50 02 0001")
+        owed(line)
+        line.up(present=1)
+        assert s.vague
+        out = line.written()
+        line.session.receive(memoryview(h("90 03") + out[2:4] + bytes((qos,))), 0)
+        line.up(present=1)
+        line.reads("3%x 08 0001't' 0001 'new'" % (8 + qos * 2))
+        same([m.payload for m in s.inbox], [b"new"])
+        # The old one, too, may be repeated: that is told by what it holds.
+        line.up(present=1)
+        line.reads("3%x 08 0001't' 0001 'new'" % (8 + qos * 2))
+        same(len(s.inbox), 1)
+        s.inbox.pop(0).ack()
+        line.writes("%d0 02 0001" % (qos + 3))
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

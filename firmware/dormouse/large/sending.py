@@ -294,6 +294,8 @@ def sending(base=Session):
                 if o.faults < _FAULTS:
                     self._shut()
                     return False
+            if hasattr(self, "aliases"):
+                self.aliases = {}  # it may have taken one that never went: new ones from here on
             source = getattr(o, "source", None)
             if source and not isinstance(error, MQTTError):
                 error = SourceError(source.path or source.what, error)

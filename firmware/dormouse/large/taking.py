@@ -342,7 +342,7 @@ def taking(base=Session):
                 new.kept = m.kept
                 new.size = m.size
             # What is 1 or 2 in ``resume.repeated`` is read past, and comes to that at its end.
-            if first & 8 or (qos == 2 and not self.vague):
+            if not self.vague and (first & 8 or qos == 2):
                 new.skip = qos == 2 and pid in self.released
                 for old in self.held:
                     new.skip |= old.pid == pid and old.qos == qos

@@ -421,7 +421,7 @@ class Session5(_Base):
         most = self.server.get("maximum_packet_size", _FOREVER)
         if alias < 0 and self.alias_limit and len(self.aliases) < _NAMES and len(name) > 5:
             self.aliases[name] = 0
-        elif not alias and self.alias_last < self.alias_limit and end + 5 <= most:
+        elif not alias and self.alias_last < self.alias_limit and end + o.size + 5 <= most:
             self.alias_last += 1
             alias = self.aliases[name] = self.alias_last
         left = self.left(o)
