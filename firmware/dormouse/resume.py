@@ -185,12 +185,12 @@ def _ask(s, part, tries):
 def repeated(s, m, first: int) -> bool:
     """Put such a message where it belongs. Returns whether it is to be delivered."""
     new = not m.done
-    # (Where identifiers may be of a session that the broker forgot, DUP is not enough: a message of
-    # the new one may have come with it first. Then what tells the message decides.)
-    mark = s.vague and s._mark(m)
+    # (Identifiers may be of a session that the broker forgot, so DUP is not enough: a message of the
+    # new one may have come with it first. What tells a message decides; 0 is of an older version.)
+    mark = s._mark(m)
     repeat = first & 8 or (m.qos == 2 and not s.vague)
     if m.qos == 2 and m.pid in s.released:
-        if repeat and (not mark or mark == s.released[m.pid]):
+        if repeat and s.released[m.pid] in (0, mark):
             m.done = True  # 1
             new = False
     elif m.qos == 2 and first & 8 and s._mark(m) in s.ended:
@@ -200,7 +200,7 @@ def repeated(s, m, first: int) -> bool:
     for old in s.held:
         if old.pid == m.pid:
             before = old
-            if repeat and old.qos == m.qos and (not mark or mark == s._mark(old)):
+            if repeat and old.qos == m.qos and s._mark(old) == mark:
                 m = old  # 2
                 m.fresh = True
                 new = False

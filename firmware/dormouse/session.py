@@ -519,7 +519,10 @@ class Session:
             self.heard = now
         keepalive = self.keepalive
         if self.asked is not None:
-            left = (self.timeout << self.slow) - (now - self.asked & _TICKS)
+            # (What comes meanwhile is a sign of life: the answer may lie behind a lot of it.)
+            left = (self.timeout << self.slow) - min(
+                now - self.asked & _TICKS, now - self.heard & _TICKS
+            )
             if left <= 0:
                 if self.flying:  # long, on a slow link? it must get through once
                     self.slow = min(self.slow + 1, _SLOW)

@@ -479,6 +479,35 @@ def check_too_long():
         line.writes("40 02 0009 40 02 000a")
 
 
+def check_too_long_is_answered_at_once():
+    """Where a connection is never as long as it takes, it would come at each, before all else."""
+    for first, answer in (("32", "40 02 0007"), ("34", "50 02 0007")):
+        for cut in (1, 100):
+            line = Told(max_packet=40, inbox_bytes=200).up()
+            data = h(first + "ae 8002 0003'big' 0007")
+            for i in range(0, len(data), cut):
+                line.session.receive(memoryview(data[i : i + cut]), 0)
+            line.writes(answer)
+            n = 0x2E | 2 << 14
+            same([e.args for e in line.told], [(data[0], n, "big")])
+            line.session.receive(memoryview(bytes(n - 7)), 0)
+            line.reads("30 04 0001't' 'x'")
+            same([m.topic for m in line.session.inbox], ["t"])
+            same(len(line.told), 1)
+
+
+def check_answer_behind_a_lot():
+    """A slow link: what the broker has to send goes before PINGRESP."""
+    line = Line(timeout=1000).up()
+    s = line.session
+    s.ping(0)
+    line.writes("c000")
+    for now in (600, 1200, 1800):
+        line.reads("30 04 0001't' 'x'", now)
+        same(s.tick(now + 399), 601)
+    raises(ConnectionLost, s.tick, 2800)
+
+
 def check_too_long_topic():
     line = Told(max_packet=40, inbox_bytes=200).up()
     line.session.receive(memoryview(h("32 cc01 00c8") + b"t" * 200 + h("0007")), 0)

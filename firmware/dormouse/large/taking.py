@@ -180,7 +180,7 @@ def taking(base=Session):
 
         def _put(self, chunk):
             self.left -= len(chunk)
-            if self.qos == 2:
+            if self.qos:
                 self.crc = crc32(chunk, self.crc)
             if not self.skip:
                 self.chunk = memoryview(chunk)
@@ -342,7 +342,7 @@ def taking(base=Session):
                 new.kept = m.kept
                 new.size = m.size
             # What is 1 or 2 in ``resume.repeated`` is read past, and comes to that at its end.
-            if not self.vague and (first & 8 or qos == 2):
+            if first & 8 or (qos == 2 and not self.vague):
                 new.skip = qos == 2 and pid in self.released
                 for old in self.held:
                     new.skip |= old.pid == pid and old.qos == qos
@@ -359,6 +359,7 @@ def taking(base=Session):
             if m.error:
                 return
             if m.known:
+                self._look(m)
                 super()._arrived(m, first, m.pid)
             elif m.skip:
                 kind.ack(m, m.commit)
@@ -367,6 +368,24 @@ def taking(base=Session):
                 m.done = True
                 self.held.append(m)
                 self.flush()
+
+        def _look(self, m):
+            # A repeat was read past. If it was none, for the broker forgot what this identifier
+            # was, it has to come again: now it will be taken for a new one.
+            if m.done:
+                return
+            mark = self._mark(m)
+            known = self.released.get(m.pid, -1) in (0, mark)
+            for old in self.held[:]:
+                if old.pid == m.pid:
+                    known |= self._mark(old) == mark
+                    if not known:
+                        self.held.remove(old)
+            if not known:
+                self.released.pop(m.pid, None)
+                e = ConnectionLost("not as it was")
+                e.again = True  # at once
+                raise e
 
         def _leave(self, m, why):
             m.error = Incomplete(why, m.length - m.left)
