@@ -133,6 +133,8 @@ def _repeat(s, filters):
             continue
         if o.sent >= 0:
             s.again.append(o)
+        else:
+            s._drop(o)
         for name, options in o.filters:
             if o.sent >= 0:
                 pairs.pop(name, None)
@@ -140,28 +142,21 @@ def _repeat(s, filters):
             elif name in s.filters:  # believed, and not even asked for
                 pairs[name] = options
                 tries = max(tries, o.tries)
-        if o.sent < 0:
-            s._drop(o)
     for box in (pairs, denied):
         for part in groups(list(box.items())):
-            _ask(s, part, tries)
+            ask(s, part, tries)
         tries = _ASIDE
 
 
-def _ask(s, part, tries):
+def ask(s, part, tries: int) -> None:
+    """Subscribe to pairs of topic filter and options again, in one SUBSCRIBE."""
     try:
         o = s.request(0x82, part)
         s._ahead(s.outbox.pop())
-    except Refused as e:  # MQTT 5: for one of them, or all together are too long
-        if len(part) > 1:
-            for pair in part:
-                _ask(s, (pair,), tries)
-            return
-        from .trouble import deny
+    except Refused as e:
+        from .trouble import apart
 
-        s.filters.pop(part[0][0], None)
-        deny(s, part)
-        s._tell(e)
+        apart(s, part, tries, e)
         return
     o.tries = tries
     s.suspects += tries >= _ASIDE

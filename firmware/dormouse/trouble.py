@@ -6,6 +6,7 @@ Loaded when there is such a packet for the first time: who has none pays nothing
 from micropython import const
 
 from .packet import ConnectionLost, MQTTError, OutboxFull, ProtocolError
+from .resume import ask
 
 _PUBLISH = const(3)
 _PUBREC = const(5)
@@ -107,6 +108,18 @@ def deny(s, pairs) -> None:
     """Note topic filters that a repeat was refused: they are asked for at each connection."""
     s.denied = dict(s.denied)
     s.denied.update(pairs)
+
+
+def apart(s, part, tries: int, error) -> None:
+    """The server takes no SUBSCRIBE of these pairs (MQTT 5): for one of them, or they are too long
+    together. Each is tried by itself; what it does not take then is told, and denied."""
+    if len(part) > 1:
+        for pair in part:
+            ask(s, (pair,), tries)
+        return
+    s.filters.pop(part[0][0], None)
+    deny(s, part)
+    s._tell(error)
 
 
 def missed(s, now: int) -> int:

@@ -766,6 +766,183 @@ MOVED = {
 }
 
 
+def split(data):
+    """Return the packets in some bytes, each shorter than 130."""
+    out = []
+    while data:
+        out.append(bytes(data[: data[1] + 2]))
+        data = data[data[1] + 2 :]
+    return out
+
+
+def check_filters_that_go_together_no_more():
+    """Each was subscribed by itself, and the broker forgot: together they are longer than it takes,
+    or one of them is of a kind that it takes no more. What it takes is subscribed, the rest told,
+    and asked for again at the next connection."""
+    for more, lost in (("27 00000040", 0), ("28 00", 1)):
+        told = []
+        line = Line5(on_trouble=told.append).up()
+        s = line.session
+        names = ["greenhouse/7/%d" % i for i in range(7)] + ["all/#"]
+        for name in names:
+            s.filters[name] = 1
+        line.up(more=more)
+        subscribed_to = []
+        while True:
+            data = line.written()
+            if not data:
+                break
+            for packet in split(data):
+                same(packet[0], 0x82)
+                n = packet[6]
+                subscribed_to.append(str(packet[7 : 7 + n], "utf-8"))
+                s.receive(memoryview(h("90 04") + packet[2:4] + b"\0\1"), 0)
+        same(sorted(subscribed_to), sorted(names[:7] if lost else names))
+        same(([e.code for e in told], dict(s.denied)), ([0xA2], {"all/#": 1}) if lost else ([], {}))
+        same(sorted(s.filters), sorted(subscribed_to))
+        line.up(present=1)
+        if lost:
+            line.writes("c000")  # behind all else
+            line.reads("d000")
+            same(line.written()[7:], h("'all/#' 01"))
+        line.writes("")
+
+
+def check_server_moved_now_and_then():
+    """Three times in a row is not three times in a life, for who gets no acknowledgement."""
+    owner = Owner()
+    line = Line5(owner=owner, redirect=True, timeout=1000)
+    now = 0
+    for _ in range(9):
+        now += 9000
+        line.session.lost()
+        line.session.connect(now)
+        line.written(now)
+        raises(Disconnected, line.reads, MOVED["other"], now)
+        same(owner.address[0], "other")
+        line.session.lost()
+        line.session.connect(now)
+        line.written(now)
+        line.connack(now=now)
+        line.session.publish("t")
+        line.written(now)
+        line.session.receive(memoryview(h("d000")), now + 1001)
+
+
+def check_receive_maximum_is_bounded():
+    """As many identifiers are kept as the server may have in flight: else one comes twice."""
+    for asked, said in ((16, 16), (100, 100), (5000, 100)):
+        line = Line5(properties={"receive_maximum": asked})
+        same(line.session.properties["receive_maximum"], said)
+        assert b"\x21" + said.to_bytes(2, "big") in line.hello()
+    line.connack()
+    s = line.session
+    for dup in (0, 8):
+        for pid in range(1, 101):
+            line.reads("3%x 07 0001't' %04x 00 'x'" % (4 | dup, pid))
+            same(len(s.inbox), 0 if dup else 1)
+            while s.inbox:
+                s.inbox.pop().ack()
+            line.written()
+        line.up(present=1)
+
+
+def check_code_of_what_it_has():
+    """EMQX says "in use" of what it has, and gets again with DUP: that is no failure."""
+    line = Line5().up()
+    o = line.session.publish("a", b"", 2)
+    line.written()
+    line.up(present=1)
+    line.written()
+    line.reads("50 03 0001 91")
+    line.writes("62 02 0001")
+    line.reads("70 02 0001")
+    same((o.codes, o.error, o.done), (0, None, True))
+
+
+def check_refused_connack_is_no_owed_one():
+    line = Line5().up()
+    o = line.session.publish("a", b"", 2)
+    line.written()
+    line.reads("50 02 0001")
+    line.written()
+    for refused in ("20 03 00 89 00", "20 02 00 01"):
+        line.hello()
+        raises(Disconnected if "89" in refused else Failed, line.reads, refused)
+        line.session.lost()
+        same(line.session.owed, False)
+    line.up(present=1).writes("62 02 0001")
+    line.reads("70 02 0001")
+    same((o.codes, o.error, o.done), (0, None, True))
+
+
+def check_auth_is_asked_when_it_is_sent():
+    """Not before: what it says may hold once."""
+    asked = []
+
+    def auth(data):
+        asked.append(data)
+        return b"%d" % len(asked)
+
+    line = Line5(auth=auth, properties={"auth_method": "m"})
+    same(asked, [])
+    assert b"\x16\x00\x01" + b"1" in line.hello()
+    same(asked, [None])
+
+
+def check_alias_of_what_did_not_go():
+    """A large message takes an alias, and its source fails before a byte of it goes: the next one
+    must not go by it."""
+    from dormouse.large import Source
+    from dormouse.large.sending import sending
+
+    class Nothing:
+        def readinto(self, buf):
+            raise OSError(2)
+
+        def seek(self, *_):
+            return 5000
+
+    told = []
+    line = Line5(sending(Session5), on_trouble=told.append).up(more="22 0005")
+    s = line.session
+    s.publish("topic/1", b"a")
+    line.written()
+    o = s.publish("topic/1", Source(Nothing(), 5000))
+    s.publish("topic/1", b"b")
+    out = b""
+    while True:
+        try:
+            data = s.take(0)
+        except ConnectionLost:
+            break
+        if not data:
+            break
+        out += bytes(data)
+    assert o.done and o.error
+    assert not out or b"topic/1" in out, out
+
+
+def check_longer_by_its_alias():
+    """With its alias a message is three bytes longer: not if it is too long then."""
+    from dormouse.large import Source
+    from dormouse.large.sending import sending
+
+    class Zeros:
+        def readinto(self, buf):
+            return len(buf)
+
+    for n in (2000, 2900, 2982, 2984, 2986):
+        line = Line5(sending(Session5)).up(more="22 0005 27 00000bb8")  # 3000
+        s = line.session
+        s.publish("topic/1", b"a")
+        line.written()
+        s.publish("topic/1", Source(Zeros(), n))
+        out = line.written()
+        k = out[1] & 127 | out[2] << 7
+        assert k + 3 == len(out) <= 3000, (k, len(out))
+
+
 def check_server_moved():
     owner = Owner()
     line = Line5(owner=owner, redirect=True)
