@@ -233,8 +233,8 @@ class Client:
     async def __anext__(self):
         s = self.session
         last = self._last
-        if last is False:  # another one does already
-            return self.__aiter__()
+        if last is False:  # another one waits already
+            return self.__aiter__()  # which raises
         self._last = False  # a loop waits
         try:
             if last:

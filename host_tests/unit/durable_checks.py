@@ -658,6 +658,59 @@ def check_pings_join_planned_wakes():
     same(hour(50 * SECOND, keepalive=0), (72, 0, 0))
 
 
+def check_filters_that_are_taken_no_more():
+    """CONNACK may say what no filter is repeated by: the next boot must not believe in it."""
+    from dormouse.mqtt5.session import Session5
+
+    def boot(data):
+        line = Sleeper()
+        line.store = Medium({key: bytearray(value) for key, value in data.items()})
+        line.session = durable(Session5)(line.kick, "c", line.store, clean=False)
+        return line
+
+    line = boot({})
+    s = line.session
+    s.connect(0)
+    line.written()
+    line.reads("20 03 00 00 00")
+    s.request(0x82, [("all/#", 1)])
+    line.written()
+    line.reads("90 04 0001 00 01")
+    line.written()
+    line = boot(line.store.data)
+    same(line.session.filters, {"all/#": 1})
+    line.session.connect(0)
+    line.written()
+    line.reads("20 05 00 00 02 28 00")  # it forgot, and takes no wildcards
+    line.written()
+    same(boot(line.store.data).session.filters, {})
+
+
+def check_refused_publish_takes_nothing_off():
+    """The oldest message had to make room for one that the server does not take."""
+    from dormouse.mqtt5.session import Failed, Session5
+
+    store = Medium()
+    line = Sleeper()
+    s = durable(Session5)(line.kick, "c", store, full="oldest", outbox=3, clean=False)
+    s.connect(0)
+    while s.take(0):
+        pass
+    s.receive(memoryview(h("20 05 00 00 02 25 00")), 0)  # it retains nothing
+    while s.take(0):
+        pass
+    s.lost()
+    for i in range(3):
+        s.publish("t", b"%d" % i, 1)
+    medium = {}
+    for changes in store.saved():
+        medium.update(changes)
+    raises(Failed, s.publish, "t", b"r", 1, True)
+    for changes in store.saved():
+        medium.update(changes)
+    same(len([key for key in medium if key >= 0x40000 and medium[key]]), 3)
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":

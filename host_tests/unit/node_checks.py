@@ -287,6 +287,12 @@ async def no_filter(five):
             (packets,) = await wake(broker, node)
             assert SUBSCRIBE not in packets
             assert isinstance(node.error, error), node.error
+        # The others, which would go in the same packet, are none the worse for it.
+        node = boot(broker, store, [("f", 1), (name, 1)])
+        (packets,) = await wake(broker, node)
+        assert SUBSCRIBE in packets
+        assert isinstance(node.error, error), node.error
+        same(node.session.filters, {"f": 1})
 
 
 def check_no_filter():

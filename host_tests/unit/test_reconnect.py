@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from dormouse import Client, ConnectionLost, ProtocolError, Refused, Session, Will, client
 from dormouse.packet import publish
+from dormouse.session import Message
 
 
 class Attempts:
@@ -351,3 +352,24 @@ def test_client_id_is_the_chips(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_secrets_are_not_shown() -> None:
     c = Client("h", client_id="c", username="u", password="hidden")
     assert "hidden" not in repr(c) + repr(c.session)
+
+
+def test_two_loops_are_told() -> None:
+    """The second one begins while the first is in its body: at the latest when both wait."""
+
+    async def main() -> None:
+        client = Client("h")
+        client._task = asyncio.create_task(asyncio.sleep(9))
+        client.session.connect(0)
+        message = Message()
+        client.session.inbox.append(message)
+        first = client.__aiter__()
+        assert await first.__anext__() is message
+        second = asyncio.create_task(client.__aiter__().__anext__())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match="one loop"):
+            await first.__anext__()
+        second.cancel()
+        client._task.cancel()
+
+    asyncio.run(main())
