@@ -278,7 +278,7 @@ class Session:
     malformed = 0  # messages that the standard does not allow
     size = 0  # of the packet that is being read, if it comes in pieces
     asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
-    slow = 0  # times in a row that a PINGREQ behind messages had no answer: each doubles the wait
+    slow = 0  # times in a row that a PINGREQ behind messages had none: each doubles the wait for it
 
     def __init__(
         self,
@@ -469,6 +469,8 @@ class Session:
             self.size = 0  # what the broker does not bear, or this client, is no lack of memory
         if self.state <= _CONNECTING:
             error = None
+        elif self.flying and self.asked is not None and not error:
+            self.slow = min(self.slow + 1, _SLOW)  # long, on a slow link? it must get through
         self.state = _DOWN
         self.past = True
         sent = self.outbox[: self.flying]
@@ -524,8 +526,6 @@ class Session:
                 now - self.asked & _TICKS, now - self.heard & _TICKS
             )
             if left <= 0:
-                if self.flying:  # long, on a slow link? it must get through once
-                    self.slow = min(self.slow + 1, _SLOW)
                 raise ConnectionLost("no answer")
             return min(left, keepalive or left)  # the answer may come before
         # Idle is: nothing sent, which the broker would end; or nothing heard, which is all that
