@@ -2,12 +2,14 @@
 
 import json
 import math
+import types
 from pathlib import Path
 from typing import Any
 
 import dormouse.field.config as config
 import pytest
 from dormouse.field.mend import _KINDS, blame, check
+from dormouse.field.safe import Orders
 from dormouse.packet import encode_topic
 from dormouse.store import Store
 
@@ -140,6 +142,12 @@ def test_values_that_cannot_be() -> None:
     check(wrong, trouble)
     assert wrong == {"host": "h", "topic": "t"}
     assert trouble == ["no such port", "no such period", "no such wifi"]
+    for port in ("1884", 1884.0):  # a Client takes them, so safe mode has to
+        found: dict[str, Any] = {"host": "h", "topic": "t", "port": port}
+        check(found, trouble)
+        assert found["port"] == 1884 and blame({**found, "port": port}) == ""
+    for port in ("x", "", math.inf, math.nan, "70000"):
+        assert blame({"host": "h", "topic": "t", "port": port}) == "config.json: no such port\n"
     wrong = {"host": "h", "topic": "t", "transport": "websocket", "watchdog": True, "outbox": "64"}
     before = dict(wrong)
     said = blame(wrong)
@@ -188,10 +196,37 @@ def test_an_update_key_that_protects_nothing() -> None:
         settings: dict[str, Any] = {"topic": "t", "update_key": key}
         assert config.make_ota(settings) is None
         assert settings["trouble"].startswith("update_key: ")
+    settings = {"topic": "t", "update_key": "k", "trouble": "no such port"}
+    config.make_ota(settings)
+    assert settings["trouble"].startswith("update_key: ") and "no such port" in settings["trouble"]
     settings = {"topic": "t", "update_key": "k" * 32, "tls": {"ca": "certs/ca.der", "psk": None}}
     ota = config.make_ota(settings)
     assert "certs/ca.der" in ota.keep and "trouble" not in settings
     assert config.make_ota({"topic": "t"}) is None
+
+
+def test_an_owner_whose_key_is_lost(tmp_path: Path) -> None:
+    """Orders in safe mode are nobody's then, and not everybody's: as TLS, it fails closed."""
+    path = tmp_path / "config.json"
+    whole = WHOLE.replace('"c"', '"c",\n  "update_key": "%s"' % ("k" * 32))
+
+    def locked(text: str) -> bool:
+        path.write_text(text)
+        found = config.load(str(path))
+        check(found, [])
+        ota = config.make_ota(found)
+        guard = types.SimpleNamespace(config=found)
+        return Orders(guard, ota, None).locked and not ota  # type: ignore[arg-type]
+
+    assert not locked(whole) and not locked(WHOLE)
+    for n in range(1, len(whole) - 2):
+        # The key stands at the end: it may be gone without a word of it.
+        assert locked(whole[:n]) or '"%s"' % ("k" * 32) in whole[:n], n
+    for key in ('"rsa:c0ffee"', "5", '["k"]', "true"):
+        text = whole.replace('"%s"' % ("k" * 32), key)
+        assert locked(text) and locked(text.replace('"topic": "t",', "")), key
+    for key in ("null", '""', "false"):
+        assert not locked(whole.replace('"%s"' % ("k" * 32), key)), key
 
 
 def test_tls_without_a_word_of_it_is_none_in_clear() -> None:

@@ -111,5 +111,6 @@ def make_ota(config: dict, kind=None):
     try:
         return kind(key, config["topic"], where, keep, app, config.get("node_key"))
     except ValueError as e:
-        config["trouble"] = e.args[0]
         print(e.args[0])
+        other = config.get("trouble")
+        config["trouble"] = "%s, %s" % (e.args[0], other) if other else e.args[0]

@@ -38,12 +38,15 @@ _KINDS = {
     "watchdog": (int, float),
 }
 
+_NO_KEY = "?"  # as an update_key: one that config.make_ota refuses
+
 
 def mend(name: str, data: bytes) -> dict:
     """Return the settings in what a file ``name`` holds, with "trouble" in them. One that is no
     JSON is taken line by line: all that stands whole on a line of its own, as ``make provision``
     writes it. Where it says anything of TLS that is not whole, there is no host: a password must
-    not go out in clear, nor to anybody."""
+    not go out in clear, nor to anybody. It may have had an owner, whose key stands at its end: with
+    none in what is left orders in safe mode are nobody's, and not everybody's."""
     config = {}
     trouble = []
     try:
@@ -56,6 +59,7 @@ def mend(name: str, data: bytes) -> dict:
             if b"tls" in data or config.get("port") == 8883:
                 if not isinstance(tls, dict) or not ("ca" in tls or "psk" in tls):
                     config["host"] = None
+            config.setdefault("update_key", _NO_KEY)
     if not isinstance(config, dict):
         config = {}
     check(config, trouble)
@@ -68,7 +72,8 @@ def mend(name: str, data: bytes) -> dict:
 
 def check(config: dict, trouble: list) -> None:
     """Leave out settings that cannot be, and name them in ``trouble``; there is a topic then. Where
-    it was to be secure, and cannot be, there is no host."""
+    it was to be secure, and cannot be, there is no host; a key that cannot be stays one that nobody
+    has."""
     port = config.get("port")
     if isinstance(port, (str, float)):  # "1884", 1884.0: Client takes it
         try:
@@ -83,6 +88,8 @@ def check(config: dict, trouble: list) -> None:
         trouble.append("no such " + key)
         if key == "tls" and value:  # (false: it was not to be)
             config["host"] = None
+        if key == "update_key" and value:
+            config[key] = _NO_KEY
     if config.get("username") is None:
         config.pop("password", None)  # which does not go alone
     if not config.get("topic"):

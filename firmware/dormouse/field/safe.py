@@ -56,14 +56,15 @@ class Orders:
     NAME: remove a file, to make room, say; without an owner no program, certificate, key, session
     or other file of the library's.
 
-    Where there is an owner whose key cannot be used (``locked``) there are no orders at all. Any other is refused: "why" tells, in the answer to the owner, and in the log: without an owner
-    of the first one in a wake.
+    Any other is refused: "why" tells, in the answer to the owner, and in the log: without an owner
+    of the first one in a wake. ``locked``: there is an owner, but no key of his that can be used:
+    orders are nobody's then.
     """
 
-    def __init__(self, guard, ota, publish, locked: bool = False) -> None:
+    def __init__(self, guard, ota, publish) -> None:
         self.guard = guard
         self.ota = ota
-        self.locked = locked and not ota
+        self.locked = not ota and bool(guard.config.get("update_key"))
         self.topic = guard.config["topic"]
         self.publish = publish
         self.restart = False
@@ -87,7 +88,7 @@ class Orders:
         # A signed one counts once, retained or not; any other would come at each wake.
         if message.topic != self.topic + "/safe/do" or (message.retain and not self.ota):
             return
-        if self.locked:  # open to nobody, and not to everybody
+        if self.locked:
             return
         try:
             order = self._allowed(str(message.payload, "utf-8"))
@@ -164,28 +165,33 @@ class Orders:
             raise ValueError("no such order: log, files, restart, stay S, erase NAME")
 
     def _may_go(self, name):
-        # By none of its names: littlefs takes "main.py/", "main.py/." and "main.py\0x" for main.py,
-        # FAT "main.py.", "main.py\\", "CONFIG~1.JSO" and what has a control character behind it.
+        # By its plain name only, for it has others: littlefs takes "main.py/", "main.py/x/.." and
+        # "main.py\0x" for main.py, FAT "main.py.", "CONFIG~1.JSO", and what has a control character
+        # behind it, or a letter that it takes for one of ASCII's.
         name = name.lower()
         for c in name:
-            if not " " <= c < "~" or c == "\\":
+            if c < " " or c == "\\" or (c > "}" and not self.ota):
                 return False
-        name = name.rstrip("/. ")
+        parts = name.split("/")
+        for part in parts:
+            if not part or part[-1] in ". ":
+                return False
+        name = parts[-1]
         if self.ota:
             return name not in ("boot.py", "config.json")
         # Anybody may have ordered it.
-        name = name.split("/")[-1]
         for end in (".py", ".mpy", ".der", ".pem", ".key", ".crt", ".json"):
             if name.endswith(end):
                 return False
         for begin in ["dormouse.", "update."] + _kept(self.guard):
             if name.startswith(begin):
                 return False
-        return bool(name)
+        return True
 
 
 def _kept(guard):
-    # The files of the store, or of the two that it is made of, and those of the settings for TLS.
+    # How names of files begin: those of the settings for TLS; the store's, or of the two that it is
+    # made of. (A journal has others beside it: NAME.new and so on.)
     names = list((guard.config.get("tls") or {}).values())
     store = getattr(guard, "store", None)
     for one in (store, getattr(store, "small", None), getattr(store, "large", None)):
@@ -260,7 +266,6 @@ async def visit(guard) -> None:
     log = guard.log
     config = guard.config
     wrong = []
-    owned = config.get("update_key")  # whatever it is
     check(config, wrong)
     if wrong:
         config["trouble"] = ", ".join(wrong)
@@ -292,7 +297,7 @@ async def visit(guard) -> None:
         max_bytes=_BYTES,
         guard="network" if dog else True,
     )
-    orders = Orders(guard, ota, node.publish, bool(owned))
+    orders = Orders(guard, ota, node.publish)
     log("safe mode:", guard.crashes, "crashes,", guard.reason)
     node.publish(topic + "/safe", state(guard, orders), 1, True)
     if ota:

@@ -10,6 +10,7 @@ from .ota import Ota
 class Orders:
     guard: Guard
     ota: Ota | None
+    locked: bool
     topic: str
     publish: Callable[..., object]
     restart: bool
