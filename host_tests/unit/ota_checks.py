@@ -849,6 +849,49 @@ def check_orders_that_are_refused():
         same((len(guard.lines), sent), (1 if ota else 0, []))
 
 
+def check_orders_of_an_owner_without_a_key():
+    """A key that cannot be used is no reason to obey everybody."""
+    from dormouse.field import safe
+
+    sent = []
+    for key, there_is in (("rsa:c0ffee", True), ("?", True), ("", False), (None, False)):
+        clear()
+        put("data.csv", b"1,2")
+        guard = SafeGuard()
+        guard.config["update_key"] = key
+        orders = safe.Orders(guard, None, lambda *args: sent.append(args))
+        del sent[:]
+        for order in ("erase data.csv", "stay 9", "fly", "restart"):
+            m = Message()
+            m.topic = TOPIC + "/safe/do"
+            m.payload = order.encode()
+            orders.take(m)
+        same((there("data.csv"), orders.restart), (there_is, not there_is))
+        same((orders.stay, len(sent), len(guard.lines)), (0, 0, 0) if there_is else (9, 2, 1))
+
+
+def check_topics_below_the_updates():
+    """A group may be named as the first part of its nodes' topics: what is theirs is no chunk."""
+    u = Update()
+    ota = node(update="green")
+    client = Client("h", client_id="n", clean=False, store=Store())
+    for topic, mine in (
+        ("green", True),
+        ("green/5/0", True),
+        ("green/5/0/32", True),
+        (TOPIC + "/do/toggle", False),
+        (TOPIC + "/set/5", False),
+        (TOPIC + "/safe/do", False),
+        ("green/", False),
+        ("greener/5/0", False),
+        ("gree", False),
+    ):
+        m = Message()
+        m.topic = topic
+        m.payload = u.payload
+        same((topic, ota.handle(m, client)), (topic, mine))
+
+
 class Flaky:
     """In the place of ``os`` and ``open``: the ``at``-th operation on files fails."""
 

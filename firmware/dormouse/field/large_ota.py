@@ -33,13 +33,12 @@ class LargeOta(Ota):
         One of many chunks that is cut, or in which a chunk is not the owner's, ends there, and
         costs nothing else: what was right is on flash, and the rest is asked for chunk by chunk.
         """
-        k = len(self.update)
-        name = message.topic
-        if name[:k] != self.update or name[k : k + 1] not in ("", "/"):
+        part = self._part(message.topic)
+        if part is None:
             return False
         n = self._next - self._next % _MANY
         try:
-            if self._id and name[k:] == "/%d/%d/%d" % (self._id, n, _MANY):
+            if self._id and part == "%d/%d/%d" % (self._id, n, _MANY):
                 if hasattr(message, "readinto"):
                     await self._many(message, n, client)
                     return True

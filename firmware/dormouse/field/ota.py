@@ -252,13 +252,10 @@ class Ota:
     def handle(self, message, client) -> bool:
         """Take ``message`` if it is part of an update; tell what is to be told, and ask for what
         comes next, by ``client`` (the Client). Returns whether it was."""
-        n = len(self.update)
         name = message.topic
-        if name[:n] != self.update or name[n : n + 1] not in ("", "/"):
+        part = self._part(name)
+        if part is None:
             return False
-        part = name[n + 1 :]
-        if part and not part.replace("/", "").isdigit():
-            return False  # the node's own topic may be below the update's
         report = self.take(part, message.payload)
         self.tell(report, client)
         asked = self._asked
@@ -274,6 +271,16 @@ class Ota:
         if due:
             self.fetch(client)
         return True
+
+    def _part(self, name):
+        # What the topic of an offer or a chunk has behind ``update``; None for any other: the node's
+        # own may be below it.
+        n = len(self.update)
+        part = name[n:]
+        if name[:n] == self.update and (
+            not part or (part[0] == "/" and part.replace("/", "").isdigit())
+        ):
+            return part[1:]
 
     def take(self, name: str, payload) -> str | None:
         """Take a message that came under ``update``; ``name``: its topic without that and the "/".
