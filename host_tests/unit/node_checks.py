@@ -225,6 +225,7 @@ async def refused(five):
         assert SUBSCRIBE in packets and DISCONNECT in packets
         assert isinstance(node.error, Refused)
         same((node.error.code, node.session.wary), ([broker.granted[0]], 0))
+        assert node.reached
 
 
 def check_refused():
@@ -299,6 +300,84 @@ def check_no_filter():
     # A mistake in the program: it would be made in each wake, and none of them send anything.
     for five in (False, True):
         asyncio.run(no_filter(five))
+
+
+async def no_topic(five):
+    broker = Broker(five)
+    for status, error in (("n/+/state", ValueError), (b"n/state", TypeError)):
+        node = boot(broker, Medium(), [])
+        node.status = status
+        await wake(broker, node)
+        assert isinstance(node.error, error) and node.reached, node.error
+
+
+def check_no_topic_for_the_status():
+    # The same: readings go all the same.
+    for five in (False, True):
+        asyncio.run(no_topic(five))
+
+
+async def gone_through_once(five):
+    broker = Broker(five)
+    store = Medium()
+    for n in range(2):
+        node = boot(broker, store, (pair for pair in [("f", 1)]))
+        (packets,) = await wake(broker, node)
+        same((SUBSCRIBE in packets, UNSUBSCRIBE in packets), (not n, False))
+        same((node.session.filters, node.error), ({"f": 1}, None))
+
+
+def check_filters_that_are_gone_through_once():
+    # A generator: looked through when the Node is made, it would be empty in the wake.
+    for five in (False, True):
+        asyncio.run(gone_through_once(five))
+
+
+async def not_reached(five):
+    broker = Broker(five)
+    store = Medium()
+    broker.closes_at = CONNECT
+    node = boot(broker, store, [])
+    assert not node.reached
+    for _ in range(2):
+        async for m in node.wake(True):
+            raise AssertionError(m)
+        assert node.error and not node.reached
+        # Behind it readings are taken as before it, by whichever of the two.
+        assert not node.publish("t", b"1", 1).error
+        node.client.publish_nowait("t", b"1", 1)
+    same((node.waiting(), broker.came), (4, []))
+    broker.closes_at = 0
+    node = boot(broker, store, [])
+    async for m in node.wake(True):
+        raise AssertionError(m)
+    same((node.waiting(), broker.came), (0, [b"1"] * 4))
+    assert not node.error and node.reached
+    node.backoff = node.skip = 9
+    async for m in node.wake():
+        raise AssertionError(m)
+    assert node.error and not node.reached  # it let this wake pass
+
+
+def check_behind_a_wake_in_vain():
+    for five in (False, True):
+        asyncio.run(not_reached(five))
+
+
+async def chip_fails(five):
+    # What the node has of the broker is whole, but its flash or memory is not: a program with which
+    # that is so has not proven itself.
+    for error, reached in ((OSError(28), False), (MemoryError(), False), (ValueError(), True)):
+        node = boot(Broker(five), Medium(), [])
+        node._refused = error
+        async for m in node.wake():
+            raise AssertionError(m)
+        same((node.error, node.reached), (error, reached))
+
+
+def check_reached_and_the_chip_fails():
+    for five in (False, True):
+        asyncio.run(chip_fails(five))
 
 
 async def no_memory(owner, name):

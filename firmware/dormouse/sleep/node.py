@@ -64,7 +64,9 @@ class Node:
     looks the broker's name up again at its end, though the address of the last time answered (0:
     none, until it does not).
 
-    ``error``: why the last wake was not complete, or None. ``reason``: what ``wake_reason`` says.
+    ``error``: why the last wake was not complete, or None. ``reached`` (bool): whether it came to
+    its end at the broker, and neither flash nor memory failed: an ``error`` that it has all the
+    same is one message's or topic filter's. ``reason``: what ``wake_reason`` says.
 
     Raises ValueError for a plan that cannot work.
     """
@@ -369,6 +371,8 @@ class Node:
         self._note()
         self.error = self.error or self._refused
         self._refused = None
+        if isinstance(self.error, (OSError, MemoryError)):  # the chip's: no program is well with it
+            self.reached = False
 
     def _count(self):
         # What this wake tells about the next ones.
@@ -418,8 +422,9 @@ class Node:
     def _end(self):
         self._task = None
         self.over = True
-        self.client.publish_nowait = self.session.publish  # whatever ended the client: it goes later
-        self.client._arrived.set()
+        c = self.client
+        c.publish_nowait = self.session.publish  # whatever ended the client: the next wake sends it
+        c._arrived.set()
 
     async def _work(self):
         c = self.client
@@ -464,7 +469,7 @@ class Node:
         if self.flags & _OVERTAKES and s.resumed and s.fencing:
             await asyncio.sleep(_LINGER / 1000)
             await self._drain()
-        self.reached = not self.error  # (what it may have by now is of the store)
+        self.reached = not self.error  # (by now an acknowledgement's: the store did not take it)
         for o in waiting:  # it has nobody else to be told
             if o.done and o.error:
                 raise o.error

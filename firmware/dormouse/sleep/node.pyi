@@ -30,6 +30,7 @@ class Node:
     error: Exception | None
     reason: str
     over: bool
+    reached: bool
     count: int
     bytes: int
     began: int

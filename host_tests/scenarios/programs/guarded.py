@@ -1,7 +1,7 @@
 """A node under guard that does what its configuration says, well or badly.
 
-``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, memory,
-hoard, loop, wait, lookup, stray, cancel, reset, full, "no memory".
+``do``: what, by the number of the boot ("1", "2" ...) or "*" for each: make, raise, text, untold,
+memory, hoard, loop, wait, lookup, stray, cancel, reset, full, "no memory".
 ``network``: with the board's, which can be slow.
 ``writes``: print guard's.
 ``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
@@ -19,6 +19,13 @@ from dormouse.field.config import load, make_client, make_store
 from dormouse.sleep import Node
 
 config = load()
+
+
+class Untold(Exception):
+    def __repr__(self):
+        return "Untold" + 1  # a mistake in it
+
+    __str__ = __repr__
 
 
 async def keep(what):
@@ -88,6 +95,8 @@ class Device:
             machine.reset()
         if self.do == "text":
             raise RuntimeError("\u00e4" * 200)
+        if self.do == "untold":
+            raise Untold
         if self.do == "memory":
             if sys.implementation.name != "micropython":
                 raise MemoryError
@@ -144,7 +153,7 @@ class Device:
         self.log("error", repr(node.error))
         if self.do == "no memory":
             node.error = MemoryError()
-        guard.end(node.error, node.publish)
+        guard.end(node.error, node.publish, node.reached)
         node.sleep()
 
 

@@ -44,7 +44,7 @@ async def main():
                 print("command", message.topic)
 
     await connect(ota.trial)
-    if not node.error and ota.confirm(client):
+    if node.reached and ota.confirm(client):
         await connect(True)
     if ota.trouble:
         print("trouble", ota.trouble)

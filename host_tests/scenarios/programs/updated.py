@@ -24,7 +24,7 @@ async def main():
     async for message in node.wake(ota.trial):
         print("took", message.topic, len(message.payload))
         ota.handle(message, client)
-    if not node.error and ota.confirm(client):
+    if node.reached and ota.confirm(client):
         print("confirmed")
         async for message in node.wake(True):  # what is told goes out in this wake
             ota.handle(message, client)
