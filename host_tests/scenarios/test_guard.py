@@ -9,13 +9,17 @@ import time
 import types
 import typing
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dormouse.field.log import Log
+from dormouse.packet import Refused
 from dormouse.session import Message
+from dormouse.store import Store, StoreFull
 from harness import owner
+from harness.bottle import Bottle
 from harness.interrupt import interrupt
 from harness.programs import argv_of
 from play import PROGRAMS
@@ -118,17 +122,19 @@ def kept_log(end: End) -> str:
 @CHIPS
 def test_crash(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
     """It is counted and logged; the chip sleeps, longer each time; a good wake ends that."""
-    node = board(chip, broker.port, do={"2": "raise", "3": "text", "4": "memory"}, show=True)
+    do = {"2": "raise", "3": "text", "4": "memory", "5": "untold"}
+    node = board(chip, broker.port, do=do, show=True)
     assert run(node)[0].lines[-1] == "error None"
     sleeps = []
-    for n in (1, 2, 3):
+    for n in (1, 2, 3, 4):
         end = run(node)[0]
         assert crash(end).startswith(f"crash {n} ")
         sleeps.append(end.sleep_ms)
-    assert sleeps == [10_000, 20_000, 40_000]
+    assert sleeps == [10_000, 20_000, 40_000, 80_000]
     end = run(node)[0]
     log = kept_log(end)
     assert "guarded.py" in log and "MemoryError" in log and "crash 3" in log
+    assert "TypeError" in log  # of an exception whose own text raises it
     assert "Traceback" not in log  # only its last lines
     assert end.lines[-2:] == ["error None", "well again"]
     change(node, do={"*": "raise"})
@@ -416,7 +422,9 @@ def test_stay(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -
         # However many messages come meanwhile: it is time that was ordered.
         for _ in range(40):
             observer.publish("g/safe/do", "nonsense", 1)
-        for name in ("part.mpy", "lib/../CONFIG.json", "dormouse.journal", "data.csv"):
+        names = ["part.mpy", "lib/../CONFIG.json", "dormouse.journal"]
+        names += ["part.mpy\0", "part.mpy/x/..", "config.json\0/x", "data.csv"]
+        for name in names:
             observer.publish("g/safe/do", f"erase {name}", 1)
         listed = observer.wait_count("g/safe/files", 3)[-1]
         assert "part.mpy" in listed and "data.csv" not in listed and "config.json" in listed
@@ -486,7 +494,6 @@ def test_memory_that_stays_full(board: Callable[..., Board], chip: str) -> None:
 def test_safe_mode_is_over_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that takes nothing more does not make a client publish that at each message."""
     from dormouse.field import guard
-    from dormouse.field.log import Log
 
     class Broken:
         data: typing.ClassVar = {}
@@ -527,12 +534,77 @@ def test_erase_takes_no_other_name_for_a_program() -> None:
     class Config:
         config: typing.ClassVar = {"topic": "g"}
 
+    other = ("main.py/", "main.py/.", "lib/a.mpy//", "main.py.", "main.py ", "main.py/x/..")
+    other += ("main.py\0", "main.py\0/x", "main.py\t", "main.py\\", "x/../main.py/x/..")
     orders = Orders(Config, None, None)
-    for name in ("main.py/", "main.py/.", "lib/a.mpy//", "main.py.", "main.py ", "CONFIG~1.JSO"):
+    more = ("main.py\x7f", "CONFIG~1.JSO", "ma\u0131n.py", "Dormouse.journal/.", "", "/", ".")
+    for name in (*other, *more):
         assert not orders._may_go(name), name
-    assert not orders._may_go("Dormouse.journal/.")
-    for name in ("data.csv", "logs/data.csv", "data"):
+    for name in ("data.csv", "logs/data.csv", "data", ".cache", "a b.csv"):
         assert orders._may_go(name), name
+    orders.ota = typing.cast(typing.Any, True)
+    for name in other:
+        for own in ("boot.py", "Config.json"):
+            assert not orders._may_go(name.replace("main.py", own).replace("lib/a.mpy", own)), name
+    for name in ("main.py", "logs/data.csv", "t\u00e4glich.csv", "a~1.csv"):
+        assert orders._may_go(name), name
+
+
+def test_erase_takes_no_key_and_no_session() -> None:
+    """By whatever name the application has them: where anybody may order it."""
+    from dormouse.field.safe import Orders
+
+    some = types.SimpleNamespace
+
+    def store(path: str) -> Any:
+        return some(path=path)
+
+    config = {"topic": "g", "tls": {"ca": "certs/ca", "key": "own", "verify": False}}
+    for opened, names in (
+        (None, "node.key ca.pem old.crt update.id update.order2 certs/ca own"),
+        (store("journal"), "journal journal.new"),
+        (store("data/Journal"), "data/journal.bad"),
+        (some(small=store("state"), large=store("messages")), "state messages.new"),
+        (some(small=None, large=store("messages")), "messages"),
+    ):
+        guard = some(config=config, store=opened)
+        orders = Orders(guard, None, None)  # type: ignore[arg-type]
+        for name in names.split():
+            assert not orders._may_go(name), name
+        assert orders._may_go("data.csv")
+
+
+def test_crashes_that_a_byte_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is safe mode for any "crashes", and starts by a person have an end."""
+    from dormouse.field import guard
+
+    Bottle(monkeypatch)
+    monkeypatch.setattr(guard, "_this", None)
+    store = Store()
+    for most in (128, 256, 1 << 40):
+        store.data = {8: bytes((255,))}
+        g = guard.Guard({"topic": "g", "watchdog": 0, "retry": 0, "crashes": most}, lambda _: store)
+        for g.person in (False, True):
+            assert g.safe(), most
+
+
+def test_a_wake_that_had_an_error_but_reached_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What crashed is over then, unless the chip itself is the cause of the error."""
+    from dormouse.field import guard
+
+    def crashes(error: Exception | None, reached: bool) -> int:
+        g = object.__new__(guard.Guard)
+        g.crashes, g.limit, g.config, g.led = 2, 5, {"topic": "t"}, None
+        g.log = Log()
+        monkeypatch.setattr(guard, "_this", g)
+        with suppress(OSError, StoreFull):
+            guard.end(error, None, reached)
+        return g.crashes
+
+    assert crashes(Refused("filter", [128]), True) == 0
+    assert crashes(None, False) == 0, "as it was without the third argument"
+    assert crashes(Refused("filter", [128]), False) == 2
+    assert crashes(OSError(28, "full"), True) == crashes(StoreFull(9), True) == 2
 
 
 @pytest.mark.prove  # half a minute
