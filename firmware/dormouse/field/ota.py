@@ -273,8 +273,8 @@ class Ota:
         return True
 
     def _part(self, name):
-        # What the topic of an offer or a chunk has behind ``update``; None for any other: the node's
-        # own may be below it.
+        # What an offer's or a chunk's topic has behind ``update``; None for any other: one of the
+        # node's own may be below it.
         n = len(self.update)
         part = name[n:]
         if name[:n] == self.update and (
