@@ -4,12 +4,14 @@ import importlib.util
 import itertools
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command.calling import COMMAND
 from dormouse.field.log import Log
 from dormouse.store import Store
 from harness.bottle import Bottle
@@ -227,6 +229,32 @@ def test_log_is_read_over_mqtt(field: Field, runtime: Runtime, chip: str) -> Non
     boot(node)
     log = field.observer.wait_count(field.topic + "/log", 1)[0]
     assert "crash 1" in log and "OSError" in log and KEY not in log
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("runtime", "chip"), [(MICROPYTHON32, "esp32")], indirect=["runtime"], ids=["esp32"]
+)
+def test_a_broker_that_went_back(field: Field, runtime: Runtime, chip: str) -> None:
+    """Its session is an older one, without a filter: the node cannot know. docs/brokers.md has the
+    command that helps."""
+    page = (ROOT / "docs" / "brokers.md").read_text()
+    (line,) = [line for line in page.splitlines() if line.startswith("dormouse sub -h ")]
+    line = line.replace("broker.local", f"127.0.0.1 -p {field.broker.port}")
+    helps = line.replace("greenhouse-7", "node").split()[1:]
+    node = field.node(runtime, chip)
+    boot(node)
+
+    def obeys() -> bool:
+        field.observer.publish(field.topic + "/do/toggle", "", 2)
+        return has(boot(node), "command 2 do/toggle")
+
+    assert obeys()
+    subprocess.run([*COMMAND, *helps, "-c", "-U", field.topic + "/do/+"], check=False, cwd=ROOT)
+    assert not obeys() and not has(boot(node), "error")
+    subprocess.run([*COMMAND, *helps], check=False, cwd=ROOT)
+    boot(node)
+    assert obeys()
 
 
 def test_log_pushes_no_reading_out(monkeypatch: pytest.MonkeyPatch) -> None:

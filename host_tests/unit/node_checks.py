@@ -339,6 +339,13 @@ async def not_reached(five):
     broker.closes_at = CONNECT
     node = boot(broker, store, [])
     assert not node.reached
+    note = node._note
+
+    def between():  # the client has ended, and the wake has not
+        assert not node.publish("t", b"1", 1).error
+        return note()
+
+    node._note = between
     for _ in range(2):
         async for m in node.wake(True):
             raise AssertionError(m)
@@ -346,12 +353,12 @@ async def not_reached(five):
         # Behind it readings are taken as before it, by whichever of the two.
         assert not node.publish("t", b"1", 1).error
         node.client.publish_nowait("t", b"1", 1)
-    same((node.waiting(), broker.came), (4, []))
+    same((node.waiting(), broker.came), (6, []))
     broker.closes_at = 0
     node = boot(broker, store, [])
     async for m in node.wake(True):
         raise AssertionError(m)
-    same((node.waiting(), broker.came), (0, [b"1"] * 4))
+    same((node.waiting(), broker.came), (0, [b"1"] * 6))
     assert not node.error and node.reached
     node.backoff = node.skip = 9
     async for m in node.wake():
