@@ -165,10 +165,11 @@ def check_once_by_id():
     once.done(0)  # again, and it is the newest
     once.done(7)
     same([once.seen(n) for n in (0, 1, 2, 7)], [True, False, True, True])
-    for strange in ("\ud800", None, 7.5, ["a"], {"a": 1}):
+    for strange in ("\ud800", None, 7.5, ["a"], {"a": 1}, memoryview(b"x"), memoryview(b"y")):
         same(once.seen(strange), False)
         once.done(strange, strange)
         same(once.seen(strange), True)
+    same(once.seen("y"), True)
     once.forget()
     same(once.seen(7), False)
     same(0x100 in store.data, False)
@@ -339,6 +340,8 @@ NONSENSE = (
     b"{",
     b"[" * 100000,  # more than there is memory for; deeper than CPython goes
     b'{"a":' * 50000,
+    b'{"a":' * 400 + b"1" + b"}" * 400,  # to write these again takes more stack than a chip has
+    b'{"a":' + b"[" * 400 + b"]" * 400 + b"}",
     b'{"a": NaN}',
     b'{"a": [1, {"b": 1e999}]}',
     b'{"a": -1e999}',
@@ -348,8 +351,11 @@ NONSENSE = (
 def check_fields():
     for payload in NONSENSE:
         same(fields(payload), {})
-    for text in ('{"a": 1}', '{"a": [1.5, {"b": null}], "c": -2e3}', "{}"):
+    deep = '{"a":' * 16 + "1" + "}" * 16
+    for text in ('{"a": 1}', '{"a": [1.5, {"b": null}], "c": -2e3}', "{}", deep):
         same(fields(text.encode()), json.loads(text))
+    for end in ("1", "[]", "{}", "1e999"):
+        same(fields(deep.replace("1", '{"a":' + end + "}")), {})
 
 
 class Quick:
@@ -367,6 +373,10 @@ steadies.asyncio = Quick
 class Connection:
     """A client: what becomes of each call, and of each connection, is given."""
 
+    error = None
+    _first = False
+    waits = 0
+
     def __init__(self, *ends):
         self.ends = list(ends)
         self._task = True
@@ -377,15 +387,22 @@ class Connection:
         self.resumed = 1
 
     async def wait_connected(self, connected=True):
+        self.waits += 1
+        assert self.waits < 999, "says nothing more, and does not end"
         if not self.ends:
             self._task = None
-            raise ConnectionLost("end")
+            if not self._first:
+                self.error = ConnectionLost("end")
+            if connected:
+                raise self.error or ConnectionLost("disconnected")
 
     async def publish(self, topic, payload, qos, retain):
         self.said.append(topic)
         e = self.ends.pop(0)
-        if e:
+        if isinstance(e, Exception):
             raise e
+        if e is not None:  # session present at the next connection
+            self.resumed = e
 
     async def subscribe(self, *filters, qos):
         await self.publish(*filters, b"", qos, False)
@@ -400,7 +417,6 @@ def check_at_each():
         lambda c: online(c, "t"),
         lambda c: ask(c, "t", get=("g",)),
     ):
-        full = OutboxFull()
         refused = Refused([128])
         client = Connection(None, refused, None)
         try:
@@ -409,9 +425,37 @@ def check_at_each():
             same(e.args, ("end",))
         same(client.said.count("t"), 3)
         same(client.told, [refused])
-        client = Connection(full, None)
+        # In the same one, be it room in the outbox or on the flash, or memory.
+        client = Connection(OutboxFull(), OSError(28), MemoryError(), None)
         raises(ConnectionLost, asyncio.run, say(client))
-        same((client.said.count("t"), client.told), (2, []))  # in the same one
+        same((client.said.count("t"), client.told), (4, []))
+        # Disconnected by its owner, that is the end of it, and no error.
+        client = Connection(None)
+        client._first = True
+        same(asyncio.run(say(client)), None)
+        client.error = refused  # at the first connection of all
+        raises(Refused, asyncio.run, say(client))
+        raises(ValueError, asyncio.run, say(Connection(ValueError())))
+
+
+def check_keep():
+    """Home Assistant knows the device in the end: what a broker that forgot refuses goes again, at
+    connections to a session that is there, too."""
+    for fault in (Refused([151]), OutboxFull(), ConnectionLost()):
+        client = Connection(0, fault, None)  # announced; then forgotten, and not taken
+        h = HomeAssistant(client, "g/7", "g-7")
+        real = client.publish
+
+        async def publish(*args):
+            try:
+                await real(*args)
+            except Exception:
+                client.resumed = 1
+                raise
+
+        client.publish = publish
+        raises(ConnectionLost, asyncio.run, h.keep(client))
+        same(client.said, [h.where] * 3)
 
 
 def check_leave_comes_to_an_end():
@@ -432,6 +476,46 @@ def check_leave_comes_to_an_end():
     client = Client()
     raises(asyncio.TimeoutError, asyncio.run, leave(client, "t"))
     same(client.left, 1)
+
+
+def check_leave_has_the_last_word():
+    """Neither at a new connection nor when there is room again "online" goes behind "offline"."""
+
+    class Client(Connection):
+        connected = True
+        timeout = 9
+        left = 0
+
+        async def wait_connected(self, connected=True):
+            await asyncio.sleep(0)
+            await super().wait_connected(connected)
+
+        async def publish(self, topic, payload, qos, retain):
+            await super().publish(payload, b"", 0, False)
+            while payload == b"offline" and self.left < 9:
+                self.left += 1
+                await asyncio.sleep(0)
+
+        async def disconnect(self):
+            self.ends = []
+
+    async def stay_and_leave(client):
+        task = asyncio.create_task(online(client, "t"))
+        while not client.said:
+            await asyncio.sleep(0)
+        await leave(client, "t")
+        try:
+            await task
+        except ConnectionLost:
+            pass
+
+    for fault in (None, OutboxFull()):
+        client = Client(fault, *[None] * 99)
+        asyncio.run(stay_and_leave(client))
+        same(client.said, [b"online", b"offline"])
+        client.ends = [None]  # of whoever comes back it is said anew
+        raises(ConnectionLost, asyncio.run, online(client, "t"))
+        same(client.said[2:], [b"online"])
 
 
 class Owned(Connection):

@@ -166,12 +166,13 @@ class HomeAssistant:
 
     async def keep(self, client) -> None:
         """For a Client that stays connected: announce at each connection at which it is not known
-        whether the broker has it still, for ever. Raises what ends the client."""
+        whether the broker has it still, as ``steady.at_each`` does."""
         first = True
 
         async def say():
             nonlocal first
             if first or not client.session.resumed:
+                first = True  # until the broker has it, at whichever connection
                 await client.publish(self.where, json.dumps(self.config), 1, True)
                 first = False
 

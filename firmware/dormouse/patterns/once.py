@@ -24,7 +24,7 @@ _ENTRY = const(12)
 
 
 def _digest(text):
-    if not isinstance(text, (bytes, bytearray)):
+    if not isinstance(text, (bytes, bytearray, memoryview)):
         text = str(text).encode("utf-8", "surrogatepass")  # JSON may hold one; CPython would raise
     return sha256(text).digest()[:_NAME]
 

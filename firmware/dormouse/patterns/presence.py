@@ -15,6 +15,10 @@ import asyncio
 from ..packet import Will
 from .steady import at_each, fields
 
+# Clients that have said offline, or are about to: whether the connection changes meanwhile or not,
+# "online" must not go behind it.
+_leaving = []
+
 
 def will(topic: str, payload=b"offline", qos: int = 1) -> Will:
     """Return the will of a client that stays connected: the broker says offline when it is lost."""
@@ -22,19 +26,28 @@ def will(topic: str, payload=b"offline", qos: int = 1) -> Will:
 
 
 async def online(client, topic: str, payload=b"online") -> None:
-    """Say online, retained, after each connect, for ever: the broker may have published the will
-    meanwhile. Raises what ends the client."""
-    await at_each(client, lambda: client.publish(topic, payload, 1, True))
+    """Say online, retained, after each connect, as ``steady.at_each`` does: the broker may have
+    published the will meanwhile."""
+
+    async def say():
+        if client not in _leaving:
+            await client.publish(topic, payload, 1, True)
+
+    await at_each(client, say)
 
 
 async def leave(client, topic: str, payload=b"offline") -> None:
     """Say offline, and disconnect; a DISCONNECT drops the will. Raises what ``publish`` raises, and
     asyncio.TimeoutError when that takes longer than the client's ``timeout``."""
+    _leaving.append(client)
     try:
         if client.connected:
             await asyncio.wait_for(client.publish(topic, payload, 1, True), client.timeout)
     finally:
-        await client.disconnect()
+        try:
+            await client.disconnect()
+        finally:
+            _leaving.remove(client)
 
 
 class Watch:

@@ -59,13 +59,13 @@ class State:
 
 
 async def ask(client, *filters, get=(), qos: int = 0) -> None:
-    """Subscribe at every connection anew, for ever: the broker then sends what it retained.
+    """Subscribe at every connection anew, as ``steady.at_each`` does: the broker then sends what it
+    retained.
 
     Where the session goes on, no SUBSCRIBE is needed for new messages; but what went by at QoS 0
     meanwhile is lost, and only a SUBSCRIBE brings the retained ones [MQTT-3.8.4-3]. ``get``: topics
     to publish an empty message at, for what answers instead of retaining. ``filters``, ``qos``: as
     ``Client.subscribe``'s; what is refused is told as trouble, and asked for at the next one.
-    Raises what ends the client.
     """
 
     async def say():

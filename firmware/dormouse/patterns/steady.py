@@ -24,7 +24,7 @@ def fields(payload) -> dict:
         if not isinstance(found, dict):
             return {}
         values = [found]
-        for _ in range(_DEPTH):
+        for _ in range(_DEPTH + 1):  # what is in the last of them, too
             inner = []
             for value in values:
                 if isinstance(value, dict):
@@ -42,21 +42,26 @@ def fields(payload) -> dict:
 
 
 async def at_each(client, say) -> None:
-    """Await ``say()`` at each connection, for ever. Raises what ends the client, and for a mistake
-    ValueError or TypeError.
+    """Await ``say()`` at each connection, until the client's owner disconnects it. Raises what else
+    ends the client, and for a mistake ValueError or TypeError.
 
     Without room in the outbox, which is full after an outage, in memory or on the store's flash, it
     is tried again in a second. What the broker refuses is told as trouble
     (``client.session.trouble``), and tried at the next connection.
     """
     while True:
-        await client.wait_connected()
+        try:
+            await client.wait_connected()
+        except MQTTError:
+            if client.error or not client._first:
+                raise
+            return  # its owner disconnected it
         try:
             await say()
         except (OutboxFull, MemoryError, OSError):  # OSError: the store's flash
             await asyncio.sleep(1)
             continue
         except MQTTError as e:
-            if client._task:  # else that is the end, which ``wait_connected`` raises
+            if client._task:  # else that is the end, which ``wait_connected`` tells
                 client.session._tell(e)
         await client.wait_connected(False)
