@@ -3,10 +3,11 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from play import PROGRAMS, cut_each, outage
+from play import PROGRAMS, acknowledge, cut_each, grant, outage
 
 from tools.testing import wire
 from tools.testing.board import Board
@@ -14,6 +15,7 @@ from tools.testing.brokers import MosquittoBroker
 from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosProxy
 from tools.testing.observer import Observer
+from tools.testing.peer import Connection, PeerFailure, ScriptedPeer
 from tools.testing.runtimes import CPYTHON, MICROPYTHON32, Device, Runtime
 
 pytestmark = pytest.mark.desk("programs of others, with their own ways to be started")
@@ -133,6 +135,67 @@ def test_robust(runtime: Runtime, mosquitto: Start) -> None:
                 assert seen.count(n) == 1 or (n % 3 == 1 and n in seen), (n, seen)
 
 
+def greeted(peer: ScriptedPeer, session_present: bool = False) -> Connection:
+    """Accept the device's next connection."""
+    conn = peer.accept()
+    conn.expect_packet(type=wire.CONNECT)
+    conn.send(wire.connack(session_present))
+    return conn
+
+
+def test_umqtt_answers_each_message(runtime: Runtime, peer: ScriptedPeer) -> None:
+    """From inside the callback, at QoS 1: to more messages at once than the stack has room for. And
+    it leaves from inside it."""
+    with runtime.start(PROGRAMS / "umqtt_answers.py", str(peer.port), "100", "8192") as device:
+        conn = greeted(peer)
+        grant(conn, 0)
+        conn.send(b"".join(wire.publish("do", b"%d" % n) for n in range(100)))
+        for n in range(100):
+            acknowledge(conn, topic="answer", payload=b"%d" % n)
+        device.wait_line("answered 100 1", 10)
+        conn.expect_packet(type=wire.PUBLISH, topic="more")
+        conn.send(wire.publish("do", b"stop"))
+        conn.expect(wire.disconnect())
+        conn.expect_closed()
+        line = device.wait_line("raised", 10)
+        assert "107" in line or "not connected" in line
+        assert device.wait_exit(10) == 0, device.transcript()
+
+
+def test_umqtt_answers_more_than_it_can_hold(runtime: Runtime, peer: ScriptedPeer) -> None:
+    """What comes while the callback waits is bounded: the rest is left to the broker."""
+    count = 60
+    with runtime.start(PROGRAMS / "umqtt_answers.py", str(peer.port), str(count), "1024") as device:
+        answered: list[int] = []
+        left = set(range(1, count + 1))
+
+        def serve(conn: Connection, dup: bool) -> None:
+            """Send what is left, and answer, until the device closes or has done it all."""
+            for n in sorted(left):
+                conn.send(wire.publish("do", b"%d" % n, qos=1, packet_id=n, dup=dup))
+            with suppress(PeerFailure):
+                while left:
+                    (packet,) = wire.decode(conn.next_packet())
+                    if packet.type == wire.PUBACK:
+                        left.discard(packet.packet_id or 0)
+                        continue
+                    answered.append(int(packet.payload))
+                    if len(answered) == 1:
+                        time.sleep(0.3)  # all that came is in the device
+                    conn.send(wire.puback(packet.packet_id or 0))
+
+        conn = greeted(peer)
+        grant(conn, 0)
+        serve(conn, False)
+        assert 10 < len(answered) < 30 and left
+        device.wait_line("lost", 10)
+        for _ in range(9):
+            if left:
+                serve(greeted(peer, True), True)
+        device.wait_line(f"answered {count} 1", 10)
+        assert answered == list(range(1, count + 1))
+
+
 CUTS = """\
 import gc
 import sys
@@ -225,6 +288,37 @@ def test_mqtt_as_with_a_queue(runtime: Runtime, mosquitto: Start, tmp_path: Path
             device.wait_line("end False", 10)
             assert device.wait_exit(10) == 0, device.transcript()
         assert observer.payloads("m/n") == [str(n) for n in range(20)]
+
+
+def test_robust_connects_again_in_the_callback(runtime: Runtime, peer: ScriptedPeer) -> None:
+    """The message that the callback has is not given to it once more."""
+    argv = str(peer.port), "1", "8192", "robust"
+    with runtime.start(PROGRAMS / "umqtt_answers.py", *argv) as device:
+        conn = greeted(peer)
+        grant(conn, 1)
+        conn.send(wire.publish("do", b"1", qos=1, packet_id=7))
+        conn.expect_packet(type=wire.PUBLISH, topic="answer")
+        conn.reset()
+        conn = greeted(peer, True)
+        conn.send(wire.publish("do", b"1", qos=1, packet_id=7, dup=True))
+        acknowledge(conn, topic="answer", dup=True)
+        conn.expect(wire.puback(7))
+        device.wait_line("answered 1 1", 10)
+        acknowledge(conn, topic="more")
+        assert device.wait_exit(10) == 0, device.transcript()
+
+
+@pytest.mark.parametrize("where", ["message", "connection"])
+def test_mqtt_as_left_in_a_handler(runtime: Runtime, mosquitto: Start, where: str) -> None:
+    """Which runs in a task of the client's own; it connects again, and its handlers run again."""
+    with runtime.start(PROGRAMS / "as_bye.py", str(mosquitto().port), where) as device:
+        device.wait_line("left", 10)
+        device.wait_line("connected False", 10)
+        device.wait_line("again True", 10)
+        device.wait_line("end", 10)
+        assert device.lines.count("got b'go on'") == 1
+        assert device.wait_exit(10) == 0, device.transcript()
+        assert not any("Error" in line or "Traceback" in line for line in device.lines)
 
 
 def test_mqtt_as_config_is_checked() -> None:

@@ -82,6 +82,7 @@ class MQTTClient:
         options["password"] = password
         self.options = options
         self.clean = True
+        self._given = []  # messages that the callback has now
 
     def set_callback(self, f) -> None:
         """Let ``f(topic, payload)``, both bytes, have each message. It is acknowledged when ``f``
@@ -123,7 +124,7 @@ class MQTTClient:
             raise
         s = self._session
         for m in s.held[::-1]:
-            if not m.done and m not in s.inbox:
+            if not m.done and m not in s.inbox and m not in self._given:
                 s.inbox.insert(0, m)  # the callback raised, so it has not had it
         return s.resumed
 
@@ -133,7 +134,7 @@ class MQTTClient:
         if self.sock:
             try:
                 s.disconnect()
-                while s.state != _CLOSED:
+                while self.sock and s.state != _CLOSED:
                     self._turn(0)
             finally:
                 self._close()
@@ -148,7 +149,7 @@ class MQTTClient:
 
     def publish(self, topic, msg, retain: bool = False, qos: int = 0) -> None:
         """Publish, and return when it is acknowledged for its QoS. Mind the order: retain comes
-        before qos. Messages that come meanwhile go to the callback.
+        before qos. Messages that come meanwhile go to the callback; inside of it, when it returns.
 
         Raises OSError if the connection is lost: at QoS 1 and 2 the message goes again by itself
         after ``connect(False)``, so do not publish it again; OutboxFull if too many of them wait.
@@ -168,13 +169,13 @@ class MQTTClient:
         """Wait until something comes from the broker, and give what messages there are to the
         callback. Pings when it is due. Raises OSError when the connection is lost."""
         self._up()
-        while not self._turn(_WAIT):
+        while not self._turn(_WAIT, True):
             pass
 
     def check_msg(self) -> None:
         """As ``wait_msg``, but return at once if there is nothing."""
         self._up()
-        self._turn(0)
+        self._turn(0, True)
 
     # --- inside
 
@@ -231,10 +232,15 @@ class MQTTClient:
                 raise OSError(110, "no answer")  # ETIMEDOUT
             self._turn(_WAIT)
 
-    def _turn(self, wait):
+    def _turn(self, wait, give=False):
         # Write what there is, wait for at most so many ms, read, and call the callback. Returns
-        # whether anything came.
+        # whether anything came. Inside of the callback it is called only with ``give``: each
+        # message on top of another would take more of the stack, of which a chip has some KB.
+        # So without, read only what is waited for.
+        if not self.sock:  # the callback disconnected
+            raise OSError(107, "not connected")  # ENOTCONN
         s = self._session
+        give = give or not self._given
         try:
             left = s.tick(ticks_ms())
             while True:
@@ -245,7 +251,7 @@ class MQTTClient:
             if s.state == _CLOSED:
                 return False
             # TLS may have bytes of its own, of which poll does not know.
-            n = _read(self.sock, self._buf)
+            n = _read(self.sock, self._buf) if give or wait else None
             if n is None and wait:
                 self._poll.poll(int(min(wait, left)))
                 n = _read(self.sock, self._buf)
@@ -254,7 +260,9 @@ class MQTTClient:
                 if not n:
                     raise ConnectionLost("closed")
                 s.receive(self._buf[:n], ticks_ms())
-                n = None if s.inbox else _read(self.sock, self._buf)
+                if not give and s.behind():
+                    s.shed = True
+                n = None if give and s.inbox else _read(self.sock, self._buf)
         except Refused as e:
             self._close()
             if isinstance(e.code, int):
@@ -266,13 +274,17 @@ class MQTTClient:
         except Exception:
             self._close()
             raise
-        while s.inbox:
+        while give and s.inbox:
             m = s.inbox.pop(0)
-            if self.cb:
-                self.cb(m.topic.encode(), m.payload)
+            self._given.append(m)
+            try:
+                if self.cb:
+                    self.cb(m.topic.encode(), m.payload)
+            finally:
+                self._given.pop()
             m.ack()
-        # Acknowledgements go at once, as umqtt's do.
-        while s.state == _UP:
+        # Acknowledgements go at once, as umqtt's do. (With ``shed`` the next ``take`` may end it.)
+        while s.state == _UP and not s.shed:
             data = s.take(ticks_ms())
             if not data:
                 break
