@@ -25,6 +25,7 @@ _GRACE = const(50)  # ms
 _BEHIND = const(200)  # ms for an application that is behind to take a message
 _POLL = const(10)  # ms
 _FIRST = const("connect() first")
+_LEFT = const(2)  # Client._first: its owner disconnects it
 
 
 class Client:
@@ -174,7 +175,7 @@ class Client:
         up = self.connected
         if up:
             self.session.disconnect(**options)
-        self._first = True  # what ends the connection ends the client
+        self._first = _LEFT  # what ends the connection ends the client
         try:
             if up:
                 await asyncio.wait_for(self.wait_connected(False), self.timeout)
@@ -315,7 +316,8 @@ class Client:
                         )
                     )
                     if self._first or (hopeless and self.strict):
-                        error = e
+                        if self._first != _LEFT:  # (broken on the way out, it is left all the same)
+                            error = e
                         return
                     # A broker that accepts and then closes is not to be hammered: only a connection
                     # that stood for a while, beyond what connecting can take, makes the next wait

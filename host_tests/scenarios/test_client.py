@@ -1,12 +1,18 @@
 """What a program meets around the handshakes: errors, cancelling, offline, keep-alive."""
 
+import asyncio
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from dormouse import Client, _host
 from paho.mqtt import publish
 from play import PROGRAMS, acknowledge, connected, grant
 
@@ -272,6 +278,31 @@ def test_start_after_a_failed_connect(start, peer: ScriptedPeer) -> None:
     device.wait_line("end", 5)
 
 
+def test_a_new_loop(start, peer: ScriptedPeer) -> None:
+    device = start("anew", peer.port)
+    for _ in range(2):
+        conn = connected(peer)
+        acknowledge(conn, topic="t")
+        conn.expect(wire.disconnect())
+        device.wait_line("published", 5)
+    assert device.wait_exit(5) == 0
+
+
+def test_leaves_over_two_connections(start, peer: ScriptedPeer) -> None:
+    """What is said at each connection does not go behind the last word."""
+    device = start("leaves", peer.port)
+    conn = connected(peer)
+    acknowledge(conn, topic="s", payload=b"online", retain=True)
+    conn.expect_packet(type=wire.PUBLISH, topic="s", payload=b"offline", retain=True)
+    conn.reset()
+    conn = connected(peer, session_present=True)
+    acknowledge(conn, topic="s", payload=b"offline", dup=True, retain=True)
+    conn.expect(wire.disconnect())
+    device.wait_line("left None", 5)
+    assert device.wait_exit(5) == 0
+    assert len(device.lines) == 1, device.transcript()
+
+
 def test_connect_overtakes_disconnect(start, peer: ScriptedPeer) -> None:
     device = start("again", peer.port, case="overtaken")
     conn = connected(peer)
@@ -308,6 +339,68 @@ def test_disconnect_at_its_time_limit(start, peer: ScriptedPeer) -> None:
     device.wait_line("stuck", 20)
     device.wait_line("over False 0", 10)
     device.wait_line("end", 5)
+
+
+def test_disconnect_from_a_slow_peer() -> None:
+    """What publish gave to be written arrives, and DISCONNECT behind it: the will is dropped. (On
+    CPython, whose transport would keep some of it.)"""
+    with socket.create_server((HOST, 0)) as server:
+        sent = 0
+
+        class Way:
+            """The way to the broker, with an eye on what is not the kernel's yet."""
+
+            read, write = staticmethod(_host.read), staticmethod(_host.write)
+
+            async def open_stream(self, *address: Any) -> Any:
+                stream, close = await _host.open_stream(*address)
+                self.waiting = stream[1].transport.get_write_buffer_size
+                return stream, close
+
+        async def leave() -> None:
+            nonlocal sent
+            way = Way()
+            client = Client(HOST, server.getsockname()[1], client_id="c", stream=way)
+            async with client:
+                with suppress(asyncio.TimeoutError):
+                    while way.waiting() < 30000:
+                        await asyncio.wait_for(client.publish("t", bytes(4000)), 0.5)
+                        sent += 1
+                full.set()
+
+        def take() -> None:
+            nonlocal got
+            with server.accept()[0] as conn:
+                conn.recv(1000)
+                conn.sendall(wire.connack())
+                full.wait(20)
+                time.sleep(0.3)
+                while data := conn.recv(65536):
+                    got += data
+
+        full = threading.Event()
+        got = b""
+        with ThreadPoolExecutor() as pool:
+            taken = pool.submit(take)
+            asyncio.run(leave())
+            taken.result(20)
+    packets = wire.decode(got)
+    assert packets.pop().type == wire.DISCONNECT
+    assert len(packets) == sent > 100
+
+
+@pytest.mark.desk("fills 200 KB of outbox: more than a chip has to spare")
+def test_disconnect_from_a_peer_that_breaks_off(start, peer: ScriptedPeer) -> None:
+    """It is the owner's wish all the same, and no error: a Keeper does not start it anew."""
+    device = start("again", peer.port, case="unable_to_write")
+    conn = connected(peer)
+    conn.half_open()
+    device.wait_line("stuck", 20)
+    time.sleep(0.1)  # it has begun to disconnect
+    conn.reset()
+    device.wait_line("over False 0 None", 3)
+    device.wait_line("end", 5)
+    peer.expect_no_connection(100)
 
 
 @pytest.mark.desk("fills 200 KB of outbox: more than a chip has to spare")

@@ -110,7 +110,7 @@ async def unable_to_write():
     await c.connect()
     await fill(c)
     await c.disconnect()
-    say("over", c.connected, c.session.state)
+    say("over", c.connected, c.session.state, c.error)
 
 
 async def never_read():
