@@ -27,6 +27,7 @@ SCRIPT = {
     "password": None,  # None: any is right
     "bssid": "021122334455",
     "channel": 6,
+    "dead": None,  # BSSID of an access point that takes the node and leads nowhere
     "hidden": False,  # scans list it without its name
     "address": ["10.0.0.7", "255.255.255.0", "10.0.0.1", "10.0.0.1"],  # what DHCP gives
     "scan_ms": 0,  # all 13 channels; connect searches by itself, too
@@ -178,8 +179,8 @@ class _Radio:
     def search_ms(self, script):
         # ESP32 goes up from channel 1 until it finds what it looks for; RP2 looks at one channel
         # if it is told (extmod/network_cyw43.c: needs BSSID, too).
-        channel = script["channel"]
         _, _, bssid, told = self.login
+        channel = _channels(script).get(bssid, 13)
         if not _ESP32 and bssid and told:
             channel = 1
         elif not _ESP32 or not self.found(script):
@@ -188,12 +189,10 @@ class _Radio:
 
     def found(self, script):
         ssid, _, bssid, told = self.login
-        return not (
-            script["down"]
-            or script["ssid"] != ssid
-            or bssid not in (None, _bytes(script["bssid"]))
-            or (bssid and told and told != script["channel"])
-        )
+        if script["down"] or script["ssid"] != ssid:
+            return False
+        channel = _channels(script).get(bssid)
+        return bool(channel) and (not bssid or told in (None, 0, channel))
 
     def advance(self):
         """Go on as far as the time that has passed allows."""
@@ -251,7 +250,10 @@ class _Radio:
     def reachable(self):
         """Whether packets get anywhere: with a stale address they do not."""
         self.advance()
-        ours, theirs = self.address[0], _script()["address"][0]
+        script = _script()
+        ours, theirs = self.address[0], script["address"][0]
+        if script["dead"] == _hex(self.login[2] or _bytes(script["bssid"])):
+            return False
         return self.phase == _UP and ours.rsplit(".", 1)[0] == theirs.rsplit(".", 1)[0]
 
 
@@ -264,6 +266,17 @@ def _hex(data):
 
 def _bytes(text):
     return bytes(int(text[i : i + 2], 16) for i in range(0, 12, 2))
+
+
+def _other(bssid):
+    # The network has a second access point, which is weaker.
+    return bssid[:5] + bytes((bssid[5] ^ 1,))
+
+
+def _channels(script):
+    # Of both, by BSSID; None: whichever the port picks, which is the stronger one.
+    bssid = _bytes(script["bssid"])
+    return {None: script["channel"], bssid: script["channel"], _other(bssid): 11}
 
 
 class WLAN:
@@ -399,7 +412,7 @@ class WLAN:
         bssid = _bytes(script["bssid"])
         return [
             (b"neighbour", b"\x02neigh", 1, -40, 3, False),
-            (name, bssid[:5] + bytes((bssid[5] ^ 1,)), 11, -80, 3, False),
+            (name, _other(bssid), 11, -80, 3, False),
             (name, bssid, script["channel"], -50, 3, False),
         ]
 

@@ -143,6 +143,27 @@ def test_radio_that_says_connected(
     assert last(node) == WELL
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("kind", ["esp32", "rp2"])
+def test_access_point_that_leads_nowhere(
+    board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker], kind: str
+) -> None:
+    """It is the strongest, and remembered, and takes the node: by chance the other one is tried,
+    and then it is that which is remembered."""
+    node = board(mosquitto().port, host="localhost", kind=kind)
+    node.set_network()
+    assert last(node) == WELL
+    node.set_network(dead="021122334455")
+    said = last(node)
+    assert "error OSError" in said or said == WELL  # a second join of this wake
+    for _ in range(60):  # all of them at the one: once in 3e7
+        if said == WELL:
+            break
+        said = last(node)
+    assert said == WELL
+    assert last(node) == WELL
+
+
 # --- A broker that is away for longer than the outbox is long
 
 AWAY = 35  # wakes; 32 messages are the default

@@ -13,6 +13,7 @@ import network  # isort: split
 
 import socket  # on MicroPython network's, for it was imported before
 
+from dormouse.net import wifi as module
 from dormouse.net.wifi import Wifi, WifiError, sleep_ms, ticks_ms
 from dormouse.store import Store, StoreFull
 
@@ -25,6 +26,7 @@ SECRET = "horse battery"
 UNREACHABLE = [-2, 113] if RP2 else [-202, 118 if hasattr(sys, "print_exception") else 113]
 FAST = {"type": TYPE, "scan_ms": 13, "join_ms": 3, "dhcp_ms": 8, "password": SECRET}
 HERE = b"\x02\x11\x22\x33\x44\x55\x06"
+OTHER = b"\x02\x11\x22\x33\x44\x54\x0b"  # of the same name, and weaker
 ADDRESS = b"10.0.0.7 255.255.255.0 10.0.0.1 10.0.0.1"
 
 
@@ -81,6 +83,11 @@ async def start(**changes):
 def power_on():
     """The chip starts: its radio knows nothing."""
     network._radio = network._Radio()
+
+
+def chance(value):
+    """All that is by chance is this byte from now on."""
+    module.urandom = lambda n: bytes((value,)) * n
 
 
 def wifi(store=None, **options):
@@ -281,6 +288,7 @@ async def check_address_no_longer_valid():
     same(store.writes, 0)
     log()
     w.fresh = True
+    chance(1)
     await w.join(8000)
     same(events(), ["off", "on", "join", "dhcp", "up"])
     same(unreachable(), [])
@@ -289,7 +297,88 @@ async def check_address_no_longer_valid():
     assert not w.fresh
 
 
+async def again(store, by):
+    """Join as a node does after a wake in vain; return what happened."""
+    w = wifi(store)
+    w.fresh = True
+    chance(by)
+    await w.join(8000)
+    found = events()
+    assert not w.fresh
+    return found
+
+
+async def check_access_point_that_leads_nowhere():
+    store = await known()
+    script(dead="021122334455")
+    w = wifi(store)
+    await w.join(8000)
+    same(unreachable(), UNREACHABLE)
+    w.off()
+    # Each fourth looks for another, though the one that is known is the strongest.
+    for by in 1, 2, 3, 5:
+        assert "scan" not in await again(store, by)
+        same(unreachable(), UNREACHABLE)
+    same(store.writes, 0)
+    same((await again(store, 4))[-4:], ["scan", "join", "dhcp", "up"])
+    same(unreachable(), [])
+    same((store.writes, bytes(store.data[4])), (1, OTHER + ADDRESS))
+    w.off()
+    log()
+    await wifi(store).join(8000)  # and stays there
+    same(events(), ["on", "join", "static", "up"])
+    same(store.writes, 1)
+    # And back: the other way round it was the weak one.
+    script(dead="021122334454")
+    same(unreachable(), UNREACHABLE)
+    assert "scan" in await again(store, 0)
+    same(unreachable(), [])
+    same((store.writes, bytes(store.data[4])), (2, HERE + ADDRESS))
+
+
+async def check_no_other_access_point():
+    store = await known()
+    scan = network.WLAN.scan
+    network.WLAN.scan = lambda self: [ap for ap in scan(self) if ap[1] != OTHER[:6]]
+    try:
+        assert "scan" in await again(store, 0)
+    finally:
+        network.WLAN.scan = scan
+    same((unreachable(), store.writes), ([], 0))
+
+
+async def check_in_vain_and_now_it_does_not_join():
+    # It is heard, and the strongest, and does not take the node.
+    store = await known()
+    script(bssid="021122334454", channel=11)
+    scan = network.WLAN.scan
+    network.WLAN.scan = lambda self: [
+        (b"home", HERE[:6], 6, -30, 3, False),
+        (b"home", OTHER[:6], 11, -80, 3, False),
+    ]
+    channels = network._channels
+    network._channels = lambda script: {OTHER[:6]: 11}
+    try:
+        found = await again(store, 1)
+    finally:
+        network.WLAN.scan = scan
+        network._channels = channels
+    assert "fault" in found, found
+    same(bytes(store.data[4]), OTHER + ADDRESS)
+
+
+async def check_in_vain_without_time_to_scan():
+    store = await known()
+    w = wifi(store)
+    w.fresh = True
+    chance(0)
+    await w.join(2900)
+    same(events(), ["on", "join", "dhcp", "up"])
+    same(store.writes, 0)
+
+
 async def check_renew():
+    module.urandom = os.urandom
     for renew, expected in ((0, {"static"}), (1, {"dhcp"}), (2, {"static", "dhcp"})):
         store = await known(scan_ms=0, join_ms=0, dhcp_ms=0)
         w = wifi(store, renew=renew)

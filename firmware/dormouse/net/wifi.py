@@ -42,7 +42,8 @@ class Wifi:
     A remembered address is used without asking, also after its lease ended: another device may have
     it by then. So reserve the node's address at the router, or let one join in ``renew``, at
     random, ask DHCP again (1: each, 0: none): lease time / (4 * time between joins) is safe. Set
-    ``fresh`` when the network could not be used though the join went well: the next join asks DHCP.
+    ``fresh`` when the network could not be used though the join went well: the next join asks DHCP,
+    and one in 4, at random, scans for another access point of the name, the strongest.
     """
 
     def __init__(
@@ -73,6 +74,13 @@ class Wifi:
             return
         began = ticks_ms()
         known = self.store and self.store.data.get(_KEY)
+        doubt = None
+        if known and self.fresh:
+            # It may be the access point that leads nowhere. Not in each join: where something else
+            # is wrong, a budget that has no room for a scan would be too short in all of them.
+            doubt = bytes(known[:6])
+            if timeout_ms > _SCAN and not urandom(1)[0] & 3:
+                known = None
         limit = timeout_ms // 3
         again = not known
         code = None
@@ -80,7 +88,7 @@ class Wifi:
             while True:
                 if not known:
                     limit = timeout_ms
-                place = self._start(known, limit - (ticks_ms() - began & _TICKS))
+                place = self._start(known, doubt, limit - (ticks_ms() - began & _TICKS))
                 # The status from before: ESP32 shows an old fault until something new happens.
                 old = wlan.status()
                 if code != 1 or place != _NOWHERE:  # else neither connect nor scan found it
@@ -148,9 +156,9 @@ class Wifi:
         if hasattr(wlan, "deinit") and (on or _address(wlan)[0] != "0.0.0.0"):
             wlan.deinit()
 
-    def _start(self, known, ms):
+    def _start(self, known, doubt, ms):
         # Turn the radio on and set the address. Returns BSSID and channel, BSSID 0 if the network
-        # is hidden; None if there was no time to look.
+        # is hidden; None if there was no time to look. doubt: a BSSID for want of another only.
         wlan = self.wlan
         self._down()
         wlan.active(True)
@@ -171,7 +179,9 @@ class Wifi:
             return None
         best = None
         for ap in wlan.scan():
-            if ap[0] == self.login[0].encode() and (not best or ap[3] > best[3]):
+            if ap[0] == self.login[0].encode() and (
+                not best or best[1] == doubt or (ap[3] > best[3] and ap[1] != doubt)
+            ):
                 best = ap
         return best[1] + bytes((best[2],)) if best else _NOWHERE
 
