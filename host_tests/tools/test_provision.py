@@ -17,6 +17,7 @@ from harness.serial_board import SerialBoard
 
 from tools.board import device
 from tools.board.owner import FileOwner, make
+from tools.board.provision import forgotten
 from tools.board.settings import CannotProvision, collect, nested
 from tools.testing.brokers import AmqttBroker
 from tools.testing.observer import Observer
@@ -258,6 +259,89 @@ def test_the_owners_key(board: SerialBoard, tool, tmp_path: Path) -> None:
         done = run(tool, board, environment)
         assert done.returncode == 0 and "Another topic" in done.stdout, done.stderr
         assert "node_key" not in on_board(board) and on_board(board)["update_key"]
+
+
+LEFT = ("update.part", "update.id", "update.id2", "update.order", "update.order2")
+
+
+def put(board: SerialBoard, folder: Path, files: dict[str, str]) -> None:
+    """Write files onto the board."""
+    commands: list[str] = []
+    for name, text in files.items():
+        (folder / name).write_text(text)
+        commands += ["cp", str(folder / name), f":{name}", "+"]
+    board.mpremote(*commands, "reset")
+
+
+def test_another_update_key_begins_anew(board: SerialBoard, tool, tmp_path: Path) -> None:
+    """A thief's update, half fetched, would go on with the new key, and his numbers would keep the
+    new owner's updates and orders away."""
+    environment = {
+        **os.environ,
+        "DORMOUSE_HOST": "h",
+        "DORMOUSE_CLIENT_ID": "n",
+        "DORMOUSE_TOPIC": "t",
+        "DORMOUSE_UPDATE_KEY": SECRETS[2],
+    }
+    config = {"host": "h", "client_id": "n", "topic": "t", "update_key": "stolen " * 5}
+    left = dict.fromkeys(LEFT, "1")
+    put(
+        board,
+        tmp_path,
+        {"config.json": json.dumps(config), **left, "update.json": '{"files": []}\n'},
+    )
+    done = run(tool, board, environment, "--no-test")
+    assert done.returncode == 0, done.stderr
+    assert on_board(board)["update_key"] == SECRETS[2]
+    assert "update." not in board.mpremote("fs", "ls", ":")
+    told = [line for line in done.stdout.splitlines() if "Another update key" in line]
+    assert len(told) == 1 and all(name in told[0] for name in (*LEFT, "update.json"))
+    # With the same key all that stays: nothing of its own may come twice.
+    put(board, tmp_path, left)
+    done = run(tool, board, environment, "--no-test")
+    assert done.returncode == 0 and "Another update key" not in done.stdout, done.stderr
+    found = board.mpremote("fs", "ls", ":")
+    assert all(name in found for name in LEFT)
+    # Before the new config.json is there.
+    commands = run(tool, board, environment, "--dry-run").stdout
+    assert 0 < commands.index("update.order2") < commands.index("os.rename")
+
+
+@pytest.mark.parametrize(
+    ("marks", "version"),
+    [("", "old"), ("A", "old"), ("A5", "old"), ("A5D", "new"), ("A5B", "old")],
+)
+def test_another_update_key_ends_a_trial(
+    board: SerialBoard, tool, tmp_path: Path, marks: str, version: str
+) -> None:
+    """boot.py puts the old version back, whole; one that has connected stays."""
+    plan = {"id": 9**20, "of": "0", "skip": 1, "chunk": 64, "tries": 30, "limit": 300}
+    plan |= {"watchdog": 60000, "files": [["main.py", 0, 0, 14], ["new.py", 1, 0, 14]]}
+    boot = (ROOT / "firmware" / "boot.py").read_text()
+    texts = ("print('new')\n#", "print('old')\n")
+    # (Without a mark nothing is in place, and the tool's own first word starts boot.py.)
+    files = {"main.py": texts[not marks], "main.py.old": texts[1], "new.py": "", "boot.py": boot}
+    files |= {"update.part": "\n" + " " * 32 + texts[0], "update.id": "1"}
+    put(board, tmp_path, {**files, "update.json": json.dumps(plan) + f"\n{marks}"})
+    environment = {
+        **os.environ,
+        "DORMOUSE_HOST": "h",
+        "DORMOUSE_CLIENT_ID": "n",
+        "DORMOUSE_TOPIC": "t",
+        "DORMOUSE_UPDATE_KEY": SECRETS[2],
+    }
+    done = run(tool, board, environment, "--no-test")
+    assert done.returncode == 0, done.stderr
+    assert board.mpremote("fs", "cat", ":main.py").startswith(f"print('{version}')")
+    found = board.mpremote("fs", "ls", ":")
+    assert "update." not in found and ".old" not in found, found
+    assert ("new.py" in found) == (version == "new")
+    assert "stays" not in done.stdout and "is gone: update.json, " in done.stdout
+
+
+def test_a_trial_that_cannot_be_ended_is_told() -> None:
+    assert forgotten([], False) == ""
+    assert "update.json stays" in forgotten(["update.id"], True)
 
 
 def test_another_chip_than_named(board: SerialBoard, tool) -> None:

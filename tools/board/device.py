@@ -17,6 +17,8 @@ from .safety import CannotDo, printable
 TIMEOUT = 300  # seconds for one mpremote: a file system full of files over 115,200 baud
 ANSWER = 30  # seconds for one that only asks; mpremote itself waits for ever if the board resets
 MARK = "dormouse-answer:"  # before what the board prints for us, among what else it prints
+# Before a program for the board: what `answered` reads.
+ANSWERS = f"def answer(x):\n import json\n print('{MARK}'+json.dumps(x))\n"
 
 SILENT = (
     "What to do: press the board's reset button (EN, RUN) and try again at once, it may be\n"
@@ -64,6 +66,15 @@ def check(board: boards.Board, who: dict[str, Any]) -> None:
     if tuple(who["version"][:2]) < (1, 22):
         version = ".".join(map(str, who["version"]))
         raise DeviceError(f"MicroPython {version}: 1.22 or later is needed\nDo: make flash")
+
+
+def answered(said: str) -> Any:
+    """Return the x of the `answer(x)` that a program on the board (behind ANSWERS) came to, by what
+    mpremote said. Raises DeviceError."""
+    for line in said.splitlines():
+        if line.startswith(MARK):
+            return json.loads(line[len(MARK) :])
+    raise DeviceError(f"the board did not answer\n{SILENT}")
 
 
 def explain(said: str) -> str:
@@ -147,11 +158,5 @@ class Device:
 
         Raises DeviceError. None on a dry run.
         """
-        head = f"def answer(x):\n import json\n print('{MARK}'+json.dumps(x))\n"
-        said = self.run("exec", head + program, timeout=ANSWER)
-        if self.dry_run:
-            return None
-        for line in said.splitlines():
-            if line.startswith(MARK):
-                return json.loads(line[len(MARK) :])
-        raise DeviceError(f"the board did not answer\n{SILENT}")
+        said = self.run("exec", ANSWERS + program, timeout=ANSWER)
+        return None if self.dry_run else answered(said)

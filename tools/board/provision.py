@@ -9,9 +9,11 @@ board has it. Passwords are asked for without being shown, or come from the envi
 never on a command line, and never printed, with DRY_RUN=1 neither. What is on the board in
 config.json besides stays. All is checked first, the broker by a connection from this machine (not
 with NO_TEST=1, for a broker that only the board can reach), over TLS with the very files that go
-to the board. Certificates and keys are read in PEM or DER and go there in DER, under names that
-its config.json does not use yet: it has the old ones or the new ones, all of them. On the board
-keys and passwords are in plain text. main.py starts anew with it.
+to the board. With another update_key all that updates of the one before left there goes first: one
+that is half fetched, a version on trial, the numbers below which nothing is taken. Certificates and
+keys are read in PEM or DER and go there in DER, under names that its config.json does not use yet:
+it has the old ones or the new ones, all of them. On the board keys and passwords are in plain text.
+main.py starts anew with it.
 
 Exit status: 0; 1 it cannot be done, with the reason; 130 interrupted.
 """
@@ -31,7 +33,7 @@ from typing import Any
 
 from . import boards, certificates, tool
 from .broker_check import test_connect
-from .device import WHO, Device, check
+from .device import ANSWERS, WHO, Device, answered, check
 from .owner import CannotSign, add_options, chosen, home
 from .safety import file_name, is_plain, is_printable, keep_aside, printable
 from .settings import (
@@ -58,6 +60,53 @@ REPLACE = (
 )
 # Behind it: files that config.json does not name any more.
 REMOVE = "for name in %r:\n try:\n  os.remove(name)\n except OSError:\n  pass\n"
+# What an update_key began must not go on with another one: a thief may have begun it. First the
+# version on trial goes back: boot.py does that where there is a B, and runs at a soft reset.
+END_TRIAL = """\
+try:
+ with open('update.json', 'rb') as f:
+  f.readline()
+  marks = f.read()
+ if marks[:1] == b'A' and not marks[1:].strip(b'0123456789'):
+  with open('update.json', 'ab') as f:
+   f.write(b'B')
+except OSError:
+ pass
+"""
+# Then the rest: update.json only where boot.py has nothing to do by it, or all is done, else there
+# might be half a version. The numbers, too: a thief can have made them so high that nothing of the
+# new owner's is ever above them. What cannot be removed ends this before the new key is there.
+FORGET = """\
+import json, os
+names = ['update.part', 'update.id', 'update.id2', 'update.order', 'update.order2']
+stays = False
+try:
+ with open('update.json', 'rb') as f:
+  line = f.readline()
+  marks = f.read()
+except OSError as e:
+ if e.errno != 2:
+  raise
+else:
+ if marks[-1:] in (b'', b'b', b'D'):
+  names.insert(0, 'update.json')
+  try:
+   names += [file[0] + '.old' for file in json.loads(line)['files']]
+  except Exception:
+   pass
+ else:
+  stays = True
+  del names[0]
+gone = []
+for name in names:
+ try:
+  os.remove(name)
+  gone.append(name)
+ except OSError as e:
+  if e.errno != 2 and name[:7] == 'update.':
+   raise
+answer([gone, stays])
+"""
 HAS_PSK = (
     "try:\n import tls\nexcept ImportError:\n import ssl as tls\n"
     "answer(hasattr(tls.SSLContext(tls.PROTOCOL_TLS_CLIENT), 'psk_key'))\n"
@@ -190,14 +239,17 @@ def put(path: Path, data: bytes) -> Path:
     return path
 
 
-def write(device: Device, config: Settings, files: dict[str, bytes], old: Settings) -> None:
-    """Put files and config.json onto the board, and reset. Raises DeviceError.
+def write(device: Device, config: Settings, files: dict[str, bytes], before: Settings) -> str:
+    """Put files and config.json onto the board, and reset. Return what is to be told of updates of
+    another update_key than the new one, or "". Raises DeviceError.
 
     The files have names that its config.json does not use yet; so with config.json, which is there
-    whole or not at all, they change all at once. `old`: the tls of the board's config.json.
+    whole or not at all, they change all at once. `before`: the board's config.json.
     """
     device.changed = not device.dry_run
+    old = before.get("tls") or {}
     tls = config.get("tls", {})
+    another = before.get("update_key") != config.get("update_key")
     wanted = {tls.get(part) for part in FILES}
     stale = [name for names in FILES.values() for name in names if name not in wanted]
     # Of a board on which there never was TLS there is nothing to remove.
@@ -208,8 +260,23 @@ def write(device: Device, config: Settings, files: dict[str, bytes], old: Settin
             commands += ["cp", str(put(Path(folder) / name, data)), f":{name}", "+"]
         text = json.dumps(config, indent=2) + "\n"
         path = put(Path(folder) / "config.json", text.encode())
-        commands += ["cp", str(path), ":config.new", "+", "exec", REPLACE, "+", *remove, "reset"]
-        device.run(*commands)
+        commands += ["cp", str(path), ":config.new", "+"]
+        if another:  # before the new key is there: a cut leaves the old one, which forgets again
+            commands += ["exec", END_TRIAL, "+", "soft-reset", "+", "exec", ANSWERS + FORGET, "+"]
+        said = device.run(*commands, "exec", REPLACE, "+", *remove, "reset")
+    return forgotten(*answered(said)) if another and not device.dry_run else ""
+
+
+def forgotten(gone: list[str], stays: bool) -> str:
+    """Return a line that tells what is gone with an update_key, "" for nothing."""
+    names = ", ".join(gone)
+    told = f"Another update key: what the one before left is gone: {names}" if gone else ""
+    if stays:
+        told = (
+            f"{told or 'Another update key'}; update.json stays: the version before the one on "
+            "trial could not be put back (docs/ota.md)"
+        )
+    return printable(told)
 
 
 def check_board(board: boards.Board, found: Settings) -> None:
@@ -282,8 +349,8 @@ def new_update_key(client_id: str) -> tuple[str, Path]:
 
 
 def settled(device: Device, board: boards.Board, test: bool) -> tuple[Settings, TLS, Settings]:
-    """Return config.json, the files that go with it, and the tls that the board has now: asked for,
-    and tried out. Raises CannotProvision, DeviceError."""
+    """Return config.json, the files that go with it, and the config.json that the board has now:
+    asked for, and tried out. Raises CannotProvision, DeviceError."""
     before = {} if device.dry_run else read_old(device, board)
     old = before.get("tls") or {}
     answers: dict[str, str | None] = {}
@@ -301,7 +368,7 @@ def settled(device: Device, board: boards.Board, test: bool) -> tuple[Settings, 
                     )
             if not device.dry_run:
                 try_out(device, board, config, tls, test)
-            return config, tls, old
+            return config, tls, before
         except CannotProvision as error:
             if not answers:  # nobody was asked
                 raise
@@ -318,7 +385,7 @@ def provision(board: boards.Board, port: str, options: argparse.Namespace) -> st
         os.environ.setdefault("DORMOUSE_UPDATE_KEY", "owner")
     device = Device(port, dry_run)
     with tool.held(device):
-        config, tls, old = settled(device, board, test)
+        config, tls, before = settled(device, board, test)
         path = None
         if config.get("update_key") == "new" and not dry_run:
             config["update_key"], path = new_update_key(config["client_id"])
@@ -327,8 +394,10 @@ def provision(board: boards.Board, port: str, options: argparse.Namespace) -> st
             config["update_key"], config["node_key"] = owners_keys(config["topic"], options)
         if UPDATE_TOPIC in os.environ:  # of a group of nodes
             config["update_topic"] = check_topic(os.environ[UPDATE_TOPIC])
-        write(device, config, tls.files, old)
+        told = write(device, config, tls.files, before)
     print(masked(config))
+    if told:
+        print(told)
     if path:
         if aside := keep_aside(path):
             print(f"The key before is kept: {aside}")
