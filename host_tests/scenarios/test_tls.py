@@ -144,9 +144,14 @@ def test_converted_by_hand(
             "client.key.der is not the key of rsa_client.der",
         ),
         ({"ca": "ca.der", "cert": "client.der", "key": "client.der"}, "client.der, client.der: "),
+        ({"ca": "ca.der", "cert": "client.der"}, "cert and key: both or none"),
+        ({"ca": "ca.der", "key": "client.key.der"}, "cert and key: both or none"),
+        ({"psk": ["node", "abc"]}, "psk is no identity and key in hex"),
+        ({"psk": ["node", "no hex"]}, "psk is no identity and key in hex"),
+        ({"psk": ["node"]}, "psk is no identity and key in hex"),
     ],
 )
-def test_files(secure: Callable[..., str], tls: dict[str, str], said: str) -> None:
+def test_files(secure: Callable[..., str], tls: dict[str, Any], said: str) -> None:
     assert secure(1, **tls).startswith(f"raised CertificateError {said}")
 
 

@@ -17,7 +17,7 @@ else:
 
 class CertificateError(ValueError):
     """A file is missing, is PEM or something else, or the key does not belong to the certificate;
-    or there is no pre-shared key in this Python. The text has the file's name."""
+    the pre-shared key is none, or this Python has no such. The text has the file's name."""
 
 
 def context(
@@ -37,6 +37,8 @@ def context(
 
     Raises CertificateError.
     """
+    if bool(cert) != bool(key):  # a key alone would go unused, and only the broker say no
+        raise CertificateError("cert and key: both or none")
     if verify and not ca and not psk:
         raise CertificateError("no ca to verify the broker by")
     c = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
@@ -45,7 +47,7 @@ def context(
     # MicroPython 1.22 would verify nothing.
     c.verify_mode = tls.CERT_REQUIRED if verify else tls.CERT_NONE
     if psk:
-        _psk(c, psk[0], psk[1])
+        _psk(c, psk)
     name = ca
     try:
         if ca:
@@ -86,11 +88,15 @@ def _read(name):
     return data
 
 
-def _psk(c, identity, key):
-    if isinstance(key, str):
-        from binascii import unhexlify
+def _psk(c, psk):
+    try:
+        identity, key = psk
+        if isinstance(key, str):
+            from binascii import unhexlify
 
-        key = unhexlify(key)
+            key = unhexlify(key)
+    except ValueError:  # not two, or no hex: neither Python says of what
+        raise CertificateError("psk is no identity and key in hex")
     if hasattr(c, "psk_key"):  # MicroPython, if mbedtls was built with it: ESP32 and RP2 are
         c.psk_identity = identity
         c.psk_key = key
