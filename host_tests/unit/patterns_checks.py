@@ -697,6 +697,8 @@ def check_presence():
         if len(nonsense) < 400 or len(nonsense) > 500:
             same(watch.look(5310), "asleep")
         watch.look(5310.5)
+        watch.heard(nonsense, True, 5000)  # an int, as ``age.now()`` is
+        watch.look(5310.5)
         watch.heard(b'{"asleep":310,"until":5000}', False, 5000)
     watch.heard(b'{"lost":true}', False, 5001)
     same(watch.look(9999), "lost")

@@ -83,7 +83,7 @@ class Watch:
             # Retained, it may be from long ago; from a node that does not know the time, it counts
             # from now.
             due = until if retained and until + 0 else now + period
-            _ = now - due  # what no float holds
+            _ = float(due) + period  # what no float holds: an int ``now`` would let it in
         except (KeyError, TypeError, OverflowError):
             return
         self.period = period
