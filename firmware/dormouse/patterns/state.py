@@ -11,7 +11,7 @@ subscription.
 """
 
 from ..packet import MQTTError
-from .once import Once
+from .once import Once, _digest
 from .steady import at_each
 
 
@@ -21,6 +21,9 @@ class State:
     ``publish``: ``client.publish_nowait`` or ``node.publish``. ``store``: keeps over a reset what
     was said last; None: each start says all again. ``key``, ``size``: its place in the store, and
     how many topics; see ``once.Once``.
+
+    What waits in RAM only (at QoS 0, or of a client without a store) a reset would lose: it counts
+    as said once it is through, which the next ``set`` of that topic notes.
     """
 
     def __init__(self, publish, store=None, key: int = 0x102, size: int = 24) -> None:
@@ -30,21 +33,28 @@ class State:
             store = Store()
         self.publish = publish
         self.last = Once(store, key, size, state=True)
-        self.sent = {}  # by topic: what went last, since the start of this program
+        self.sent = {}  # by topic: what went last since the start, and its payload's digest
 
     def set(self, topic: str, payload, qos: int = 1):
         """Publish a state if it has changed, or was refused or dropped the last time; return its
         Message, or None. Raises what ``publish`` raises."""
-        o = self.sent.get(topic)
-        if self.last.seen(topic, payload) and not (o and o.error):
+        seen = self.last.seen(topic, payload)
+        said = _digest(payload)
+        o, went = self.sent.get(topic, (None, 0))
+        new = o.error or went != said if o else not seen
+        if new:
+            o = self.publish(topic, payload, qos, True)
+            self.sent[topic] = o, said
+        elif seen or not o.done:
             return None
-        o = self.sent[topic] = self.publish(topic, payload, qos, True)
+        # What may be lost with a reset is not noted as said; but neither may what was said before
+        # it be, for it may get through: the Message stands for it, which is like no payload.
+        safe = not o.error and (o.done or o.key)
         try:
-            if not o.error:  # a Node's has it at once: also after a reset it was not said
-                self.last.done(topic, payload)
+            self.last.done(topic, payload if safe else o)
         except (OSError, MQTTError):
-            pass  # no room, say: then it is said again
-        return o
+            pass  # no room, say: it is noted later, or said again after a reset
+        return o if new else None
 
     def again(self, session=None) -> bool:
         """Let the next ``set`` publish each state, changed or not: somebody asks for them.
@@ -55,6 +65,7 @@ class State:
         if session and getattr(session, "resumed", 1):
             return False
         self.last.forget()
+        self.sent.clear()
         return True
 
 

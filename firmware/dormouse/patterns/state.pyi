@@ -11,7 +11,7 @@ from .once import Once
 class State:
     publish: Callable[..., Message]
     last: Once
-    sent: dict[str, Message]
+    sent: dict[str, tuple[Message, bytes]]
     def __init__(
         self,
         publish: Callable[..., Message],
