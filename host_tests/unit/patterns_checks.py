@@ -735,7 +735,8 @@ BASE = "$aws/things/t/shadow/"
 
 def took(shadow, part, document):
     if "clientToken" not in document and part != "update/delta":
-        document["clientToken"] = "t"
+        mark = shadow._mark if part[:6] == "update" else ""  # the answer to the last
+        document["clientToken"] = "t#" + mark if mark else "t"
     return shadow.take(Message(shadow.base + part, document))
 
 
@@ -800,6 +801,65 @@ def check_shadow_conflict():
     same(out.sent(), [])
 
 
+class Service:
+    """What AWS does: an update with a version holds for that only, and each makes a new one."""
+
+    def __init__(self):
+        self.version = 5
+        self.reported = {}
+        self.log = []
+
+    def __call__(self, topic, payload, qos):
+        self.log.append((topic[len(BASE) :], json.loads(payload)))
+
+    def answer(self, shadow):
+        """Answer until nothing is asked any more; return how often."""
+        n = 0
+        while self.log:
+            n += 1
+            kind, request = self.log.pop(0)
+            said = {"clientToken": request["clientToken"]}
+            if kind == "get":
+                said["state"] = {"reported": self.reported}
+            elif request.get("version", self.version) != self.version:
+                said["code"] = 409
+            else:
+                self.version += 1
+                self.reported.update(request["state"]["reported"])
+            said["version"] = self.version
+            took(shadow, kind + ("/rejected" if "code" in said else "/accepted"), said)
+        return n
+
+
+def check_shadow_of_reports_in_a_row():
+    """Each changes the version, for which the next one was: none is lost, whatever is answered."""
+    service = Service()
+    shadow = Shadow(service, "t")
+    for version in (5, 4):  # known, and behind
+        shadow.version = version
+        service.__init__()
+        shadow.report({"fan": {"on": 1}, "door": 1}, check=True)
+        shadow.report({"lamp": 1}, desired=None, check=True)
+        shadow.report({"fan": {"speed": 2}, "door": None}, check=True)
+        same(service.answer(shadow), 5)  # these, one get, and all again
+        same(service.reported, {"fan": {"on": 1, "speed": 2}, "lamp": 1, "door": None})
+        same((shadow.error, shadow._again), (None, None))
+    # What is repeated takes nothing back that was said without ``check`` meanwhile.
+    shadow.version = 0
+    shadow.report({"fan": 1}, check=True)
+    shadow.report({"fan": 2})
+    service.answer(shadow)
+    same((service.reported["fan"], shadow._again), (2, None))
+    # One that was not taken is not reported.
+    shadow.publish = full
+    raises(OutboxFull, shadow.report, {"fan": 3}, check=True)
+    same(shadow._again, None)
+
+
+def full(*args):
+    raise OutboxFull
+
+
 def check_shadow_that_was_deleted():
     """Its version begins anew, 48 hours after: it must not be taken for an old one for ever."""
     shadow = Shadow(Out(), "t", store=Medium({0x103: b"\0\0\1\0"}))
@@ -827,19 +887,22 @@ def check_shadow_of_a_lower_version():
 
 def check_shadow_without_room():
     """What it has to ask for finds no room: no message ends the program for that."""
-    full = False
+    faults = []
 
     def publish(*args):
-        if full:
-            raise OutboxFull
+        if faults:
+            raise faults[0]
 
-    shadow = Shadow(publish, "t")
-    shadow.report({"a": 1}, check=True)
-    full = True
-    same(took(shadow, "update/rejected", {"code": 409}), {})
-    state = {"delta": {"b": 1}}
-    same(took(shadow, "get/accepted", {"state": state, "version": 6}), {"b": 1})
-    raises(OutboxFull, shadow.get)
+    for e in (OutboxFull(), OSError(28), MemoryError()):
+        faults.clear()
+        shadow = Shadow(publish, "t")
+        shadow.report({"a": 1}, check=True)
+        faults.append(e)
+        same(took(shadow, "update/rejected", {"code": 409}), {})
+        state = {"delta": {"b": 1}}
+        same(took(shadow, "get/accepted", {"state": state, "version": 6}), {"b": 1})
+        same(took(shadow, "update/delta", {"state": {}, "version": 5}), {})
+        raises(type(e), shadow.get)
 
 
 def check_shadow_with_conflicts_without_end():

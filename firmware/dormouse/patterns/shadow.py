@@ -13,6 +13,7 @@ https://docs.aws.amazon.com/iot/latest/developerguide/device-shadow-mqtt.html; s
 """
 
 import json
+from binascii import crc32
 
 from micropython import const
 
@@ -36,13 +37,15 @@ class Shadow:
     def __init__(self, publish, thing: str, name: str = "", store=None, key: int = 0x103) -> None:
         self.publish = publish
         self.base = "$aws/things/%s/shadow/%s" % (thing, "name/%s/" % name if name else "")
-        self.token = thing[:64]  # the same after a reset: an answer may come in the next wake
+        # The same after a reset: an answer may come in the next wake. (64 at most, with a mark.)
+        self.token = thing[:55]
         self.store = store
         self.key = key
         kept = store.data.get(key) if store else None
         self.version = self._kept = int.from_bytes(kept, "big") if kept else 0
         self.error = None
-        self._again = None  # what was reported in vain
+        self._again = None  # what is reported with ``check``, and no answer says that it is there
+        self._mark = ""  # what follows the token in the answer that will
         self._left = 0  # how many conflicts it may meet yet
         self._given = None  # the version that a delta brought since the last get
         self.filters = tuple(
@@ -67,16 +70,21 @@ class Shadow:
 
         ``desired``: what is desired from now on (None: nothing), for a change that was made at the
         device itself. ``check``: only if the shadow is still of the ``version`` known here; if not,
-        it is asked for, and reported again on top of it. Returns the Message of the request; raises
-        what ``publish`` raises.
+        it is asked for, and reported again on top of it. What was reported so and has no answer yet
+        goes with the next one, for each that is accepted changes the version. Returns the Message
+        of the request; raises what ``publish`` raises.
         """
         document = {"reported": state}
         if desired is not False:
             document["desired"] = desired
+        again = self._again
+        if check or again:  # (what is not checked is not to be taken back by what is repeated)
+            again = _merge(again, document)
+        o = self._update(again if check else document, check)
+        self._again = again
         if check:
-            self._again = document
             self._left = _TRIES
-        return self._update(document, check)
+        return o
 
     def take(self, message) -> dict | None:
         """Take a message that came. Returns what is desired and not reported, {} if nothing is new;
@@ -85,47 +93,52 @@ class Shadow:
             return None
         kind = message.topic[len(self.base) :]
         document = fields(message.payload)
+        found = {}
         try:
             if kind == "update/delta":
                 version = _version(document)
                 state = dict(document["state"].items())
-                if version <= self.version:  # it came before, or a newer one did
-                    if version < self.version:
-                        self.get()  # or the shadow was deleted meanwhile
-                    return {}
-                self.version = self._given = version
-                return state
-            if document.get("clientToken") != self.token:
-                return {}  # somebody else asked
+                if version > self.version:
+                    self.version = self._given = version
+                    found = state
+                elif version < self.version:  # it came before, or a newer one did
+                    self.get()  # or the shadow was deleted meanwhile
+                return found
+            token, _, mark = document["clientToken"].partition("#")
+            if token != self.token:
+                return found  # somebody else asked
+            again = self._again
+            mine = mark == self._mark  # else an earlier one, and the last has it all
             if kind == "get/accepted":
                 # The truth, also if its version is lower: the shadow was deleted meanwhile.
                 version = _version(document)
                 state = dict((document["state"].get("delta") or {}).items())
                 self.version = version
                 self.error = None
-                if self._again:
-                    try:
-                        self._update(self._again, True)
-                    except MQTTError:
-                        pass  # no room: with the next answer
-                return {} if version == self._given else state
-            if kind == "update/accepted":
+                if version != self._given:
+                    found = state
+                if again:
+                    self._update(again, True)
+            elif kind == "update/accepted":
                 self.version = max(self.version, _version(document))
-                self._again = self.error = None
+                self.error = None
+                if mine:
+                    self._again = None
             else:
                 self.error = document.get("code"), document.get("message")
                 if self.error[0] == 404:  # there is none yet; the first report makes it
                     self.version = 0
-                elif self.error[0] != 409 or not self._left:
-                    self._again = None  # it would be rejected again
-                elif self._again:  # a version conflict: see what it is now
-                    self._left -= 1
-                    self.get()
+                elif again and mine:
+                    if self.error[0] != 409 or not self._left:
+                        self._again = None  # it would be rejected again
+                    else:  # a version conflict: see what it is now
+                        self._left -= 1
+                        self.get()
         except (ValueError, KeyError, TypeError, AttributeError):
             pass  # nonsense
-        except MQTTError:
-            pass  # no room to ask: the next time
-        return {}
+        except (MQTTError, OSError, MemoryError):
+            pass  # no room to ask, in the outbox, on the flash or in RAM: with the next answer
+        return found
 
     def done(self, changes=None) -> None:
         """Note that all that ``take`` returned is done, in one record with ``changes`` of the
@@ -139,10 +152,28 @@ class Shadow:
         self._kept = version
 
     def _update(self, document, check):
-        request = {"state": document, "clientToken": self.token}
+        text = '{"state": ' + json.dumps(document)
+        token = self.token
+        mark = self._mark
         if check:
-            request["version"] = self.version
-        return self.publish(self.base + "update", json.dumps(request), 1)
+            text += ', "version": %d' % self.version
+            # By what it says: the answer to the same in an earlier life is as good.
+            mark = "%08x" % crc32(text.encode())
+            token += "#" + mark
+        text += ', "clientToken": %s}' % json.dumps(token)
+        o = self.publish(self.base + "update", text, 1)
+        self._mark = mark
+        return o
+
+
+def _merge(old, new):
+    # What comes of the one and then the other, as the service merges them.
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    both = dict(old)
+    for name in new:
+        both[name] = _merge(old.get(name), new[name])
+    return both
 
 
 def _version(document):
