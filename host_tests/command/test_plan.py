@@ -1,5 +1,6 @@
 """dormouse plan: its figures, its sources, its advice, and what it refuses."""
 
+import argparse
 import json
 import subprocess
 from collections.abc import Callable
@@ -137,7 +138,10 @@ def test_wear_is_that_of_make_wake() -> None:
         ((*MINE, "--period", "2"), 1, "it never sleeps"),
         (("--board", "ESP33"), 1, "there is no board 'ESP33'"),
         (("--messages", "17"), 2, "up to 16"),
-        (("--phase", "sensor"), 2, "invalid"),
+        (("--phase", "sensor"), 2, "'sensor' is not NAME=MS:MA"),
+        (("--phase", "wifi=nan:2"), 2, "'nan' is no number"),
+        (("--phase", "x=1:inf"), 2, "'inf' is no number up to"),
+        (("--phase", "x=1:2:nan"), 2, "'nan' is no number"),
         (("--payload", "-5"), 2, "no whole number from 0"),
         (("--commands", "-3"), 2, "no whole number from 0"),
         (("--nodes", "0"), 2, "no whole number from 1"),
@@ -222,8 +226,8 @@ def test_make_plan() -> None:
 def test_phases_of_ones_own() -> None:
     phase = phases.parse("sensor=200:20:10")
     assert (phase.name, phase.ms, phase.mc, phase.spread) == ("sensor", 200, 4, 0.1)
-    for text in ("sensor", "=1:2", "a=1", "a=1:2:3:4", "a=-1:2", "a=x:1"):
-        with pytest.raises(ValueError):
+    for text in ("sensor", "=1:2", "a=1", "a=1:2:3:4", "a=-1:2", "a=x:1", "a=1:nan"):
+        with pytest.raises(argparse.ArgumentTypeError):
             phases.parse(text)
     with pytest.raises(Failure, match="never sleeps"):
         options = plan.arguments(["--period", "300", "--phase", "wait=400000:1"])

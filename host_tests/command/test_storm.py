@@ -141,6 +141,13 @@ def test_some_are_never_back(run: Run) -> None:
     assert run("storm", "--real", "--nodes", "5000").status == 2
 
 
+@pytest.mark.parametrize("option", ["--timeout", "--delay", "--shortest", "--longest", "--period"])
+def test_a_session_counts_in_ms(run: Run, option: str) -> None:
+    done = run("storm", "--nodes", "5", option, "0.0001", "--outage", "0.001", "--limit", "0.001")
+    assert (done.status, done.out) == (2, "")
+    assert "no number 0.001 or more" in done.err
+
+
 def test_bars() -> None:
     result = Result("x", "jitter", 4)
     result.attempts.update({-1: 9, 0: 100, 5: 1, 9: 0})

@@ -1,5 +1,6 @@
 """dormouse watch: figures of brokers under one name, nodes that are late or dead, alerts."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -148,7 +149,14 @@ def test_nobody_tells(run: Run, told: MosquittoBroker, at: list[str]) -> None:
     done = run("watch", *at, "-t", "nothing/#", "--once", "-W", "0.5")
     assert done.status == 3 and "told nothing" in done.err
     assert run("watch", "-h", HOST, "-p", "1", "--once").status == 1
-    assert run("watch", *at, "--capacity", "cheese=3").status == 2
+    for text, why in (
+        ("cheese=3", "'cheese' is none of"),
+        ("connected=nan", "'nan' is no number"),
+        ("connected=inf", "'inf' is no number"),
+        ("connected", "'' is no number"),
+    ):
+        done = run("watch", *at, "--capacity", text, "--once", "-W", "0.1")
+        assert done.status == 2 and why in done.err, done.err
     text = run("watch", "--help").out
     assert "connects_per_s" in text and "exit status:" in text
 
@@ -295,5 +303,5 @@ def test_alerts() -> None:
     assert alerts(figures, {"a": "dead", "b": "lost"}, {}, 80) == ["a: dead", "b: lost"]
     assert capacity("connected=5e3") == ("connected", 5000)
     for text in ("connected", "cheese=1", "connected=-1"):
-        with pytest.raises(ValueError):
+        with pytest.raises(argparse.ArgumentTypeError):
             capacity(text)

@@ -20,6 +20,8 @@ from tools import amounts
         ("mutants", ["-n", "0"]),
         ("prove", ["--stride", "0"]),
         ("explore", ["--limit", "many"]),
+        ("demo", ["--pause", "nan"]),
+        ("demo", ["--wakes", "0"]),
     ],
 )
 def test_refused(tool: str, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import Progress, TextColumn
 
-from ..amounts import at_least_one, positive
+from ..amounts import at_least_one, positive, real
 from ..setup import get
 from .shared import output
 from .shared.failure import DONE, WRONG, Failure
@@ -39,6 +39,7 @@ exit status: 0 all nodes are back, with every way of waiting; 1 some are not; 2 
 
 
 REAL_NODES, REAL_OUTAGE = 200, 3.0  # within what --real takes; s
+moment = real(0.001)  # s: a session counts in whole ms
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -75,19 +76,19 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="that wait (%(default)s)",
     )
     add("--rtt", type=positive, default=default.rtt * 1000, metavar="MS", help="%(default)g ms")
-    add("--timeout", type=positive, default=default.timeout, metavar="S", help="%(default)g s")
-    add("--delay", type=positive, default=waits.delay, metavar="S", help="fixed: %(default)g s")
+    add("--timeout", type=moment, default=default.timeout, metavar="S", help="%(default)g s")
+    add("--delay", type=moment, default=waits.delay, metavar="S", help="fixed: %(default)g s")
     add(
         "--shortest",
-        type=positive,
+        type=moment,
         default=waits.shortest,
         metavar="S",
         help="exponential, jitter: the first bound (%(default)g s)",
     )
-    add("--longest", type=positive, default=waits.longest, metavar="S", help="(%(default)g s)")
+    add("--longest", type=moment, default=waits.longest, metavar="S", help="(%(default)g s)")
     add(
         "--period",
-        type=positive,
+        type=moment,
         default=waits.period,
         metavar="S",
         help="phase: from wake to wake (%(default)g s)",

@@ -35,6 +35,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
+from ..amounts import at_least_one, real
 from ..paths import FIRMWARE
 from ..testing import runtimes
 from ..testing.brokers import AmqttBroker, Broker, BrokerFailure, MosquittoBroker
@@ -326,13 +327,13 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "--wakes",
-        type=int,
+        type=at_least_one,
         default=len(PLAN),
         help="wakes; calm ones follow. With fewer not all is shown, beyond it is by chance "
         "(default %(default)s)",
     )
     add("--seed", type=int, default=1, help="which bytes, and what beyond the first wakes, is hit")
-    add("--pause", type=float, default=0.2, help="s of yours after each wake (default %(default)s)")
+    add("--pause", type=real(), default=0.2, help="s of yours after each wake (default %(default)s)")
     add("--broker", choices=["amqtt", "mosquitto"], default="amqtt", help="(default %(default)s)")
     add(
         "--runtime",
@@ -351,10 +352,6 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--wide", action="store_true", help="all figures, for a terminal of 120 columns")
     add("--plain", action="store_true", help="one line for each wake instead of a live table")
     options = parser.parse_args(argv)
-    if options.wakes < 1:
-        parser.error("the node has to wake: --wakes 1 at least")
-    if options.pause < 0:
-        parser.error("--pause cannot be negative")
     return options
 
 

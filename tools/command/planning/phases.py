@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
+
+from ...amounts import real
 
 # One board (ESP32, MicroPython with the program frozen), one network: each line there is from power
 # on to sleep, so a phase is the difference of two. Uncertain by what another board and another
@@ -53,12 +56,12 @@ def network(name: str, round_trips: int, round_trip: float, source: str, spread:
 def parse(text: str) -> Phase:
     """Return the phase that a person wrote: NAME=MS:MA or NAME=MS:MA:PERCENT (the spread).
 
-    Raises ValueError.
+    Raises ArgumentTypeError.
     """
     name, _, rest = text.partition("=")
-    numbers = [float(part) for part in rest.split(":")]
-    if not name or len(numbers) not in (2, 3) or min(numbers) < 0:
-        raise ValueError(text)
+    numbers = [real()(part) for part in rest.split(":")] if rest else []
+    if not name or len(numbers) not in (2, 3):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=MS:MA or NAME=MS:MA:PERCENT")
     ms, ma = numbers[:2]
     return Phase(name, ms, ms * ma / 1000, YOU, numbers[2] / 100 if len(numbers) > 2 else 0)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 
+from ...amounts import real
 from .figures import NAMES, Figures
 from .nodes import DEAD, LOST
 
+MOST = 1e15  # bytes, or messages since the broker started
+
 
 def capacity(text: str) -> tuple[str, float]:
-    """Return name and number of NAME=NUMBER. Raises ValueError."""
+    """Return name and number of NAME=NUMBER. Raises ArgumentTypeError."""
     name, _, value = text.partition("=")
-    if name not in NAMES or float(value) < 0:
-        raise ValueError(text)
-    return name, float(value)
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(NAMES)}")
+    return name, real(most=MOST)(value)
 
 
 def alerts(
