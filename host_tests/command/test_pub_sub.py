@@ -234,6 +234,44 @@ def test_the_broker_goes_and_comes_back(
     ours.communicate(timeout=10)
 
 
+@pytest.mark.parametrize("quiet", [False, True])
+def test_pub_tells_that_the_broker_has_gone(
+    mosquitto: Callable[..., MosquittoBroker], quiet: bool
+) -> None:
+    broker = mosquitto(persistence=False)
+    args = ["-h", HOST, "-p", str(broker.port), "-t", "a", "-l", "-q", "1", "-v"]
+    ours = start("pub", *args, *(["--quiet"] if quiet else []), stdin=subprocess.PIPE)
+    assert ours.stdin and ours.stderr
+    ours.stdin.write(b"1\n")
+    ours.stdin.flush()
+    while "Sending PUBACK" not in broker.log():
+        time.sleep(0.01)
+    broker.restart()
+    if not quiet:
+        said = ours.stderr.readline()
+        assert said.startswith(b"dormouse pub: connection lost (") and b"connecting again" in said
+        assert b"dormouse pub: connected again" in ours.stderr.readline()
+    out, err = ours.communicate(b"2\n", timeout=20)
+    assert (ours.returncode, err) == (0, b"")
+    assert out == b"2 messages, 2 bytes, QoS 1, acknowledged\n"
+
+
+def test_request_tells_that_the_broker_has_gone(
+    run: Run, mosquitto: Callable[..., MosquittoBroker]
+) -> None:
+    broker = mosquitto(persistence=False)
+    at = ["-h", HOST, "-p", str(broker.port)]
+    ours = start("request", *at, "-V", "311", "-t", "ask", "-e", "answer", "-W", "20")
+    assert ours.stderr
+    while "Sending PUBACK" not in broker.log():
+        time.sleep(0.01)
+    broker.restart()
+    assert b"dormouse request: connection lost" in ours.stderr.readline()
+    assert b"dormouse request: connected again" in ours.stderr.readline()
+    assert run("pub", *at, "-t", "answer", "-m", "yes").status == 0
+    assert ours.communicate(timeout=20) == (b"yes\n", b"")
+
+
 def test_two_with_one_name(at: list[str]) -> None:
     """They throw each other out, for ever; a person is told why that may be."""
     two = [start("sub", *at, "-t", "a", "-i", "twin") for _ in range(2)]

@@ -125,6 +125,19 @@ def test_lines_in_a_pipe(told: MosquittoBroker, at: list[str]) -> None:
     assert (process.returncode, err) == (130, b"")
 
 
+def test_the_broker_goes_and_comes_back() -> None:
+    with MosquittoBroker(mosquitto_argv(), persistence=False) as broker:
+        process = start("watch", "-h", HOST, "-p", str(broker.port))
+        assert process.stderr
+        while "Sending SUBACK" not in broker.log():
+            time.sleep(0.01)
+        broker.restart()
+        assert b"dormouse watch: connection lost" in process.stderr.readline()
+        assert b"dormouse watch: connected again" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+
+
 def test_a_live_table(told: MosquittoBroker, at: list[str]) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "50"}

@@ -28,7 +28,7 @@ examples:
   dormouse pub -V 5 -t a -m x -D publish content-type text/plain -D publish user-property unit C
 
 It returns when the broker has acknowledged everything (QoS 1: PUBACK, QoS 2: PUBCOMP); at QoS 0
-nobody says whether it came.
+nobody says whether it came. A connection that is lost is made again, for as long as -W lets it.
 
 exit status: 0 acknowledged, or sent at QoS 0; 1 not, with the reason; 2 wrong arguments; 3 -W was
 over; 130 interrupted
@@ -165,7 +165,10 @@ async def run(options: argparse.Namespace) -> int:
     """Connect and publish; return the exit status. Raises Failure."""
     tally = Tally()
     try:
-        async with asyncio.timeout(options.timeout), connection.connected(options) as client:
+        async with (
+            asyncio.timeout(options.timeout),
+            connection.connected(options, "pub") as client,
+        ):
             await send(client, options, tally)
     except TimeoutError:
         output.note(f"dormouse pub: {tally.messages} acknowledged within {options.timeout:g} s")

@@ -110,7 +110,10 @@ async def ask(client: Client, options: argparse.Namespace) -> None:
 async def run(options: argparse.Namespace) -> int:
     """Connect and ask; return the exit status. Raises Failure."""
     try:
-        async with asyncio.timeout(options.timeout), connection.connected(options) as client:
+        async with (
+            asyncio.timeout(options.timeout),
+            connection.connected(options, "request") as client,
+        ):
             await ask(client, options)
     except TimeoutError as error:
         raise Failure(f"no answer within {options.timeout:g} s", status=LATE) from error

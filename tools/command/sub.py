@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,8 +30,6 @@ exit status: 0 what was asked has come; 1 it could not, with the reason; 2 wrong
 3 -W was over before -C messages (without -C: any) had come; 130 interrupted
 """
 HANDLING = {"always": 0, "new": 1, "never": 2}
-SOON = 0.01  # seconds between two looks
-SHORT, OFTEN = 10, 2  # a connection of so many s, so often in a row, is no network that is bad
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -72,7 +68,6 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     shape.add_argument("-F", "--format", metavar="FORMAT", help="see below")
     shape.add_argument("-N", "--no-newline", action="store_true", help="payloads as they are")
     shape.add_argument("--json", action="store_true", help="a JSON document for each message")
-    shape.add_argument("--quiet", action="store_true", help="not a word of lost connections")
     connection.add_options(parser)
     parser.add_argument_group("other").add_argument("--help", action="help", help="this text")
     options = parser.parse_args(argv)
@@ -165,48 +160,18 @@ async def receive(client: Client, options: argparse.Namespace) -> int:
     return printed
 
 
-@asynccontextmanager
-async def told(client: Client, options: argparse.Namespace) -> AsyncIterator[None]:
-    """Tell of lost connections meanwhile."""
-
-    async def watch() -> None:
-        with suppress(MQTTError, OSError, ValueError, asyncio.TimeoutError):  # the end: told there
-            thrown_out = 0
-            while True:
-                since = time.monotonic()
-                await client.wait_connected(False)
-                why = connection.words(client.error)
-                output.note(f"dormouse sub: connection lost ({why}); connecting again")
-                # As brokers do to the older one of two clients with one identifier.
-                thrown_out = thrown_out + 1 if time.monotonic() - since < SHORT else 0
-                if options.id and thrown_out == OFTEN:
-                    output.note(f"dormouse sub: is there another client with -i {options.id}?")
-                await client.wait_connected()
-                # Who is told so expects what is published from now on: it is subscribed, too.
-                while client.connected and not all(o.done for o in client.session.again):
-                    await asyncio.sleep(SOON)
-                if client.connected:
-                    output.note("dormouse sub: connected again")
-
-    task = None if options.quiet else asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        if task:
-            task.cancel()
-            await asyncio.wait([task])
-
-
 async def run(options: argparse.Namespace) -> int:
     """Connect, subscribe and print; return the exit status. Raises Failure."""
     options.seen = 0
     subscribe_options(options)
     try:
-        async with asyncio.timeout(options.timeout), connection.connected(options) as client:
+        async with (
+            asyncio.timeout(options.timeout),
+            connection.connected(options, "sub") as client,
+        ):
             await prepare(client, options)
             if options.topic and not options.exit_subscribed:
-                async with told(client, options):
-                    await receive(client, options)
+                await receive(client, options)
     except TimeoutError:
         return DONE if options.seen and not options.count else LATE
     except (MQTTError, OSError, ValueError, TypeError) as error:

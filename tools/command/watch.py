@@ -289,7 +289,7 @@ async def run(options: argparse.Namespace) -> int:
         if options.rabbitmq:
             sources.append(asyncio.create_task(ask_rabbitmq(watch, options)))
         if not options.rabbitmq or options.nodes:
-            client = await stack.enter_async_context(connection.connected(options))
+            client = await stack.enter_async_context(connection.connected(options, "watch"))
             filters = [*options.nodes, *([] if options.rabbitmq else [options.topic])]
             try:
                 await client.subscribe(*filters, qos=1)

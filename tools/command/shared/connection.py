@@ -8,8 +8,9 @@ import asyncio
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from dormouse import Client, MQTTError, ProtocolError, Will
 
 from ...amounts import given, port, positive, whole
+from . import output
 from .failure import FAILED, WRONG, Failure
 from .properties import Properties
 
@@ -39,6 +41,9 @@ ADVICE = {
 OTHER_PROTOCOL = (
     "is it the right -p? with TLS (--tls, --cafile) or without, WebSocket (--ws) or not?"
 )
+
+SOON = 0.01  # seconds between two looks
+SHORT, OFTEN = 10, 2  # a connection of so many s, so often in a row, is no network that is bad
 
 # What TLS says where the broker wants another certificate of the client, or one at all.
 NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "UNKNOWN_CA", "BAD_CERTIFICATE", "HANDSHAKE_FAILURE")
@@ -104,6 +109,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     session.add_argument(
         "--connect-timeout", type=positive, default=10, metavar="S", help="and for answers: 10 s"
     )
+    session.add_argument("--quiet", action="store_true", help="not a word of lost connections")
     will = parser.add_argument_group("will: what the broker publishes if this dies")
     will.add_argument("--will-topic", type=given, metavar="TOPIC")
     will.add_argument("--will-payload", metavar="TEXT", default="")
@@ -332,15 +338,51 @@ def forbidden(error: Exception) -> str:
 
 
 @asynccontextmanager
-async def connected(options: argparse.Namespace, **more: Any) -> AsyncIterator[Client]:
-    """Give a connected client. Raises Failure when the broker cannot be reached or refuses."""
+async def told(client: Client, options: argparse.Namespace, name: str) -> AsyncIterator[None]:
+    """Tell of lost connections meanwhile; name: who tells."""
+
+    async def watch() -> None:
+        with suppress(MQTTError, OSError, ValueError, asyncio.TimeoutError):  # the end: told there
+            thrown_out = 0
+            while True:
+                since = time.monotonic()
+                await client.wait_connected(False)
+                why = words(client.error)
+                output.note(f"dormouse {name}: connection lost ({why}); connecting again")
+                # As brokers do to the older one of two clients with one identifier.
+                thrown_out = thrown_out + 1 if time.monotonic() - since < SHORT else 0
+                if options.id and thrown_out == OFTEN:
+                    output.note(f"dormouse {name}: is there another client with -i {options.id}?")
+                await client.wait_connected()
+                # Who is told so expects what is published from now on: it is subscribed, too.
+                while client.connected and not all(o.done for o in client.session.again):
+                    await asyncio.sleep(SOON)
+                if client.connected:
+                    output.note(f"dormouse {name}: connected again")
+
+    task = None if options.quiet else asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+@asynccontextmanager
+async def connected(options: argparse.Namespace, name: str, **more: Any) -> AsyncIterator[Client]:
+    """Give a connected client; name: who tells of connections that are lost meanwhile.
+
+    Raises Failure when the broker cannot be reached or refuses.
+    """
     client = make_client(options, **more)
     try:
         await client.connect()
     except (TimeoutError, OSError, MQTTError, ValueError) as error:
         raise explain(error, options) from error
     try:
-        yield client
+        async with told(client, options, name):
+            yield client
     finally:
         bye = options.properties.of("disconnect") if options.version == 5 else {}
         await client.disconnect(**bye)
