@@ -49,6 +49,20 @@ def given(text: str) -> str:
     return text
 
 
+def utf8(text: str) -> str:
+    """Return a text that MQTT has letters for: of bytes that are none Python makes surrogates."""
+    try:
+        text.encode()
+    except UnicodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no UTF-8") from error
+    return text
+
+
+def said(text: str) -> str:
+    """Return a text that is not empty, of letters."""
+    return utf8(given(text))
+
+
 positive = real(above=True)
 at_least_one = whole(1)
 port = whole(1, 65535)

@@ -147,7 +147,8 @@ def test_wear_is_that_of_make_wake() -> None:
         (("--nodes", "0"), 2, "no whole number from 1"),
         (("--battery", "nan"), 2, "no number above 0"),
         (("--period", "1e12"), 2, "no number up to"),
-        (("--topic", ""), 2, "--topic is empty"),
+        (("--topic", ""), 2, "--topic: it is empty"),
+        (("--topic", "\udcff"), 2, "--topic: '\\udcff' is no UTF-8"),
         (("--picture", "plan.doc"), 2, "plan.doc"),
     ],
 )

@@ -17,7 +17,7 @@ from calling import Done, Run, start
 from tools.command import sub
 from tools.command.shared import formats
 from tools.command.shared.failure import Failure
-from tools.testing import runtimes
+from tools.testing import runtimes, wire
 from tools.testing.address import HOST
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.certs import certificates
@@ -408,6 +408,48 @@ def test_wrong_arguments(
     done = run(args[0], "-h", HOST, "-p", str(server.port), *args[1:])
     assert (done.status, done.out) == (status, "")
     assert why in done.err
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *[("sub", "-t", "a", o, "\udcff") for o in ("-F", "-t", "-T", "-U", "-i", "-u", "--ws")],
+        *[("sub", "-t", "a", o, "\udcff") for o in ("--will-topic", "--psk-identity")],
+        *[("request", "-t", "a", o, "\udcff") for o in ("-F", "-t", "-e")],
+        ("pub", "-m", "x", "-t", "\udcff"),
+        ("watch", "--once", "-t", "\udcff"),
+        ("watch", "--once", "--nodes", "\udcff"),
+        ("pub", "-m", "x", "-L", f"mqtt://{HOST}:1/%ff"),
+        ("pub", "-m", "x", "-t", "a", "-L", f"mqtt://%ff@{HOST}:1"),
+        ("pub", "-m", "x", "-t", "a", "-L", f"ws://{HOST}:1/%ff"),
+        *[
+            ("pub", "-m", "x", "-t", "a", "-V", "5", "-D", "publish", *words)
+            for words in (("content-type", "\udcff"), ("user-property", "a", "\udcff"))
+        ],
+    ],
+)
+def test_a_text_that_is_no_utf8_is_told_before_connecting(run: Run, args: tuple[str, ...]) -> None:
+    done = run(*args, *(() if "-L" in args else ("-h", HOST, "-p", "1")))
+    assert (done.status, done.out) == (2, "") and "no UTF-8" in done.err, done.err
+
+
+def test_a_password_is_bytes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    word = tmp_path / "word"
+    word.write_bytes(b"\xff\r\n")
+    monkeypatch.setenv("DORMOUSE_PASSWORD", "\udcff")
+    ways = (
+        ("-u", "u", "-P", "\udcff"),
+        ("-u", "u", "--password-file", str(word)),
+        ("-u", "u"),
+    )
+    with ScriptedPeer() as peer, ThreadPoolExecutor(1) as beside:
+        at = ("-h", HOST, "-p", str(peer.port))
+        for way in (*(at + way for way in ways), ("-L", f"mqtt://u:%ff@{HOST}:{peer.port}")):
+            asked = beside.submit(run, "pub", "-t", "a", "-m", "x", *way)
+            their = peer.accept()
+            their.expect_packet(wire.CONNECT, username="u", password=b"\xff")
+            their.close()
+            asked.result(10)
 
 
 def test_nobody_there(run: Run) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from ..amounts import at_least_one, positive, whole
+from ..amounts import at_least_one, positive, said, whole
 from ..board import boards
 from .planning import advice, brokers, fleet, phases, picture, wear, wire
 from .shared import output
@@ -69,7 +69,7 @@ def _message_options(parser: argparse.ArgumentParser) -> None:
     message.add_argument("--qos", type=int, choices=(0, 1, 2), help="what you have in mind")
     message.add_argument("--kind", choices=advice.KINDS, default="reading", help="%(default)s")
     message.add_argument("--messages", type=whole(), default=1, metavar="N", help="in a wake (1)")
-    message.add_argument("--topic", metavar="TOPIC", default="greenhouse/7/temp/01")
+    message.add_argument("--topic", type=said, metavar="TOPIC", default="greenhouse/7/temp/01")
     message.add_argument(
         "--payload", type=whole(0, LONGEST), default=30, metavar="BYTES", help="30"
     )
@@ -143,8 +143,6 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if (options.awake_ms is None) != (options.awake_ma is None):
         parser.error("--awake-ms and --awake-ma go together: only you know them")
-    if not options.topic:
-        parser.error("--topic is empty")
     if options.commands:
         options.listen = True
     return options

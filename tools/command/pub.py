@@ -11,7 +11,7 @@ from pathlib import Path
 
 from dormouse import Client, MQTTError
 
-from ..amounts import at_least_one, positive, real
+from ..amounts import at_least_one, positive, real, utf8
 from .shared import connection, output
 from .shared.failure import DONE, LATE, WRONG, Failure
 from .shared.lines import lines
@@ -45,7 +45,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         add_help=False,
     )
     message = parser.add_argument_group("message")
-    message.add_argument("-t", "--topic", metavar="TOPIC")
+    message.add_argument("-t", "--topic", type=utf8, metavar="TOPIC")
     source = message.add_mutually_exclusive_group()
     source.add_argument("-m", "--message", metavar="TEXT", help="the payload")
     source.add_argument("-f", "--file", metavar="FILE", type=Path, help="a file as the payload")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dormouse import Client, Message, MQTTError
 
-from ..amounts import at_least_one, positive
+from ..amounts import at_least_one, positive, utf8
 from .shared import connection, formats, output
 from .shared.failure import DONE, LATE, Failure
 from .sub import arrived, template
@@ -40,17 +40,19 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         add_help=False,
     )
     asked = parser.add_argument_group("request")
-    asked.add_argument("-t", "--topic", metavar="TOPIC")
+    asked.add_argument("-t", "--topic", type=utf8, metavar="TOPIC")
     asked.add_argument("-m", "--message", metavar="TEXT", default="", help="the payload")
     asked.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=1)
-    asked.add_argument("-e", "--response-topic", metavar="TOPIC", help="where answers go")
+    asked.add_argument(
+        "-e", "--response-topic", type=utf8, metavar="TOPIC", help="where answers go"
+    )
     answer = parser.add_argument_group("answer")
     answer.add_argument(
         "-C", "--count", type=at_least_one, default=1, metavar="N", help="so many (1)"
     )
     answer.add_argument("-W", "--timeout", type=positive, default=10, metavar="S", help="10 s")
     answer.add_argument("-v", "--verbose", action="store_true", help="topic and payload")
-    answer.add_argument("-F", "--format", metavar="FORMAT", help="see below")
+    answer.add_argument("-F", "--format", type=utf8, metavar="FORMAT", help="see below")
     answer.add_argument("-N", "--no-newline", action="store_true")
     answer.add_argument("--json", action="store_true", help="a JSON document for each answer")
     connection.add_options(parser)

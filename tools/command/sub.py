@@ -10,7 +10,7 @@ from typing import Any
 
 from dormouse import Client, ConnectionLost, Message, MQTTError
 
-from ..amounts import at_least_one, positive
+from ..amounts import at_least_one, positive, utf8
 from .shared import connection, formats, output
 from .shared.failure import DONE, LATE, Failure
 
@@ -42,11 +42,19 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         add_help=False,
     )
     what = parser.add_argument_group("what")
-    what.add_argument("-t", "--topic", metavar="FILTER", action="append", default=[])
+    what.add_argument("-t", "--topic", type=utf8, metavar="FILTER", action="append", default=[])
     what.add_argument(
-        "-T", "--filter-out", metavar="FILTER", action="append", default=[], help="not these"
+        "-T",
+        "--filter-out",
+        type=utf8,
+        metavar="FILTER",
+        action="append",
+        default=[],
+        help="not these",
     )
-    what.add_argument("-U", "--unsubscribe", metavar="FILTER", action="append", default=[])
+    what.add_argument(
+        "-U", "--unsubscribe", type=utf8, metavar="FILTER", action="append", default=[]
+    )
     what.add_argument("-q", "--qos", type=int, choices=(0, 1, 2), default=0, help="at most")
     what.add_argument("-R", "--no-retained", action="store_true", help="nothing that was retained")
     what.add_argument("--retained-only", action="store_true", help="nothing else")
@@ -65,7 +73,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     shape = parser.add_argument_group("output")
     shape.add_argument("-v", "--verbose", action="store_true", help="topic and payload")
-    shape.add_argument("-F", "--format", metavar="FORMAT", help="see below")
+    shape.add_argument("-F", "--format", type=utf8, metavar="FORMAT", help="see below")
     shape.add_argument("-N", "--no-newline", action="store_true", help="payloads as they are")
     shape.add_argument("--json", action="store_true", help="a JSON document for each message")
     connection.add_options(parser)

@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 
-from ..amounts import at_least_one, given, positive
+from ..amounts import at_least_one, given, positive, utf8
 from .shared import connection, output
 from .shared.failure import ALERT, DONE, LATE, Failure
 from .watching import figures as brokers
@@ -59,9 +59,12 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         add_help=False,
     )
     what = parser.add_argument_group("what")
-    what.add_argument("-t", "--topic", metavar="FILTER", default="$SYS/#", help="%(default)s")
+    what.add_argument(
+        "-t", "--topic", type=utf8, metavar="FILTER", default="$SYS/#", help="%(default)s"
+    )
     what.add_argument(
         "--nodes",
+        type=utf8,
         metavar="FILTER",
         action="append",
         default=[],

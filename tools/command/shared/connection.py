@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from dormouse import Client, MQTTError, ProtocolError, Will
 
-from ...amounts import given, port, positive, whole
+from ...amounts import given, port, positive, said, utf8, whole
 from . import output
 from .failure import FAILED, WRONG, Failure
 from .properties import Properties
@@ -57,17 +57,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "-L",
         "--url",
-        type=given,
+        type=said,
         metavar="URL",
         help="mqtt[s]://, ws[s]://[user[:password]@]host[:port]/topic",
     )
-    group.add_argument("-u", "--username", metavar="NAME")
+    group.add_argument("-u", "--username", type=utf8, metavar="NAME")
     group.add_argument("-P", "--pw", metavar="WORD", help="others on this machine can read it")
     group.add_argument(
         "--password-file", type=given, metavar="FILE", help="its first line; or $DORMOUSE_PASSWORD"
     )
     group.add_argument(
-        "--ws", type=given, metavar="PATH", nargs="?", const="/mqtt", help="WebSocket (/mqtt)"
+        "--ws", type=said, metavar="PATH", nargs="?", const="/mqtt", help="WebSocket (/mqtt)"
     )
     tls = parser.add_argument_group("TLS")
     tls.add_argument("--tls", action="store_true", help="by the system's authorities")
@@ -80,9 +80,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     tls.add_argument(
         "--psk", type=given, metavar="HEX", help="a key instead of certificates (Python 3.13)"
     )
-    tls.add_argument("--psk-identity", metavar="NAME")
+    tls.add_argument("--psk-identity", type=utf8, metavar="NAME")
     session = parser.add_argument_group("session")
-    session.add_argument("-i", "--id", metavar="ID", help="the client identifier")
+    session.add_argument("-i", "--id", type=utf8, metavar="ID", help="the client identifier")
     session.add_argument(
         "-k", "--keepalive", type=whole(0, 65535), default=60, metavar="S", help="60 s"
     )
@@ -111,7 +111,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     session.add_argument("--quiet", action="store_true", help="not a word of lost connections")
     will = parser.add_argument_group("will: what the broker publishes if this dies")
-    will.add_argument("--will-topic", type=given, metavar="TOPIC")
+    will.add_argument("--will-topic", type=said, metavar="TOPIC")
     will.add_argument("--will-payload", metavar="TEXT", default="")
     will.add_argument("--will-qos", type=int, choices=(0, 1, 2), default=0)
     will.add_argument("--will-retain", action="store_true")
@@ -131,27 +131,35 @@ def _apply_url(options: argparse.Namespace) -> None:
     options.port = options.port or url.port
     options.tls = options.tls or secure
     if url.username:
-        options.username = options.username or unquote(url.username)
-    if url.password:
-        options.pw = options.pw or unquote(url.password)
+        options.username = options.username or _unquoted(url.username)
+    if url.password:  # of any bytes
+        options.pw = options.pw or unquote(url.password, errors="surrogateescape")
     if transport == "ws":
-        options.ws = options.ws or unquote(url.path) or "/mqtt"
+        options.ws = options.ws or _unquoted(url.path) or "/mqtt"
         return
     # All that follows is the topic: # and ? mean nothing else here.
-    topic = unquote(options.url.partition("://")[2].partition("/")[2])
+    topic = _unquoted(options.url.partition("://")[2].partition("/")[2])
     if topic and not options.topic:
         options.topic = [topic] if isinstance(options.topic, list) else topic
 
 
-def _password(options: argparse.Namespace) -> str | None:
+def _unquoted(part: str) -> str:
+    try:
+        return utf8(unquote(part, errors="surrogateescape"))
+    except argparse.ArgumentTypeError as error:
+        raise Failure(f"-L: {error}", status=WRONG) from error
+
+
+def _password(options: argparse.Namespace) -> bytes | None:
     if options.pw is not None:
-        return str(options.pw)
+        return payload(options.pw)
     if options.password_file:
         try:
-            return Path(options.password_file).read_text().split("\n")[0]
+            return Path(options.password_file).read_bytes().split(b"\n")[0].removesuffix(b"\r")
         except OSError as error:
             raise Failure(f"{options.password_file}: {error.strerror}", status=WRONG) from error
-    return os.environ.get("DORMOUSE_PASSWORD") if options.username else None
+    word = os.environ.get("DORMOUSE_PASSWORD") if options.username else None
+    return None if word is None else payload(word)
 
 
 def _context(options: argparse.Namespace) -> ssl.SSLContext | None:

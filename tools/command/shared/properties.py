@@ -3,10 +3,12 @@ them, and in dormouse's own names."""
 
 from __future__ import annotations
 
+import argparse
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from ...amounts import utf8
 from .failure import WRONG, Failure
 
 # mosquitto's name: dormouse's, and its type.
@@ -51,15 +53,24 @@ ALLOWED = {
 }
 
 
+def _text(name: str, word: str) -> str:
+    try:
+        return utf8(word)
+    except argparse.ArgumentTypeError as error:
+        raise Failure(f"{name}: {error}", status=WRONG) from error
+
+
 def _value(name: str, kind: type, words: Sequence[str]) -> Any:
     if kind is tuple:
         if len(words) != 2:
             raise Failure("user-property takes a name and a value", status=WRONG)
-        return (words[0], words[1])
+        return (_text(name, words[0]), _text(name, words[1]))
     if len(words) != 1:
         raise Failure(f"{name} takes one value", status=WRONG)
     if kind is bytes:
         return os.fsencode(words[0])  # as a payload: byte for byte
+    if kind is str:
+        return _text(name, words[0])
     try:
         return kind(words[0])
     except ValueError as error:
