@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 LARGEST = 1e9  # s, mAh, messages ...: beyond it a clock or a table has no room
 
@@ -63,6 +65,31 @@ def said(text: str) -> str:
     return utf8(given(text))
 
 
+def target(*suffixes: str) -> Callable[[str], Path]:
+    """Return a type: a file that is to be written, with one of these suffixes if there are any.
+
+    It is looked at now: once there is something to write, it would be lost.
+    """
+
+    def read(text: str) -> Path:
+        path = Path(given(text))
+        why = ""
+        if os.path.isdir(path):
+            why = "is a folder"
+        elif suffixes and path.suffix.lower() not in suffixes:
+            why = f"does not end with {' or '.join(suffixes)}"
+        elif not os.path.isdir(path.parent):
+            why = f"cannot be written: there is no folder {str(path.parent)!r}"
+        elif not os.access(path if os.path.exists(path) else path.parent, os.W_OK):
+            why = "cannot be written: you may not"
+        if why:
+            raise argparse.ArgumentTypeError(f"{text!r} {why}")
+        return path
+
+    return read
+
+
 positive = real(above=True)
 at_least_one = whole(1)
+picture = target(".svg", ".png", ".pdf")
 port = whole(1, 65535)

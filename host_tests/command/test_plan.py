@@ -149,7 +149,9 @@ def test_wear_is_that_of_make_wake() -> None:
         (("--period", "1e12"), 2, "no number up to"),
         (("--topic", ""), 2, "--topic: it is empty"),
         (("--topic", "\udcff"), 2, "--topic: '\\udcff' is no UTF-8"),
-        (("--picture", "plan.doc"), 2, "plan.doc"),
+        (("--picture", "plan.doc"), 2, "'plan.doc' does not end with .svg"),
+        (("--picture", "plan"), 2, "'plan' does not end with .svg"),
+        (("--picture", "/nowhere/plan.svg"), 2, "there is no folder '/nowhere'"),
     ],
 )
 def test_refused(run: Run, args: tuple[str, ...], status: int, why: str) -> None:

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,6 +253,65 @@ def test_two_are_compared(run: Run, tmp_path: Path) -> None:
         Trace(name, [d.connection for d in found]).save(Path(names[-1]))
     done = run("scope", *names)
     assert done.status == 0 and "- >PINGREQ" in done.out and "-50.0 (-84%)" in done.out
+
+
+WRITTEN = ("--save", "--html", "--svg", "--png")
+
+
+@pytest.mark.parametrize("option", WRITTEN)
+def test_where_nothing_can_be_written_is_told_first(run: Run, tmp_path: Path, option: str) -> None:
+    name = tmp_path / "wake.json"
+    Trace("x", [a_wake()]).save(name)
+    for wrong, why in (
+        (tmp_path / "nowhere" / f"a.{option[2:]}", "there is no folder"),
+        (tmp_path, "is a folder"),
+        (name / f"a.{option[2:]}", "there is no folder"),
+        ("", "it is empty"),
+        *([(tmp_path / "a", "does not end with")] if option in ("--svg", "--png") else []),
+    ):
+        done = run("scope", str(name), option, str(wrong))
+        assert (done.status, done.out) == (2, "") and why in done.err, done.err
+    assert not (tmp_path / "a.png").exists()
+    process = start("scope", "--listen", "0", option, str(tmp_path / "nowhere" / "a.svg"))
+    try:
+        _, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 2 and b"listening" not in err
+
+
+@pytest.mark.parametrize("full", WRITTEN)
+def test_what_cannot_be_written_takes_nothing_with_it(
+    run: Run, server: MosquittoBroker, tmp_path: Path, full: str
+) -> None:
+    """The disk is full at the end: all the rest is written."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    files = {option: tmp_path / f"a.{option[2:]}" for option in WRITTEN}
+    files[full].symlink_to("/dev/full")
+    args = [word for option, path in files.items() for word in (option, str(path))]
+    process = start("scope", "-h", HOST, "-p", str(server.port), "--listen", "0", "-C", "1", *args)
+    assert run("pub", "-h", HOST, "-p", str(listening(process)), "-t", "a", "-m", "x").status == 0
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and f"{files[full]}: No space".encode() in err, err
+    for option in set(WRITTEN) - {full}:
+        assert files[option].stat().st_size > 100
+        assert f"written: {files[option]}".encode() in err
+
+
+def test_without_matplotlib(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who cannot draw says so before there is anything to draw."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    picture = str(tmp_path / "a.svg")
+    name = tmp_path / "wake.json"
+    Trace("x", [a_wake()]).save(name)
+    for args in (
+        ("scope", str(name), "--svg", picture),
+        ("plan", "--picture", picture),
+        ("storm", "--nodes", "3", "--picture", picture),
+    ):
+        done = run(*args)
+        assert (done.status, done.out) == (1, "") and "dormouse-mqtt[pictures]" in done.err
 
 
 # --- The proxy ------------------------------------------------------------------------------------

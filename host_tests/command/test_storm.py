@@ -141,6 +141,29 @@ def test_some_are_never_back(run: Run) -> None:
     assert run("storm", "--real", "--nodes", "5000").status == 2
 
 
+def test_a_picture_that_cannot_be_is_told_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "simulate", lambda *_: pytest.fail("it has begun"))
+    for name in ("nowhere/a.svg", "a.doc", "a"):
+        done = run("storm", "--nodes", "3", "--picture", str(tmp_path / name))
+        assert done.status == 2 and str(tmp_path / name) in done.err
+
+
+def test_a_picture_that_cannot_be_written_takes_nothing_with_it(run: Run, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "a.svg").symlink_to("/dev/full")
+    args = ("--nodes", "3", "--outage", "1", "--policy", "jitter")
+    done = run("storm", *args, "--picture", str(tmp_path / "a.svg"))
+    assert done.status == 1 and "a.svg: No space" in done.err
+    assert "full jitter (Client)" in done.out and "written:" not in done.err
+    done = run("storm", *args, "--json", "--picture", str(tmp_path / "a.svg"))
+    assert done.status == 1 and json.loads(done.out)["results"]
+    done = run("plan", "--picture", str(tmp_path / "a.svg"))
+    assert done.status == 1 and "a.svg: No space" in done.err and "awake" in done.out
+
+
 @pytest.mark.parametrize("option", ["--timeout", "--delay", "--shortest", "--longest", "--period"])
 def test_a_session_counts_in_ms(run: Run, option: str) -> None:
     done = run("storm", "--nodes", "5", option, "0.0001", "--outage", "0.001", "--limit", "0.001")

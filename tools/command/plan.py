@@ -12,11 +12,12 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from .. import amounts
 from ..amounts import at_least_one, positive, said, whole
 from ..board import boards
 from .planning import advice, brokers, fleet, phases, picture, wear, wire
 from .shared import output
-from .shared.failure import DONE, WRONG, Failure
+from .shared.failure import WRONG, Failure, need_pictures
 
 EXAMPLES = """
 examples:
@@ -138,11 +139,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     _broker_options(parser)
     shape = parser.add_argument_group("output")
     shape.add_argument("--packets", action="store_true", help="each packet of a wake")
-    shape.add_argument("--picture", type=Path, metavar="FILE", help=".svg, .png or .pdf")
+    shape.add_argument("--picture", type=amounts.picture, metavar="FILE", help=".svg, .png or .pdf")
     shape.add_argument("--json", action="store_true", help="all figures, for programs")
     options = parser.parse_args(argv)
     if (options.awake_ms is None) != (options.awake_ma is None):
         parser.error("--awake-ms and --awake-ma go together: only you know them")
+    if options.picture:
+        need_pictures()
     if options.commands:
         options.listen = True
     return options
@@ -478,21 +481,16 @@ def as_dict(columns: Sequence[Column], options: argparse.Namespace) -> dict[str,
     }
 
 
-def draw(columns: Sequence[Column], options: argparse.Namespace, board: boards.Board) -> None:
-    """Save the picture. Raises Failure."""
+def draw(
+    path: Path, columns: Sequence[Column], options: argparse.Namespace, board: boards.Board
+) -> None:
+    """Save the picture. Raises OSError."""
     rows = []
     for c in columns:
         parts = [(phase.name, phase.mc) for phase in c.power.phases]
         rows.append((f"QoS {c.qos}", [*parts, ("asleep", c.power.asleep_mc)]))
     title = f"{board.product}: where the charge of {options.period:g} s goes"
-    try:
-        picture.save(options.picture, title, rows)
-    except ImportError as error:
-        raise Failure(
-            "a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"'
-        ) from error
-    except (OSError, ValueError) as error:
-        raise Failure(f"{options.picture}: {error}", status=WRONG) from error
+    picture.save(path, title, rows)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -503,12 +501,8 @@ def main(argv: Sequence[str]) -> int:
     except boards.BadBoard as error:
         raise Failure(str(error)) from error
     columns = [column(board, options, qos) for qos in (0, 1, 2)]
-    if options.picture:
-        draw(columns, options, board)
     if options.json:
         output.print_json(as_dict(columns, options))
-        return DONE
-    show(columns, options, board)
-    if options.picture:
-        print(f"picture: {options.picture}")
-    return DONE
+    else:
+        show(columns, options, board)
+    return output.save("plan", options.picture, lambda p: draw(p, columns, options, board))

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..amounts import at_least_one, given, port, real, whole
+from ..amounts import at_least_one, given, port, real, target, whole
 from .planning import phases
 from .scoping import compare, figure, page, text, trace
 from .scoping.decode import Decoded, Decoder, Seen, assemble, decode
 from .scoping.proxy import Ends, Proxy
 from .scoping.trace import BadTrace, Connection, Trace
 from .shared import connection, output
-from .shared.failure import DONE, WRONG, Failure
+from .shared.failure import WRONG, Failure, need_pictures
 
 EXAMPLES = """
 examples:
@@ -36,8 +36,8 @@ is the time that the connection took, by the current of a radio that was publish
 Passwords are not shown, and not kept. Inside TLS nothing can be read: let the proxy end it
 (--listen-cert, --listen-key, and --tls or --cafile for the broker).
 
-exit status: 0; 1 no broker, no such file, nothing in it; 2 wrong arguments; 130 interrupted before
-anything had come
+exit status: 0; 1 no broker, no such file, nothing in it, a full disk; 2 wrong arguments; 130
+interrupted before anything had come
 """
 
 
@@ -76,11 +76,13 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     proxy.add_argument("--listen-key", type=given, metavar="FILE")
     shape = parser.add_argument_group("output")
     shape.add_argument("--client", metavar="ID", help="only connections of this client")
-    shape.add_argument("--save", type=Path, metavar="FILE", help="the trace, for later")
-    shape.add_argument("--html", type=Path, metavar="FILE", help="a page with zoom and details")
+    shape.add_argument("--save", type=target(), metavar="FILE", help="the trace, for later")
+    shape.add_argument("--html", type=target(), metavar="FILE", help="a page with zoom and details")
     shape.add_argument("--open", action="store_true", help="the page, in the browser")
-    shape.add_argument("--svg", type=Path, metavar="FILE", help="a picture of the last connection")
-    shape.add_argument("--png", type=Path, metavar="FILE", help="the same")
+    shape.add_argument(
+        "--svg", type=target(".svg"), metavar="FILE", help="a picture of the last connection"
+    )
+    shape.add_argument("--png", type=target(".png"), metavar="FILE", help="the same")
     shape.add_argument(
         "--ma", type=real(), default=phases.RADIO, help="awake (%(default)g mA); 0: no charge"
     )
@@ -92,6 +94,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         parser.error("one file is shown, two are compared")
     if (options.listen_cert is None) != (options.listen_key is None):
         parser.error("--listen-cert and --listen-key go together")
+    if options.svg or options.png:
+        need_pictures()
+    if options.open and not options.html:
+        options.html = Path("scope.html")
     return options
 
 
@@ -174,24 +180,20 @@ def show_comparison(
 
 def write_files(
     traces: Sequence[tuple[str, Sequence[Decoded]]], options: argparse.Namespace, title: str
-) -> None:
-    """Write page and pictures. Raises Failure."""
-    target = options.html or (Path("scope.html") if options.open else None)
-    try:
-        if target:
-            target.write_text(page.render(traces, options.ma, title), encoding="utf-8")
-        for picture in filter(None, (options.svg, options.png)):
-            figure.save(picture, [found[-1] for _, found in traces], options.ma)
-    except ImportError as error:
-        raise Failure(
-            "a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"'
-        ) from error
-    except (OSError, ValueError) as error:
-        raise Failure(f"cannot write: {error}", status=WRONG) from error
-    for written in filter(None, (target, options.svg, options.png)):
-        output.note(f"written: {written}")
-    if options.open and target:
-        webbrowser.open(target.resolve().as_uri())
+) -> int:
+    """Write page and pictures; return the exit status."""
+
+    def draw(path: Path) -> None:
+        figure.save(path, [found[-1] for _, found in traces], options.ma)
+
+    def write_page(path: Path) -> None:
+        path.write_text(page.render(traces, options.ma, title), encoding="utf-8")
+
+    paged = output.save("scope", options.html, write_page)
+    drawn = [output.save("scope", path, draw) for path in (options.svg, options.png)]
+    if options.open and not paged:
+        webbrowser.open(options.html.resolve().as_uri())
+    return max(paged, *drawn)
 
 
 # --- The proxy ------------------------------------------------------------------------------------
@@ -309,15 +311,10 @@ def run_proxy(options: argparse.Namespace) -> int:
         if not kept or not any(c.chunks for c in kept[0].connections):
             raise
     recorded = kept[0]
-    if options.save:
-        try:
-            recorded.save(options.save)
-        except OSError as error:
-            raise Failure(f"{options.save}: {error.strerror}", status=WRONG) from error
-        output.note(f"written: {options.save}")
+    saved = output.save("scope", options.save, recorded.save)
     found = find(recorded, options)
-    write_files([(recorded.name, found)], options, f"dormouse scope: {recorded.name}")
-    return DONE
+    title = f"dormouse scope: {recorded.name}"
+    return max(saved, write_files([(recorded.name, found)], options, title))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -336,7 +333,6 @@ def main(argv: Sequence[str]) -> int:
         show_comparison(found[0][1], found[1][1], options)
     else:
         show_packets(found[0][1], options)
-    if options.save:
-        loaded[0].save(options.save)
-    write_files(found, options, "dormouse scope: " + ", ".join(name for name, _ in found))
-    return DONE
+    saved = output.save("scope", options.save, loaded[0].save)
+    title = "dormouse scope: " + ", ".join(name for name, _ in found)
+    return max(saved, write_files(found, options, title))

@@ -6,14 +6,13 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.progress import Progress, TextColumn
 
-from ..amounts import at_least_one, positive, real
+from ..amounts import at_least_one, picture, positive, real
 from ..setup import get
 from .shared import output
-from .shared.failure import DONE, WRONG, Failure
+from .shared.failure import WRONG, Failure, need_pictures
 from .storming import figure, model
 from .storming.model import Result, Storm
 from .storming.policy import POLICIES, Policy, Waits
@@ -102,9 +101,11 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--seed", type=int, default=default.seed)
     add("--real", action="store_true", help="on a mosquitto of its own, in real time")
-    add("--picture", type=Path, metavar="FILE", help=".svg or .png")
+    add("--picture", type=picture, metavar="FILE", help=".svg, .png or .pdf")
     add("--json", action="store_true", help="for programs")
     options = parser.parse_args(argv)
+    if options.picture:
+        need_pictures()
     if options.nodes is None:
         options.nodes = REAL_NODES if options.real else default.nodes
     if options.outage is None:
@@ -256,22 +257,15 @@ def main(argv: Sequence[str]) -> int:
         results = play(storm, kinds, options)
     except ValueError as error:
         raise Failure(str(error), status=WRONG) from error
-    if options.picture:
-        shown = dataclasses.replace(storm, rate=0) if options.real else storm
-        try:
-            figure.save(options.picture, shown, results, "mosquitto" if options.real else "a model")
-        except ImportError as error:
-            raise Failure(
-                "a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"'
-            ) from error
-        except (OSError, ValueError) as error:
-            raise Failure(f"{options.picture}: {error}", status=WRONG) from error
     if options.json:
         output.print_json(as_dict(storm, results))
     else:
         show(storm, results, options)
         if not options.real:
             print(f"({time.monotonic() - began:.1f} s of this machine's time)")
-        if options.picture:
-            print(f"picture: {options.picture}")
-    return DONE if all(len(r.back) == r.nodes for r in results) else 1
+    drawn = dataclasses.replace(storm, rate=0) if options.real else storm
+    what = "mosquitto" if options.real else "a model"
+    status = output.save(
+        "storm", options.picture, lambda path: figure.save(path, drawn, results, what)
+    )
+    return status if all(len(r.back) == r.nodes for r in results) else 1

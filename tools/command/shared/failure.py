@@ -21,6 +21,10 @@ class ReaderGone(Exception):
     """Who read stdout has enough (`dormouse sub ... | head`)."""
 
 
-def no_pictures() -> Failure:
-    """Return what is told where matplotlib is not installed."""
-    return Failure("a picture needs matplotlib", 'pip install "dormouse-mqtt[pictures]"')
+def need_pictures() -> None:
+    """Raise Failure where matplotlib is not installed, before there is anything to draw."""
+    try:
+        import matplotlib  # noqa: F401 - it is there
+    except ImportError as error:
+        advice = 'pip install "dormouse-mqtt[pictures]"'
+        raise Failure("a picture needs matplotlib", advice) from error

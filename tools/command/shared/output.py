@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from .failure import Failure, ReaderGone
+from .failure import DONE, FAILED, Failure, ReaderGone
 
 # What would move the cursor or change the terminal: all but newline and tab.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -58,6 +60,23 @@ def write(data: bytes) -> None:
 def print_json(value: Any) -> None:
     """Print one JSON document on one line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def save(name: str, path: Path | None, write: Callable[[Path], object]) -> int:
+    """Write a file, if it was asked for, and tell so; return the exit status.
+
+    name: of the subcommand, which tells why it cannot be written; what else it has to write and to
+    show is not lost with it.
+    """
+    if path is None:
+        return DONE
+    try:
+        write(path)
+    except (OSError, ValueError) as error:
+        note(f"dormouse {name}: cannot write {path}: {getattr(error, 'strerror', None) or error}")
+        return FAILED
+    note(f"written: {path}")
+    return DONE
 
 
 def note(text: str) -> None:
