@@ -13,12 +13,13 @@ from tools.board.owner import FileOwner, Owner
 from tools.board.update import WHOLE, Bundle, Offer, many
 
 _ONE = threading.Lock()
+_FOLDER = tempfile.TemporaryDirectory(prefix="dormouse-owner-")  # removed when the run ends
 
 
 @functools.cache
 def key() -> Path:
     """Return a private key's file."""
-    path = Path(tempfile.mkdtemp(prefix="owner")) / "owner.pem"
+    path = Path(_FOLDER.name) / "owner.pem"
     owner.make(path, 2048, None)
     return path
 

@@ -275,6 +275,8 @@ def main() -> None:
         size = measure()
     except runtimes.NotAvailable as error:
         raise SystemExit(f"cannot be measured here: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     table = Table(title="dormouse on a 32-bit device")
     table.add_column("what")
     table.add_column("bytes", justify="right")

@@ -257,6 +257,8 @@ def main() -> None:
         claims, wrong = collect()
     except NotCollected as error:
         raise SystemExit(f"not collected: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     wrong += problems(known, claims, why)
     for version, title in VERSIONS.items():
         shown = {c.id for c in claims if c.version == version} & set(known[version])
