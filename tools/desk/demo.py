@@ -333,7 +333,9 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "(default %(default)s)",
     )
     add("--seed", type=int, default=1, help="which bytes, and what beyond the first wakes, is hit")
-    add("--pause", type=real(), default=0.2, help="s of yours after each wake (default %(default)s)")
+    add(
+        "--pause", type=real(), default=0.2, help="s of yours after each wake (default %(default)s)"
+    )
     add("--broker", choices=["amqtt", "mosquitto"], default="amqtt", help="(default %(default)s)")
     add(
         "--runtime",
