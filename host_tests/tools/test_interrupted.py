@@ -2,6 +2,7 @@
 files."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,23 @@ def test_ctrl_c(tool: object, work: str, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises((SystemExit, KeyboardInterrupt)) as end:
         tool.main()  # type: ignore[attr-defined]
     assert end.value.args == (130,)
+
+
+@pytest.mark.parametrize(
+    "tool", ["desk.wake", "desk.run", "board.ota", "board.bridge", "command", "setup.conformance"]
+)
+def test_ctrl_c_while_it_is_loaded(tool: str, tmp_path: Path) -> None:
+    (tmp_path / "argparse.py").write_text("raise KeyboardInterrupt\n")
+    done = subprocess.run(
+        [sys.executable, "-m", f"tools.{tool}", *(["pub"] if tool == "command" else [])],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        timeout=60,
+    )
+    # 130 to a shell, both of them.
+    assert done.returncode in (130, -signal.SIGINT) and done.stderr == ""
 
 
 def test_the_owner_of_a_test_leaves_no_key(tmp_path: Path) -> None:
