@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from calling import Run
+from calling import Run, start
 
 from tools.board import boards
 from tools.command import plan
@@ -213,6 +213,15 @@ def test_plain_in_a_pipe(run: Run) -> None:
     assert done.status == 0
     assert not set(done.out) & set("│┃╭\x1b█")
     assert ">CONNECT 22  >PUBLISH 56  <CONNACK 4  <PUBACK 4  >DISCONNECT 2" in done.out
+
+
+def test_a_pipe_that_has_enough() -> None:
+    process = start("plan")
+    assert process.stdout
+    process.stdout.close()
+    process.stdout = None
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, b"")
 
 
 def test_make_plan() -> None:

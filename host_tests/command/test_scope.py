@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import signal
 import socket
@@ -376,6 +377,31 @@ def test_ctrl_c_keeps_what_was_recorded(server: MosquittoBroker, tmp_path: Path)
     idle.send_signal(signal.SIGINT)
     _, err = idle.communicate(timeout=15)
     assert (idle.returncode, err) == (130, b"")
+
+
+@pytest.mark.parametrize(("full", "json"), [(False, False), (False, True), (True, False)])
+def test_where_nobody_reads_it_ends_and_writes(
+    server: MosquittoBroker, tmp_path: Path, full: bool, json: bool
+) -> None:
+    out = "/dev/full"
+    if full and not Path(out).exists():
+        pytest.skip(f"no {out} here")
+    at = ("-h", HOST, "-p", str(server.port), "--listen", "0", "--save", str(tmp_path / "t"))
+    with open(out if full else os.devnull, "wb") as disk:
+        more = {"stdout": disk} if full else {}
+        process = start("scope", *at, *(["--json"] if json else []), **more)
+        port = listening(process)
+        if process.stdout:
+            process.stdout.close()
+            process.stdout = None
+        peer = dial(port)
+        peer.send(wire.connect("headless") + wire.disconnect())
+        _, err = process.communicate(timeout=20)
+        peer.close()
+    assert b"Traceback" not in err and b"Exception" not in err, err
+    assert process.returncode == (1 if full else 0)
+    assert (b"cannot write: No space" in err) == full, err
+    assert load(tmp_path / "t").connections[0].chunks
 
 
 def test_no_broker_behind_it(run: Run) -> None:

@@ -138,6 +138,27 @@ def test_the_broker_goes_and_comes_back() -> None:
         process.communicate(timeout=10)
 
 
+@pytest.mark.parametrize("more", [[], ["--json"]])
+@pytest.mark.parametrize("full", [False, True])
+def test_where_nobody_reads(at: list[str], more: list[str], full: bool) -> None:
+    if full and not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full here")
+    with open("/dev/full" if full else os.devnull, "wb") as disk:
+        out = {"stdout": disk} if full else {}
+        process = start("watch", *at, "--interval", "0.2", "-W", "20", *more, **out)
+        if process.stdout:
+            process.stdout.close()
+            process.stdout = None
+        _, err = process.communicate(timeout=30)
+    if full:
+        assert (
+            process.returncode == 1
+            and err == b"dormouse watch: cannot write: No space left on device\n"
+        )
+    else:
+        assert (process.returncode, err) == (0, b"")
+
+
 def test_a_live_table(told: MosquittoBroker, at: list[str]) -> None:
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "50"}

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from .shared import board_tools
-from .shared.failure import Failure, ReaderGone
+from .shared.failure import Failure, ReaderGone, write_no_more
 
 # Loaded when named, for each needs libraries of its own; and little is loaded before, for Ctrl-C is
 # clean only once ``main`` runs.
@@ -81,11 +81,6 @@ def _streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _write_no_more() -> None:
-    # At its exit Python would try, and complain, once more.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     _streams()
@@ -108,9 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (BrokenPipeError, ReaderGone):
-        _write_no_more()
+        write_no_more()
         return 0
     except OSError as error:  # what fails on the way to a broker is a Failure: it is stdout
         print(f"{name}: cannot write: {error.strerror or error}", file=sys.stderr)
-        _write_no_more()
+        write_no_more()
         return 1

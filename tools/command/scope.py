@@ -18,7 +18,7 @@ from .scoping.decode import Decoded, Decoder, Seen, assemble, decode
 from .scoping.proxy import Ends, Proxy
 from .scoping.trace import BadTrace, Connection, Trace
 from .shared import connection, output
-from .shared.failure import WRONG, Failure, need_pictures
+from .shared.failure import WRONG, Failure, ReaderGone, need_pictures
 
 EXAMPLES = """
 examples:
@@ -209,7 +209,12 @@ class Printer:
         self.last = 0  # the connection that was printed last
 
     def told(self, c: Connection) -> None:
-        """Print what is new of a connection, and at its end what it came to."""
+        """Print what is new of a connection, and at its end what it came to. Raises Failure,
+        ReaderGone."""
+        with output.printing():
+            self._told(c)
+
+    def _told(self, c: Connection) -> None:
         known = self.followed.setdefault(c.number, Followed(c))
         fresh = known.catch_up()
         decoded = assemble(c, known.packets, known.decoder.secure)
@@ -223,7 +228,6 @@ class Printer:
             self._packets(decoded, fresh)
             if c.closed is not None:
                 self._end(decoded)
-            sys.stdout.flush()
 
     def _packets(self, decoded: Decoded, fresh: list[Seen]) -> None:
         number = decoded.connection.number
@@ -303,18 +307,23 @@ async def record(options: argparse.Namespace, trace_: list[Trace]) -> None:
 
 
 def run_proxy(options: argparse.Namespace) -> int:
-    """Record, then write what is asked for; return the exit status. Raises Failure."""
+    """Record, then write what is asked for; return the exit status. Raises Failure, ReaderGone."""
     kept: list[Trace] = []
+    unread = None
     try:
         asyncio.run(record(options, kept))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Failure, ReaderGone) as error:
         if not kept or not any(c.chunks for c in kept[0].connections):
             raise
+        unread = None if isinstance(error, KeyboardInterrupt) else error
     recorded = kept[0]
     saved = output.save("scope", options.save, recorded.save)
     found = find(recorded, options)
     title = f"dormouse scope: {recorded.name}"
-    return max(saved, write_files([(recorded.name, found)], options, title))
+    written = write_files([(recorded.name, found)], options, title)
+    if unread:
+        raise unread
+    return max(saved, written)
 
 
 def main(argv: Sequence[str]) -> int:

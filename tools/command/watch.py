@@ -180,12 +180,12 @@ class Watch:
         states = self.nodes.states(time.time())
         for topic, state in states.items():
             if self._told.get(topic) != state:
-                print(f"{stamp} {topic}: {state}", flush=True)
+                print(f"{stamp} {topic}: {state}")
         self._told = states
         found = self.alerts()
         for text in found:
             if text.partition(",")[0] not in [a.partition(",")[0] for a in self._alerts]:
-                print(f"{stamp} alert: {text}", flush=True)
+                print(f"{stamp} alert: {text}")
         self._alerts = found
 
     def tell_figures(self) -> None:
@@ -195,7 +195,7 @@ class Watch:
             return
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         pairs = " ".join(f"{name}={value:.6g}" for name, value in self.figures.values().items())
-        print(f"{stamp} {pairs}", flush=True)
+        print(f"{stamp} {pairs}")
 
 
 # --- Where news come from -------------------------------------------------------------------------
@@ -261,11 +261,12 @@ async def follow(watch: Watch, seconds: float | None) -> None:
                     async with asyncio.timeout(1):
                         await watch.news.wait()
                 watch.news.clear()
-                if not watch.options.json:
-                    watch.tell_changes()
-                if time.monotonic() >= due:
-                    due = time.monotonic() + watch.options.interval
-                    watch.tell_figures()
+                with output.printing():
+                    if not watch.options.json:
+                        watch.tell_changes()
+                    if time.monotonic() >= due:
+                        due = time.monotonic() + watch.options.interval
+                        watch.tell_figures()
 
 
 async def show(watch: Watch, sources: Sequence[asyncio.Task[None]]) -> None:

@@ -39,7 +39,8 @@ class Proxy:
         self._ends = ends
         self._told = told
         self._start = time.monotonic()
-        self._changed = asyncio.Condition()
+        self._fault: Exception | None = None
+        self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def _now(self) -> float:
@@ -61,9 +62,21 @@ class Proxy:
             await asyncio.wait(self._tasks)
 
     async def wait_ended(self, count: int) -> None:
-        """Wait until so many connections have ended."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.ended >= count)
+        """Wait until so many connections have ended. Raises what ``told`` raised."""
+        while self.ended < count and not self._fault:
+            self._changed.clear()
+            await self._changed.wait()
+        if self._fault:
+            raise self._fault
+
+    def _tell(self, connection: Connection) -> None:
+        # What is wrong with who is told is no fault of a connection: it ends the proxy.
+        try:
+            if not self._fault:
+                self._told(connection)
+        except Exception as error:
+            self._fault = error
+            self._changed.set()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -80,10 +93,9 @@ class Proxy:
             self._tasks.discard(task)
             connection.closed = self._now()
             writer.close()
-            self._told(connection)
+            self._tell(connection)
             self.ended += 1
-            async with self._changed:
-                self._changed.notify_all()
+            self._changed.set()
 
     async def _serve(
         self,
@@ -124,7 +136,7 @@ class Proxy:
         try:
             while data := await source.read(CHUNK):
                 connection.chunks.append(Chunk(self._now(), way, data))
-                self._told(connection)
+                self._tell(connection)
                 sink.write(data)
                 await sink.drain()
             end = f"closed by the {by}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 DONE = 0
 FAILED = 1
 WRONG = 2
@@ -19,6 +22,11 @@ class Failure(Exception):
 
 class ReaderGone(Exception):
     """Who read stdout has enough (`dormouse sub ... | head`)."""
+
+
+def write_no_more() -> None:
+    """Let stdout lead nowhere: at its exit Python would try, and complain, once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def need_pictures() -> None:

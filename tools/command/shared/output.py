@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import rich.box
 from rich.console import Console
 from rich.table import Table
 
-from .failure import DONE, FAILED, Failure, ReaderGone
+from .failure import DONE, FAILED, Failure, ReaderGone, write_no_more
 
 # What would move the cursor or change the terminal: all but newline and tab.
 _CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
@@ -24,9 +25,14 @@ def at_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise ReaderGone  # rich would exit with 1
+
+
 def console() -> Console:
     """Return where a person reads; in a pipe it does not break lines."""
-    made = Console()
+    made = _Console()
     if not made.is_terminal:
         made.width = 160
     return made
@@ -48,18 +54,28 @@ def write(data: bytes) -> None:
     """Write bytes to stdout as they are, at once; what could harm a terminal is shown in hex."""
     if at_terminal():
         data = _CONTROL.sub(lambda match: b"\\x%02x" % match[0][0], data)
-    try:
+    with printing():
         sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    except BrokenPipeError as error:  # as what it is, or it would look like a lost connection
+
+
+@contextmanager
+def printing() -> Iterator[None]:
+    """What is printed meanwhile is out at the end. Raises what it is if it cannot be, ReaderGone or
+    Failure, or it would look like a lost connection."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError as error:
         raise ReaderGone from error
     except OSError as error:
+        write_no_more()
         raise Failure(f"cannot write: {error.strerror}") from error
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document on one line."""
-    print(json.dumps(value, ensure_ascii=False), flush=True)
+    with printing():
+        print(json.dumps(value, ensure_ascii=False))
 
 
 def save(name: str, path: Path | None, write: Callable[[Path], object]) -> int:
