@@ -180,8 +180,8 @@ def ask(s, part, tries: int) -> None:
 def repeated(s, m, first: int) -> bool:
     """Put such a message where it belongs. Returns whether it is to be delivered."""
     new = not m.done
-    # (Identifiers may be of a session that the broker forgot, so DUP is not enough: a message of the
-    # new one may have come with it first. What tells a message decides; 0 is of an older version.)
+    # (Identifiers may be of a session that the broker forgot, so DUP is not enough: a message of
+    # the new one may have come with it first. What tells a message decides; 0: not known.)
     mark = s._mark(m)
     repeat = first & 8 or (m.qos == 2 and not s.vague)
     if m.qos == 2 and m.pid in s.released:

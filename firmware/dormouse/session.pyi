@@ -51,6 +51,7 @@ class Session:
     used: int
     flying: int
     asking: int
+    slow: int
     suspects: int
     tried: int
     troubles: int

@@ -295,7 +295,7 @@ def skip(s, m, first: int, n: int, data, i: int):
         if k == end:
             if qos == 3 or (qos and not pid):
                 raise ProtocolError(first)
-            # Answered now: where a connection is not as long as it takes (a Node's budget), it would
+            # Answered now: where no connection is as long as it takes (a Node's budget), it would
             # come again at each, with all else behind it.
             m.topic = topic
             m.payload = b""

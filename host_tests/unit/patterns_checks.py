@@ -444,9 +444,8 @@ def check_keep():
     for fault in (Refused([151]), OutboxFull(), ConnectionLost()):
         client = Connection(0, fault, None)  # announced; then forgotten, and not taken
         h = HomeAssistant(client, "g/7", "g-7")
-        real = client.publish
 
-        async def publish(*args):
+        async def publish(*args, client=client, real=client.publish):
             try:
                 await real(*args)
             except Exception:
@@ -504,7 +503,7 @@ def check_leave_has_the_last_word():
         while not client.said:
             await asyncio.sleep(0)
         await leave(client, "t")
-        try:
+        try:  # noqa: SIM105 - MicroPython has no contextlib
             await task
         except ConnectionLost:
             pass

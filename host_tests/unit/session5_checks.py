@@ -792,11 +792,11 @@ def check_filters_that_go_together_no_more():
             data = line.written()
             if not data:
                 break
-            for packet in split(data):
-                same(packet[0], 0x82)
-                n = packet[6]
-                subscribed_to.append(str(packet[7 : 7 + n], "utf-8"))
-                s.receive(memoryview(h("90 04") + packet[2:4] + b"\0\1"), 0)
+            for one in split(data):
+                same(one[0], 0x82)
+                n = one[6]
+                subscribed_to.append(str(one[7 : 7 + n], "utf-8"))
+                s.receive(memoryview(h("90 04") + one[2:4] + b"\0\1"), 0)
         same(sorted(subscribed_to), sorted(names[:7] if lost else names))
         same(([e.code for e in told], dict(s.denied)), ([0xA2], {"all/#": 1}) if lost else ([], {}))
         same(sorted(s.filters), sorted(subscribed_to))

@@ -130,10 +130,11 @@ class Session5(_Base):
 
     ``session_expiry``: s that the server keeps the session after the connection ended; if None,
     for ever with clean=False, else not at all. ``properties``: more of CONNECT's, a dict:
-    receive_maximum (16; more than 100 are 100), topic_alias_maximum (0), user_properties, request_problem_information,
-    request_response_information, auth_method. ``will_properties``: a dict: will_delay and so on.
-    ``auth(data)`` answers the server's challenges with auth_method: bytes for bytes; for None, at
-    the begin, the first data, or None. All other arguments are Session's.
+    receive_maximum (16; more than 100 are 100), topic_alias_maximum (0), user_properties,
+    request_problem_information, request_response_information, auth_method.
+    ``will_properties``: a dict: will_delay and so on. ``auth(data)`` answers the server's
+    challenges with auth_method: bytes for bytes; for None, at the begin, the first data, or None,
+    asked at each connection. All other arguments are Session's.
 
     ``redirect``: whether to go where a server says that it moved (section 4.11): False; True: to
     another port of its host, and with TLS and without user name and password to another host; or a
