@@ -63,7 +63,8 @@ async def open_stream(
     name = (name or host) if tls else None
     stream = await asyncio.open_connection(host, port, ssl=tls, server_hostname=name)
     # So ``write`` waits until the kernel has it, as on a chip: what is still here is lost by close.
-    stream[1].transport.set_write_buffer_limits(0)
+    # (With high=0 asyncio's TLS would never write again.)
+    stream[1].transport.set_write_buffer_limits(high=1, low=0)
     return stream, lambda: close(stream[1].transport)
 
 

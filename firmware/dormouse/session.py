@@ -278,7 +278,8 @@ class Session:
     malformed = 0  # messages that the standard does not allow
     size = 0  # of the packet that is being read, if it comes in pieces
     asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
-    slow = 0  # times in a row that a PINGREQ behind messages had none: each doubles the wait for it
+    slow = 0  # how often the wait for PINGRESP is doubled
+    stuck = None  # the first message before the last PINGREQ that had no answer
 
     def __init__(
         self,
@@ -470,7 +471,10 @@ class Session:
         if self.state <= _CONNECTING:
             error = None
         elif self.flying and self.asked is not None and not error:
-            self.slow = min(self.slow + 1, _SLOW)  # long, on a slow link? it must get through
+            # The same again? It is long, perhaps, and the link slow: it must get through.
+            o = self.outbox[0]
+            self.slow = min(self.slow + 1, _SLOW) if o is self.stuck else 0
+            self.stuck = o
         self.state = _DOWN
         self.past = True
         sent = self.outbox[: self.flying]

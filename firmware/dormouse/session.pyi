@@ -52,6 +52,7 @@ class Session:
     flying: int
     asking: int
     slow: int
+    stuck: Message | None
     suspects: int
     tried: int
     troubles: int

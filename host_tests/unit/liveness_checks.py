@@ -890,7 +890,7 @@ def check_slow_link():
     line = Line(timeout=1000).up()
     s = line.session
     o = s.publish("t", b"x" * 4000, 1)
-    for wait in (1000, 2000, 4000, 8000, 8000):
+    for wait in (1000, 1000, 2000, 4000, 8000, 8000):
         assert len(line.written()) > 4000
         s.tick(1000)
         line.writes("c000", now=1000)

@@ -508,15 +508,14 @@ class Node:
         # What ended connections in earlier wakes goes behind all else; given up, it is tried
         # now and then, for the reason may have passed.
         if (pairs or names) and (s.wary <= _TRIES or not urandom(1)[0] % _SELDOM):
-            parts = list(groups(pairs))
-            if names:
-                parts.append(names)
+            parts = list(groups(pairs)) + [names]
             for part in parts:
                 try:
-                    o = s.request(0xA2 if isinstance(part[0], str) else 0x82, part)
-                    o.tries = min(s.wary, _TRIES)
-                    s.suspects += o.tries >= _ASIDE
-                    self.asked.append(o)
+                    if part:
+                        o = s.request(0xA2 if isinstance(part[0], str) else 0x82, part)
+                        o.tries = min(s.wary, _TRIES)
+                        s.suspects += o.tries >= _ASIDE
+                        self.asked.append(o)
                 except Exception as e:  # no filter; MQTT 5: what the server said it does not take
                     if len(part) > 1:  # one of them, or all together: each by itself
                         parts += [part[i : i + 1] for i in range(len(part))]
