@@ -62,7 +62,7 @@ _FLOOD = const(2048)  # bytes of answers unsent: more is not honest
 _ENDED = const(20)  # incoming QoS 2 messages whose end may not have reached the broker
 _ASIDE = const(2)  # connections that ended at a packet: now all else goes before it
 _SHORT = const(3)  # times that there was no memory for a message until it is read past
-_SLOW = const(3)
+_KIB = const(4000)  # ms for each KiB that waits or is in flight, on the slowest link
 _OVERHEAD = const(64)  # what a message costs beside topic and payload, about, in bytes
 
 
@@ -278,8 +278,6 @@ class Session:
     malformed = 0  # messages that the standard does not allow
     size = 0  # of the packet that is being read, if it comes in pieces
     asking = 0  # SUBSCRIBE and UNSUBSCRIBE in the outbox
-    slow = 0  # how often the wait for PINGRESP is doubled
-    stuck = None  # the first message before the last PINGREQ that had no answer
 
     def __init__(
         self,
@@ -470,11 +468,6 @@ class Session:
             self.size = 0  # what the broker does not bear, or this client, is no lack of memory
         if self.state <= _CONNECTING:
             error = None
-        elif self.flying and self.asked is not None and not error:
-            # The same again? It is long, perhaps, and the link slow: it must get through.
-            o = self.outbox[0]
-            self.slow = min(self.slow + 1, _SLOW) if o is self.stuck else 0
-            self.stuck = o
         self.state = _DOWN
         self.past = True
         sent = self.outbox[: self.flying]
@@ -525,10 +518,9 @@ class Session:
             self.heard = now
         keepalive = self.keepalive
         if self.asked is not None:
-            # (What comes meanwhile is a sign of life: the answer may lie behind a lot of it.)
-            left = (self.timeout << self.slow) - min(
-                now - self.asked & _TICKS, now - self.heard & _TICKS
-            )
+            # It may lie behind a lot, of what goes out as of what comes; that is a sign of life.
+            since = min(now - self.asked & _TICKS, now - self.heard & _TICKS)
+            left = self.timeout + (self.bulk >> 10) * _KIB - since
             if left <= 0:
                 raise ConnectionLost("no answer")
             return min(left, keepalive or left)  # the answer may come before
@@ -770,7 +762,6 @@ class Session:
         else:
             self.asked = None
             self.ponged = self.pinged
-            self.slow = 0
             self.on_output()  # what was set aside may go
             if self.ended:
                 self.ended = self.ended[self.sure :]

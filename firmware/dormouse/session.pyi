@@ -51,8 +51,6 @@ class Session:
     used: int
     flying: int
     asking: int
-    slow: int
-    stuck: Message | None
     suspects: int
     tried: int
     troubles: int
