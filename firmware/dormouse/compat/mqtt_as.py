@@ -32,7 +32,7 @@ config = {
     "queue_len": 0,  # not 0: client.queue instead of subs_cb
     "ssid": None,
     "wifi_pw": None,
-    "wifi": None,  # instead of these two: what has ``async join(ms)``, such as net.Wifi
+    "wifi": None,  # instead of these two: what has ``async join(ms=15000)``, such as net.Wifi
     "store": None,  # a store.Store: messages outlast a reset
 }
 _UNUSED = ("ping_interval", "ssl_params", "max_repubs", "clean_init", "gateway", "mqttv5")

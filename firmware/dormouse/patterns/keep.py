@@ -28,9 +28,9 @@ _up = 0
 class Keeper:
     """Joins the Wi-Fi, starts the client, and sees that both stay.
 
-    ``wifi``: what has ``async join(ms)``, as ``net.Wifi``; None: the network is there. ``dead``: s
-    without a broker, though the Wi-Fi says that it is joined, until it is joined anew, its address
-    too. ``log``: called with words about what happens, such as ``print``, or None.
+    ``wifi``: what has ``async join(ms=15000)``, as ``net.Wifi``; None: the network is there.
+    ``dead``: s without a broker, though the Wi-Fi says that it is joined, until it is joined anew,
+    its address too. ``log``: called with words about what happens, such as ``print``, or None.
 
     ``up``, ``down``: asyncio.Event, set at each connection and each loss of one; yours to clear.
     ``outages``: how many connections were lost.

@@ -9,7 +9,7 @@ from ..client import Client
 class Keeper:
     outages: int
     client: Client
-    wifi: Any  # what has `async join(ms)`, such as net.Wifi
+    wifi: Any  # what has `async join(ms=15000)`, such as net.Wifi
     dead: float
     log: Callable[..., object]
     up: asyncio.Event

@@ -73,5 +73,5 @@ def _put_back(s, box, victims):
             s.used += 1
     try:
         s.save()  # a record meanwhile may have taken one off the medium
-    except (OSError, StoreFull):
+    except (OSError, StoreFull, MemoryError):
         pass  # the next one says it
