@@ -339,6 +339,8 @@ class Client:
         # Connect and read until the connection ends; return why: an error, or None if the
         # application wanted it.
         s = self.session
+        if not s.patience:
+            collect()  # as in ``start``, for what a connection holds
         fault = []  # why one of the other two ended; anything: it is too late to say
         tasks = []
         close = e = None

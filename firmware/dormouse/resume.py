@@ -97,16 +97,6 @@ def resume(s, present: int) -> None:
     s.outbox = outbox  # (made beside it: there may be no memory in the middle)
 
 
-def overtakes(s):
-    """Return what goes though so many are in flight: SUBSCRIBE is not of the window."""
-    n = s.window
-    for o in s.outbox:
-        if o.sent >= 0:
-            n -= o.expect < _SUBACK
-        elif n > 0 or o.expect >= _SUBACK:
-            return o
-
-
 def groups(pairs):
     """Yield pairs of topic filter and options, as they go in one SUBSCRIBE each: not too many, and
     with one subscription identifier."""
@@ -156,7 +146,8 @@ def ask(s, part, tries: int) -> None:
     except Refused as e:
         from .trouble import apart
 
-        apart(s, part, tries, e)
+        for pair in apart(s, part, e):
+            ask(s, (pair,), tries)
         return
     o.tries = tries
     s.suspects += tries >= _ASIDE

@@ -31,7 +31,7 @@ from .packet import (
     reader,
     request,
 )
-from .resume import connected, overtakes, release, repeated
+from .resume import connected, release, repeated
 
 # Packet types (section 2.2.1).
 _CONNACK = const(2)
@@ -583,7 +583,9 @@ class Session:
                     if self.flying >= self.window and 0 < o.expect < _PUBCOMP:
                         if not self.asking:
                             break
-                        o = overtakes(self)
+                        from .trouble import overtakes as fill  # (no other variable, see above)
+
+                        o = fill(self)
                         if o is None:
                             break
                         outbox.remove(o)

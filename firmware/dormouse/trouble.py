@@ -6,7 +6,6 @@ Loaded when there is such a packet for the first time: who has none pays nothing
 from micropython import const
 
 from .packet import ConnectionLost, MQTTError, OutboxFull, ProtocolError
-from .resume import ask
 
 _PUBLISH = const(3)
 _PUBREC = const(5)
@@ -110,16 +109,25 @@ def deny(s, pairs) -> None:
     s.denied.update(pairs)
 
 
-def apart(s, part, tries: int, error) -> None:
+def apart(s, part, error):
     """The server takes no SUBSCRIBE of these pairs (MQTT 5): for one of them, or they are too long
-    together. Each is tried by itself; what it does not take then is told, and denied."""
+    together. Returns what to ask for one by one; a single one is denied, and told."""
     if len(part) > 1:
-        for pair in part:
-            ask(s, (pair,), tries)
-        return
+        return part
     s.filters.pop(part[0][0], None)
     deny(s, part)
     s._tell(error)
+    return ()
+
+
+def overtakes(s):
+    """Return what goes though so many are in flight: SUBSCRIBE is not of the window."""
+    n = s.window
+    for o in s.outbox:
+        if o.sent >= 0:
+            n -= o.expect < _SUBACK
+        elif n > 0 or o.expect >= _SUBACK:
+            return o
 
 
 def missed(s, now: int) -> int:
