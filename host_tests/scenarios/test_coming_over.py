@@ -1,6 +1,7 @@
 """Programs for umqtt and mqtt_as, of which only the import was changed."""
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -319,6 +320,23 @@ def test_mqtt_as_left_in_a_handler(runtime: Runtime, mosquitto: Start, where: st
         assert device.lines.count("got b'go on'") == 1
         assert device.wait_exit(10) == 0, device.transcript()
         assert not any("Error" in line or "Traceback" in line for line in device.lines)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", None])
+def test_mqtt_as_first_attempt(runtime: Runtime, answer: bytes | None) -> None:
+    """What closes, is no broker, or says nothing: OSError, for which such programs look."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        with runtime.start(PROGRAMS / "as_first.py", port) as device:
+            peer, _ = server.accept()
+            with peer:
+                peer.recv(100)
+                if answer:
+                    peer.sendall(answer)
+                if answer is not None:
+                    peer.close()
+                device.wait_line("connection failed 104", 10)
+            assert device.wait_exit(10) == 0, device.transcript()
 
 
 def test_mqtt_as_config_is_checked() -> None:

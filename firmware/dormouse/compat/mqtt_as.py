@@ -11,7 +11,7 @@ import asyncio
 import sys
 
 from ..client import Client
-from ..packet import MQTTError, Will
+from ..packet import MQTTError, Refused, Will
 from ..patterns.keep import Keeper
 from ..router import print_exception
 
@@ -99,12 +99,17 @@ class MQTTClient:
 
     async def connect(self, *, quick: bool = False) -> None:
         """Join the Wi-Fi and connect; keep both from then on. Raises what ended the first attempt:
-        OSError, Refused and other errors of ``Client.connect``."""
+        Refused with the broker's code; for all else OSError, as mqtt_as does."""
         if self._tasks:
             return
         if self.keeper.wifi:
             await self.keeper.wifi.join()
-        await self.client.connect()
+        try:
+            await self.client.connect()
+        except Refused:
+            raise
+        except (MQTTError, asyncio.TimeoutError) as e:
+            raise OSError(104, repr(e))  # ECONNRESET
         todo = [self.keeper.run(), self._events()]
         if not self.queue:
             todo.append(self._dispatch())
