@@ -475,7 +475,7 @@ def test_wakes_that_fail_by_the_chip_itself(
     """A store or a memory that is full: nothing goes out, which is a crash like any other."""
     node = board(chip, broker.port, do={"*": "full" if kind == "full" else "no memory"}, **SAFE)
     with Observer(broker, ("g/#", 1)) as observer:
-        ends = run(node, 4)
+        ends = node.run(4, 90)  # (to fill a flash takes half a minute)
         assert any(line.startswith("safe mode") for end in ends for line in end.lines)
         state = json.loads(first(observer, "g/safe"))
         assert any(word in state["reason"] for word in ("28", "StoreFull", "MemoryError"))
