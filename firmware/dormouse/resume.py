@@ -179,7 +179,7 @@ def repeated(s, m, first: int) -> bool:
         if repeat and s.released[m.pid] in (0, mark):
             m.done = True  # 1
             new = False
-    elif m.qos == 2 and first & 8 and s._mark(m) in s.ended:
+    elif m.qos == 2 and first & 8 and mark in s.ended:
         m.done = True  # 5
         new = False
     before = None

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from calling import Done, Run, start
+from calling import Done, Run, lose_and_find, start, wait_logged
 
 from tools.command import sub
 from tools.command.shared import formats
@@ -225,9 +225,7 @@ def test_the_broker_goes_and_comes_back(
     run("pub", *at, "-t", "back", "-m", "1", "-r")
     ours = start("sub", *at, "-t", "back", "-v")
     assert ours.stdout and ours.stdout.readline() == b"back 1\n"
-    broker.restart()
-    assert ours.stderr and b"connection lost" in ours.stderr.readline()
-    assert b"connected again" in ours.stderr.readline()
+    lose_and_find(ours, "sub", broker)
     run("pub", *at, "-t", "back", "-m", "2")
     assert ours.stdout.readline() == b"back 2\n"
     ours.send_signal(signal.SIGINT)
@@ -244,8 +242,7 @@ def test_pub_tells_that_the_broker_has_gone(
     assert ours.stdin and ours.stderr
     ours.stdin.write(b"1\n")
     ours.stdin.flush()
-    while "Sending PUBACK" not in broker.log():
-        time.sleep(0.01)
+    wait_logged(broker, "Sending PUBACK")
     broker.restart()
     if not quiet:
         said = ours.stderr.readline()
@@ -262,12 +259,8 @@ def test_request_tells_that_the_broker_has_gone(
     broker = mosquitto(persistence=False)
     at = ["-h", HOST, "-p", str(broker.port)]
     ours = start("request", *at, "-V", "311", "-t", "ask", "-e", "answer", "-W", "20")
-    assert ours.stderr
-    while "Sending PUBACK" not in broker.log():
-        time.sleep(0.01)
-    broker.restart()
-    assert b"dormouse request: connection lost" in ours.stderr.readline()
-    assert b"dormouse request: connected again" in ours.stderr.readline()
+    wait_logged(broker, "Sending PUBACK")
+    lose_and_find(ours, "request", broker)
     assert run("pub", *at, "-t", "answer", "-m", "yes").status == 0
     assert ours.communicate(timeout=20) == (b"yes\n", b"")
 

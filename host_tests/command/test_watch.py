@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from calling import COMMAND, Run, start
+from calling import COMMAND, Run, lose_and_find, start, wait_logged
 
 from tools.command.watching.alerts import alerts, capacity
 from tools.command.watching.figures import Figures, number
@@ -128,12 +128,8 @@ def test_lines_in_a_pipe(told: MosquittoBroker, at: list[str]) -> None:
 def test_the_broker_goes_and_comes_back() -> None:
     with MosquittoBroker(mosquitto_argv(), persistence=False) as broker:
         process = start("watch", "-h", HOST, "-p", str(broker.port))
-        assert process.stderr
-        while "Sending SUBACK" not in broker.log():
-            time.sleep(0.01)
-        broker.restart()
-        assert b"dormouse watch: connection lost" in process.stderr.readline()
-        assert b"dormouse watch: connected again" in process.stderr.readline()
+        wait_logged(broker, "Sending SUBACK")
+        lose_and_find(process, "watch", broker)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
 

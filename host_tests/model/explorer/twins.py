@@ -248,7 +248,7 @@ TWINS = [
     Twin(
         "remembers nothing that PUBCOMP ended",
         RESUME,
-        "and s._mark(m) in s.ended:\n",
+        "and mark in s.ended:\n",
         "and None:\n",
         Case(broker=Kind(resets=True), downs=(2,), cuts=1),
     ),
