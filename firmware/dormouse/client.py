@@ -358,7 +358,7 @@ class Client:
             for part in (None, stream):
                 tasks.append(asyncio.create_task(self._pump(fault, part)))
             while True:
-                if s.behind():
+                if self.connected and s.behind():
                     await self._room()
                 # Into a long buffer it is read without waiting: not for ever, or nothing else would
                 # have its turn.
@@ -413,10 +413,10 @@ class Client:
             if n != len(s.inbox):
                 n = len(s.inbox)
                 left = _BEHIND
-            if s.flying:
+            if s.outbox:
                 left -= _POLL
                 s.shed = left < 0
-                await sleep_ms(_POLL)
+                await sleep_ms(_POLL if s.flying else 100)
             else:
                 self._changed.clear()
                 await self._changed.wait()

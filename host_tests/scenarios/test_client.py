@@ -553,6 +553,36 @@ def test_answer_behind_a_full_inbox(start, peer: ScriptedPeer) -> None:
     device.wait_line("end", 5)
 
 
+@pytest.mark.parametrize("cuts", [1, 2])
+def test_cut_behind_a_full_inbox(start, peer: ScriptedPeer, cuts: int) -> None:
+    """The application takes nothing before it has its answer, and the connection that would have
+    brought it is gone: CONNACK is read, and (where two ended at the message, so that it waits for a
+    PINGRESP) what else it takes."""
+    device = start("waits_behind", peer.port)
+    conn = connected(peer)
+    grant(conn, 1)
+    device.wait_line("ready", 5)
+    conn.send(wire.publish("t", b"first"))
+    conn.expect_packet(type=wire.PUBLISH, topic="u", qos=1)
+    conn.send(b"".join(wire.publish("t", b"x" * 100) for _ in range(20)))
+    conn.close()
+    for cut in range(1, cuts + 1):
+        conn = connected(peer, session_present=True)
+        if cut == cuts == 2:
+            conn.expect(wire.pingreq(), timeout=5)
+            conn.send(wire.pingresp())
+        packet = conn.expect_packet(type=wire.PUBLISH, topic="u", qos=1, dup=True, timeout=5)
+        if cut < cuts:
+            conn.close()
+    conn.send(wire.puback(packet.packet_id or 0))
+    device.wait_line("published", 5)
+    conn = connected(peer, session_present=True)
+    conn.send(wire.publish("t", b"end"))
+    device.wait_line("got end", 5)
+    conn.expect(wire.disconnect())
+    device.wait_line("end", 5)
+
+
 @pytest.mark.mqtt311("MQTT-4.5.0-2")
 def test_router(start, peer: ScriptedPeer) -> None:
     device = start("route", peer.port)
