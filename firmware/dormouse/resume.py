@@ -111,8 +111,8 @@ def groups(pairs):
 
 
 def _repeat(s, filters):
-    # SUBSCRIBE again, before all else; apart from that, and behind all else, what was denied: it
-    # may have ended connections. What of both is under way already goes on.
+    # SUBSCRIBE again, before all else; apart from that, one by one and behind all else, what was
+    # denied: it may have ended connections. What of both is under way already goes on.
     pairs = dict(filters)
     denied = dict(s.denied)
     tries = 0
@@ -132,10 +132,10 @@ def _repeat(s, filters):
             elif name in s.filters:  # believed, and not even asked for
                 pairs[name] = options
                 tries = max(tries, o.tries)
-    for box in (pairs, denied):
-        for part in groups(list(box.items())):
-            ask(s, part, tries)
-        tries = _ASIDE
+    for part in groups(list(pairs.items())):
+        ask(s, part, tries)
+    for pair in denied.items():
+        ask(s, (pair,), _ASIDE)
 
 
 def ask(s, part, tries: int) -> None:

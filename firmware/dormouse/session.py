@@ -200,10 +200,6 @@ def granted(s, o, codes, refused) -> None:
         else:
             s.filters.pop(name, None)
             o.error = refused
-            if o in s.again:
-                from .trouble import deny
-
-                deny(s, ((name, options),))
 
 
 class Session:
@@ -216,13 +212,13 @@ class Session:
     ``inbox_bytes``: what may wait for the application; then ``behind`` tells the driver to read no
     more, but for what the application waits for (``shed``): then messages at QoS 0 are dropped and
     counted in ``dropped``, and those at QoS 1 and 2 are left to the broker, which repeats them on
-    the next connection. ``oversize``: with "skip" a message longer than ``max_packet``, or than
-    there is memory for, is read past, acknowledged and told; with "keep" it ends the connection,
-    and comes again at each. ``timeout``: ms until CONNACK or PINGRESP; for a connection to
-    live until a packet is tried again at which others ended; for an acknowledgement until a
-    PINGREQ goes behind it, and as long again until it is missed for good. ``pid``: how many
-    packet identifiers were used; random for a client that lost its memory, so as not to use one
-    that the broker still waits on.
+    the next connection; with clean=True, where it does not, they are dropped, too. ``oversize``:
+    with "skip" a message longer than ``max_packet``, or than there is memory for, is read past,
+    acknowledged and told; with "keep" it ends the connection, and comes again at each.
+    ``timeout``: ms until CONNACK or PINGRESP; for a connection to live until a packet is tried
+    again at which others ended; for an acknowledgement until a PINGREQ goes behind it, and as long
+    again until it is missed for good. ``pid``: how many packet identifiers were used; random for a
+    client that lost its memory, so as not to use one that the broker still waits on.
 
     What goes wrong with one message and ends nothing is told to ``on_trouble(error)``, if given,
     and counted: ``troubles``, ``trouble`` (the last one): Undeliverable; ProtocolError with length
@@ -253,7 +249,7 @@ class Session:
     _fault = ProtocolError
     # Of the class until they change. (What is looked up for each message is not: an attribute of
     # the class takes ten times as long.)
-    dropped = 0  # incoming QoS 0 messages for which there was no room
+    dropped = 0  # incoming messages for which there was no room: at QoS 0, with ``clean`` at any
     again = ()  # the SUBSCRIBEs that repeat ``filters``
     late = ()  # packets whose acknowledgement is missed for good, and what they expect
     denied = ()  # topic filters that a repeat was refused: asked for at each connection
@@ -612,10 +608,10 @@ class Session:
                         self.on_output()
         if not data:
             if self.state != _CLOSING:
-                if self.shed and not (self.inbox or self.flying):
-                    o = ConnectionLost("inbox full")
-                    o.again = True  # at once: all that was left to the broker is still to come
-                    raise o
+                if self.shed and not self.flying:
+                    from .trouble import shed as fill
+
+                    fill(self)
                 return None
             self.state = _CLOSED
             data = b"\xe0\x00"
@@ -821,7 +817,9 @@ class Session:
             if first >> 4 != expect:
                 self._tell(ProtocolError(first))
             if first == 0x90 and o.error and o in self.again:  # nobody waits for this one
-                self._tell(o.error)
+                from .trouble import refused
+
+                refused(self, o)
         elif expect or first != 0x70:  # that may be for what this client forgot, too
             self._tell(ProtocolError(first))
 
@@ -849,8 +847,10 @@ class Session:
     def _arrived(self, m, first, pid):
         # With ``done`` it was read past. An attribute less is a smaller table for each message.
         if self.shed:
-            self.dropped += not pid
-            return  # the broker repeats it on the next connection
+            self.dropped += self.clean or not pid
+            if not self.clean:
+                return  # the broker repeats it on the next connection
+            m.done = True
         if first & 1:
             m.retain = True
         new = not m.done

@@ -109,6 +109,19 @@ def deny(s, pairs) -> None:
     s.denied.update(pairs)
 
 
+def refused(s, o) -> None:
+    """A SUBSCRIBE that repeats was refused, or some of its filters. (Where the answer does not fit
+    it, nobody knows of any that it is subscribed.)"""
+    pairs = []
+    for name, options in o.filters:
+        if isinstance(o.error, ProtocolError):
+            s.filters.pop(name, None)
+        if name not in s.filters:
+            pairs.append((name, options))
+    deny(s, pairs)
+    s._tell(o.error)
+
+
 def apart(s, part, error):
     """The server takes no SUBSCRIBE of these pairs (MQTT 5): for one of them, or they are too long
     together. Returns what to ask for one by one; a single one is denied, and told."""
@@ -240,6 +253,18 @@ def _attempt(s, now, alone):
             packet = s._wire(o)
             s._sent(o, now)
             return packet
+
+
+def shed(s) -> None:
+    """What the application waited for behind a full inbox has come. Raises ConnectionLost when it
+    is time for a new connection, which brings what was left to the broker. (With clean=True it would
+    bring what is retained from its begin, for ever: no more is dropped, and that is all.)"""
+    if s.clean:
+        s.shed = False
+    elif not s.inbox:
+        e = ConnectionLost("inbox full")
+        e.again = True  # at once: all that was left to the broker is still to come
+        raise e
 
 
 def malformed(s, m, first: int, body, error) -> int:

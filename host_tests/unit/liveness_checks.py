@@ -832,6 +832,85 @@ def check_one_that_was_denied_takes_no_others_along():
     same((s.filters, s.denied, s.again and s.outbox), ({"a": 1, "x": 1}, {}, []))
 
 
+def check_answer_that_does_not_fit_a_repeat():
+    """Too few codes for filters that are subscribed again: of none it is known that it is, so each
+    is asked for at the next connection, by itself, for one packet of both may be the reason."""
+    for codes in ("03 %s 01", "05 %s 01 01 01", "04 %s 01 07"):
+        line = Told().up()
+        s = line.session
+        s.filters["a"] = s.filters["b"] = 1
+        line.up(present=0)
+        line.writes("82 0a 0001 0001'a' 01 0001'b' 01")
+        line.reads("90" + codes % "0001")
+        same((len(line.told), line.told[0].args, s.filters), (1, (0x90,), {}))
+        line.up(present=1)
+        line.writes("c000")
+        line.reads(PONG)
+        for pid, name in (("0002", "a"), ("0003", "b")):
+            line.writes("82 06 %s 0001'%s' 01" % (pid, name))
+            line.reads("90 03 %s 01" % pid)
+        same((s.filters, s.denied), ({"a": 1, "b": 1}, {}))
+        line.up(present=1).writes("")
+
+
+def check_first_try_in_a_store():
+    """A wake may have time for one connection only: how often one ended at a packet is in the store
+    from the first time on."""
+    store = Medium()
+    for tries in (1, 2):
+        line = Told()
+        line.session = s = durable()(line.kick, "c", store, clean=False)
+        line.up(present=tries - 1)
+        if tries == 1:
+            s.publish("bad", b"", 1)
+        line.written()
+        s.lost(CLOSED)
+        s.save()
+        same((s.outbox[0].tries, s.suspects), (tries, tries - 1))
+    line = Told()
+    line.session = s = durable()(line.kick, "c", store, clean=False)
+    good = s.publish("good", b"", 1)
+    line.up(present=1)
+    assert b"good" in line.written() and s.suspects == 1
+    line.reads("40 02 %04x" % good.pid)
+    line.writes("c000")
+    line.reads(PONG)
+    assert b"bad" in line.written()
+    line.reads("40 02 %04x" % s.outbox[0].pid)
+    line.written()
+    s.lost()
+    s.save()
+    same((15 in store.data, len(s.outbox)), (False, 0))
+
+
+def check_clean_session_that_is_behind():
+    """What the application waits for lies behind a full inbox, and the broker repeats nothing, for
+    the session is clean. Subscribed again it would send what is retained from its begin, for ever:
+    what does not fit is answered, counted, and that is all."""
+    for qos, first, answer in ((0, "30", ""), (1, "32", "40 02 0001"), (2, "34", "50 02 0001")):
+        line = Told(clean=True, inbox_bytes=200, max_packet=100).up()
+        s = line.session
+        for _ in range(3):
+            line.reads("30 06 0001'a' 'xyz'")
+        assert s.behind()
+        s.shed = True  # as the driver
+        o = s.publish("b", b"", 1)
+        line.written()
+        line.reads(first + (" 08 0001'a' 0001 'abc'" if qos else " 06 0001'a' 'abc'"))
+        line.writes(answer)
+        if qos == 2:
+            line.reads("62 02 0001")
+            line.writes("70 02 0001")
+        line.reads("40 02 0001")
+        same((o.done, s.dropped, len(s.inbox)), (True, 1, 3))
+        line.writes("")  # no new connection: from here on it is as before
+        assert not s.shed
+        s.inbox.clear()
+        line.reads("32 08 0001'a' 0001 'abc'")
+        same(([m.payload for m in s.inbox], s.dropped), ([b"abc"], 1))
+        same(line.told, [])
+
+
 def check_refused_connack_is_no_owed_one():
     """A CONNECT that was refused has made no session: what the next CONNACK says is the truth."""
     line = Told().up()

@@ -808,6 +808,24 @@ def check_filters_that_go_together_no_more():
         line.writes("")
 
 
+def check_answer_that_does_not_fit_a_repeat():
+    """As in liveness_checks: of none of these filters it is known that it is subscribed."""
+    told = []
+    line = Line5(on_trouble=told.append).up()
+    s = line.session
+    s.filters["a"] = s.filters["b"] = 1
+    line.up()
+    line.written()
+    line.reads("90 04 0001 00 01")
+    same((len(told), s.filters, sorted(s.denied)), (1, {}, ["a", "b"]))
+    line.up(present=1).writes("c000")
+    line.reads("d000")
+    for pid in ("0002", "0003"):
+        same(len(split(line.written())), 1)
+        line.reads("90 04 %s 00 01" % pid)
+    same((sorted(s.filters), s.denied), (["a", "b"], {}))
+
+
 def check_server_moved_now_and_then():
     """Three times in a row is not three times in a life, for who gets no acknowledgement."""
     owner = Owner()

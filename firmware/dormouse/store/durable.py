@@ -44,8 +44,8 @@ _FILTERS = const(2)  # there since the broker keeps a session: what is subscribe
 _SERVER = const(7)  # MQTT 5: what the last CONNACK said of the server
 _LAST = const(5)  # the number of the last message that was sent, 4 bytes
 _OWED = const(14)  # there while a CONNECT has no CONNACK, or none before it had
-_SUSPECTS = const(15)  # packets that are set aside: 5 bytes each, the key and the tries; key 0: the
-# SUBSCRIBE of a Node
+_SUSPECTS = const(15)  # packets at which connections ended, 5 bytes each: the key, and how often
+# (from 2 on it is set aside); key 0: the SUBSCRIBE of a Node
 _ENDED = const(13)  # what tells those whose PUBCOMP may not have reached the broker, 4 bytes each
 _SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due;
 # what tells it, 4 bytes
@@ -108,7 +108,7 @@ def _aside(s):
     if s.wary:
         aside = b"\0\0\0\0" + bytes((s.wary,))
     for o in s.outbox:
-        if o.tries >= _ASIDE and o.expect <= _PUBCOMP:
+        if o.tries and o.expect <= _PUBCOMP:
             aside += o.key.to_bytes(4, "big") + bytes((o.tries,))
     return aside or None
 
@@ -203,7 +203,7 @@ def durable(base=Session):
                 o.key = key
                 o.sent = _BEFORE
                 o.tries = tries.get(key, 0)
-                self.suspects += o.tries > 0  # they are only stored if set aside
+                self.suspects += o.tries >= _ASIDE
                 if key < _MESSAGE:
                     o.pid = int.from_bytes(data[key][:2], "big")
                     if len(data[key]) > 2:
