@@ -257,8 +257,8 @@ def _attempt(s, now, alone):
 
 def shed(s) -> None:
     """What the application waited for behind a full inbox has come. Raises ConnectionLost when it
-    is time for a new connection, which brings what was left to the broker. (With clean=True it would
-    bring what is retained from its begin, for ever: no more is dropped, and that is all.)"""
+    is time for a new connection, which brings what was left to the broker. (With clean=True that
+    would bring what is retained from its begin, for ever: no more is dropped, and that is all.)"""
     if s.clean:
         s.shed = False
     elif not s.inbox:
