@@ -105,14 +105,19 @@ class Message:
 
         ``commit`` (bytes; for a client with a store) is the application's own state: when ``ack``
         returns, it is on the medium in one record with the mark that this message is done with.
-        AttributeError without a store; OSError or StoreFull if it could not be written.
+        AttributeError without a store; OSError or StoreFull if it could not be written: then the
+        message is not done with, and what is too long for the store is not committed.
         """
         if commit is not None:
             self.done = self.done  # behind the other there may be no memory for an attribute
             self.session.commit(commit)
         self.done = True
         if self.session is not None:  # at QoS 0
-            self.session.flush()
+            try:
+                self.session.flush()
+            except Exception:
+                self.done = commit is None
+                raise
 
 
 def _pubrel(o):

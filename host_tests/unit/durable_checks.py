@@ -711,6 +711,52 @@ def check_refused_publish_takes_nothing_off():
     same(len([key for key in medium if key >= 0x40000 and medium[key]]), 3)
 
 
+class Tight(Medium):
+    """Takes no more than 20 bytes of what the application commits."""
+
+    errors = (StoreFull,)
+
+    def write(self, changes):
+        if len(changes.get(1) or b"") > 20:
+            raise self.errors[0]
+        super().write(changes)
+
+
+def check_state_that_does_not_fit():
+    """It is told. The message is not done with, and what goes out waits for nothing."""
+    for first, answer in (("32", "40 02 0001"), ("34", "50 02 0001")):
+        for error in (StoreFull(20), OSError(5), MemoryError()):
+            store = Tight()
+            store.errors = (error,)
+            line = Sleeper(store, burst=False)
+            s = line.session
+            line.up(present=0)
+            line.reads(first + " 05 0001't' 0001")
+            m = s.inbox.pop(0)
+            raises(type(error), m.ack, b"x" * 21)
+            same((m.done, s.committed), (False, None))
+            s.publish("u", b"", 0)
+            line.writes("30 03 0001'u'")  # and no answer
+            s.put_back(m)
+            s.inbox.pop(0).ack(b"x")
+            same((m.done, s.committed, bytes(store.data[1])), (True, b"x", b"x"))
+            line.writes(answer)
+    # By hand, for the next message: that one has no room, and then what was committed has none.
+    store = Tight()
+    told = []
+    line = Sleeper(store, burst=False, on_trouble=told.append)
+    s = line.session
+    line.up(present=0)
+    s.commit(b"x" * 21)
+    raises(OutboxFull, s.publish, "u", b"", 1)
+    s.publish("u", b"", 0)
+    line.writes("30 03 0001'u'")
+    same((s.committed, len(told), isinstance(told[0], StoreFull)), (None, 1, True))
+    s.commit(b"x")
+    s.publish("u", b"", 1)
+    same(bytes(store.data[1]), b"x")
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":

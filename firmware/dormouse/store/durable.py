@@ -96,6 +96,11 @@ def _gone(s, o):
         s.changes.pop(o.key, None)
 
 
+def _kept(data):
+    # A copy: the application may add to what it is given, and must not change ``data``.
+    return bytes(data[_COMMITTED]) if _COMMITTED in data else None
+
+
 def _moves(s):
     # The broker had something to send.
     s.moved = True
@@ -167,9 +172,7 @@ def durable(base=Session):
 
         def _load(self):
             data = self.store.data
-            # A copy: the application may add to what it is given, and must not change ``data``.
-            if _COMMITTED in data:
-                self.committed = bytes(data[_COMMITTED])
+            self.committed = _kept(data)
             if five:
                 self.memory = data.get(_SERVER)
             filters = data.get(_FILTERS)
@@ -311,12 +314,25 @@ def durable(base=Session):
             else:
                 self.changes.pop(_COMMITTED, None)
 
+        def _uncommit(self):
+            # The application's own state was not taken, and it is told. If it were to go into each
+            # record from now on: what is too long would keep all else from being sent, what is not
+            # would come without what it belongs to.
+            if self.changes.pop(_COMMITTED, None) is not None:
+                self.committed = _kept(self.store.data)
+                return True
+
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
             self.look |= _DONE
-            base.flush(self)
             if _COMMITTED in self.changes:
-                self.save()
+                try:
+                    self.save()  # first: what is not on the medium is not answered
+                except Exception:
+                    self._uncommit()
+                    raise
+                self.look |= _DONE
+            base.flush(self)
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
             """As the base's; a message at QoS 1 or 2 is on the medium when this returns."""
@@ -435,7 +451,13 @@ def durable(base=Session):
                     self.last = last
                     self.changes[_LAST] = last.to_bytes(4, "big")
             if self.changes or self.look:
-                self.save()
+                try:
+                    self.save()
+                except StoreFull as e:
+                    if not self._uncommit():
+                        raise
+                    self._tell(e)
+                    self.save()
             return data
 
         def _arrived(self, m, first, pid):

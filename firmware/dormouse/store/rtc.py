@@ -12,7 +12,8 @@ from micropython import const
 
 from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
 
-_LOG = const(9)  # keys in the store
+_COMMITTED = const(1)  # keys in the store
+_LOG = const(9)
 _ENDED = const(13)
 _SEEN = const(0x10000)  # identifiers of incoming QoS 2 messages, up to
 _OUTGOING = const(0x20000)
@@ -22,8 +23,9 @@ _BESIDE = const(9)  # bytes beside the entries and their length: MAGIC, the chec
 
 class Blob(Store):
     """The base of media that hold all in one piece of ``size`` bytes at most, messages in seven
-    eighths of it. The room for that piece is taken once, when there still is one that large: the
-    heap of a node that is awake for long is in pieces.
+    eighths of it, what is the application's in fifteen sixteenths. The room for that piece is taken
+    once, when there still is one that large: the heap of a node that is awake for long is in
+    pieces.
 
     A subclass gives ``load``, which returns that piece, whatever follows it, or b"" for none, and
     ``dump(piece)``, after which the old or the new one is there. Where ``load`` raises OSError
@@ -67,6 +69,9 @@ class Blob(Store):
             raise self._unread
         new = message(changes)
         limit = self.size * 7 >> 3 if new else self.size
+        for key in changes:  # the application's: what it keeps is not to keep messages from leaving
+            if not new and (key == _COMMITTED or 15 < key < 512):
+                limit = self.size * 15 >> 4
         data = self.data
         if _length(data) > limit:
             # Were nothing written, nothing could leave any more. So what is not the node's goes

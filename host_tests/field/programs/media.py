@@ -257,6 +257,18 @@ def full_rtc_memory(faults):
     s = Memory(2048)
     assert NEW + n in s.data
     raises(StoreFull, s.save, {1: b"x" * 2000})  # the application's own is still its own affair
+    for key in (1, 16, 511):  # and however it grows, what has to be noted for messages finds room
+        Memory.kept = b""
+        s = Memory(2048)
+        n = 0
+        while True:
+            try:
+                s.save({key: bytes(n)})
+            except StoreFull:
+                break
+            n += 1
+        assert n > 1800
+        s.save({14: b"", 5: b"last", 0x20000: b"\0\1", 15: b"tries"})
 
 
 for check in (
