@@ -190,16 +190,21 @@ def outlasts(board: Board, broker: MosquittoBroker, observer: Observer, topic: s
 ONE = pytest.mark.parametrize("runtime", [MICROPYTHON32], ids=["micropython32"])
 
 
+def document(name: str, broker: MosquittoBroker) -> str:
+    """Return a document's program that sleeps, with a broker that is there."""
+    code = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
+    one: str = [c for c in code if '"broker.local"' in c][-1]
+    one = one.replace('"broker.local"', f'"{HOST}", {broker.port}')
+    return one.replace("period=300", "period=300, backoff=0")  # quicker
+
+
 @ONE
 @pytest.mark.parametrize("name", ["README.md", "docs/sleep.md"])
 def test_documents_through_an_outage(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, name: str
 ) -> None:
     broker = mosquitto()
-    code = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.S)
-    code = [c for c in code if '"broker.local"' in c][-1]
-    code = code.replace('"broker.local"', f'"{HOST}", {broker.port}')
-    code = code.replace("period=300", "period=300, backoff=0")  # quicker
+    code = document(name, broker)
     with (
         Observer(broker, ("greenhouse/7/temp", 2)) as observer,
         Board(runtime, tmp_path, files={"main.py": code}) as board,
@@ -276,3 +281,24 @@ def test_full_flash(
         end = board.run(2)[-1]  # there is room
         # (PUBREL of the meter, at QoS 2, may be left to the next wake.)
         assert "error" not in "".join(end.lines) and int(end.lines[-1].split()[-2]) < 2, end.lines
+
+
+@ONE
+@pytest.mark.parametrize("name", ["README.md", "docs/sleep.md"])
+def test_documents_with_a_full_flash(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path, name: str
+) -> None:
+    """Their journal has a reserve: readings go, in each wake, while something else fills it."""
+    broker = mosquitto()
+    with (
+        Observer(broker, ("greenhouse/7/temp", 2)) as observer,
+        Board(
+            runtime, tmp_path, files={"main.py": FILL + document(name, broker)}, flash=131072
+        ) as board,
+    ):
+        board.set_network(ssid="my network")
+        board.run(2)
+        for _ in range(3):  # the first of these fills it
+            seen = len(observer.payloads("greenhouse/7/temp"))
+            board.run(1, 40)
+            observer.wait_count("greenhouse/7/temp", seen + 1)
