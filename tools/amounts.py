@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def whole(least: int = 0, most: int = int(LARGEST)) -> Callable[[str], int]:
         return number
 
     return read
+
+
+def regex(text: str) -> re.Pattern[str]:
+    """Return a regular expression."""
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no regular expression: {error}") from error
 
 
 def given(text: str) -> str:

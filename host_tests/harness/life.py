@@ -581,6 +581,7 @@ class Lives:
                 # The first start formats the flash, which is not the node's doing.
                 board.read("config.json")
                 self._live(life, board, proxy, client_id)
+            life.reached = life.reached and all(f.boot <= len(life.boots) for f in faults)
         except (AssertionError, ChaosError) as error:
             life.problems.append(f"{type(error).__name__}: {error}")
         finally:

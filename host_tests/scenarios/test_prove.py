@@ -189,6 +189,17 @@ def test_a_point_is_read_as_it_is_written() -> None:
             Fault.parse(text)
 
 
+def test_a_point_that_no_life_reaches(capsys: pytest.CaptureFixture[str]) -> None:
+    """A boot that is none, a byte too far: nothing was cut, so nothing was shown."""
+    for text in ("flash:99:1", "up:1:99999999:close"):
+        words = ["--runtime", QUICK, "--broker", "model", "--point", text]
+        assert prove.main(words) == 2
+        assert "before that byte" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        prove.main(["--point", "flash"])
+    assert "not flash:BOOT:BYTE" in capsys.readouterr().err
+
+
 def test_every_point_is_lived_once() -> None:
     sizes: list[dict[life.Kind, int]] = [
         {"flash": 3, "up": 2, "down": 1},

@@ -20,6 +20,7 @@ from tools import amounts
         ("mutants", ["-n", "0"]),
         ("prove", ["--stride", "0"]),
         ("explore", ["--limit", "many"]),
+        ("explore", ["-k", "("]),
         ("demo", ["--pause", "nan"]),
         ("demo", ["--wakes", "0"]),
     ],

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..amounts import at_least_one
+from ..amounts import at_least_one, regex
 from ..paths import FIRMWARE, ROOT
 from ..testing import runtimes
 
@@ -259,7 +259,9 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-k", metavar="REGEX", default="", help="only cases whose name matches")
+    parser.add_argument(
+        "-k", metavar="REGEX", type=regex, default="", help="only cases whose name matches"
+    )
     parser.add_argument("--list", action="store_true", help="print the names of the cases, and end")
     parser.add_argument(
         "--limit", type=at_least_one, default=100_000, help="states of one exploration: %(default)s"
@@ -285,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     if options.twins:
         return twins(console, options.write)
-    names = [name for name in CASES if re.search(options.k, name)]
+    names = [name for name in CASES if options.k.search(name)]
     if options.list or not names:
         console.print("\n".join(names) or "no such case", highlight=False, markup=False)
         return 0 if names else 2

@@ -214,6 +214,14 @@ def report(console: Console, broker: str, proof: Proof, runtime: str) -> None:
         console.print(f"  and {len(proof.failed) - SHOWN} more")
 
 
+def point(text: str) -> Fault:
+    """Return what --point names."""
+    try:
+        return Fault.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
@@ -240,7 +248,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--point",
-        type=Fault.parse,
+        type=point,
         action="append",
         help="only this point (twice: both in one life), with all that happens; as flash:2:417",
     )
@@ -248,28 +256,33 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def one_point(console: Console, options: argparse.Namespace, broker: str) -> bool:
-    """Live one life, several times if asked for, and print all that happened. Whether it failed."""
+def one_point(console: Console, options: argparse.Namespace, broker: str) -> int:
+    """Live one life, several times if asked for, and print all that happened. Return 1 if it
+    failed, 2 if nothing happened at that point: then nothing is shown."""
+    reached = False
     with ready(options.runtime, broker) as lives:
         for _ in range(options.times):
             one = lives.run(*options.point)
+            reached |= one.reached
             if one.problems:
                 break
     console.print(f"{broker}\n{one.describe()}", markup=False, highlight=False, soft_wrap=True)
     if not one.reached:
         console.print("(this run was over before that byte)")
-    return bool(one.problems)
+    return 1 if one.problems else 0 if reached else 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; return its exit status: 1 if anything failed, 2 if it cannot be done."""
     options = arguments(argv)
     console = Console()
-    failed = False
+    failed = missed = False
     try:
         for broker in [options.broker] if options.broker else BROKERS:
             if options.point:
-                failed |= one_point(console, options, broker)
+                status = one_point(console, options, broker)
+                failed |= status == 1
+                missed |= status == 2
                 continue
             how = (options.seed, options.stride, options.pairs, options.workers)
             failed |= bool(prove(console, options.runtime, broker, *how).failed)
@@ -282,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("\ninterrupted")
         return INTERRUPTED
-    return int(failed)
+    return 1 if failed else 2 if missed else 0
 
 
 if __name__ == "__main__":
