@@ -1005,6 +1005,7 @@ def check_server_moved():
 def check_server_moved_is_obeyed_where_asked_for():
     """Not to where the password would be read, nor to where there is nothing."""
     login = {"username": "u", "password": b"p"}
+    proof = {"auth": lambda data: b"proof", "properties": {"auth_method": "M"}}
     for options, tls, to, ok in (
         ({}, "tls", "other", False),
         ({"redirect": False}, "tls", "first", False),
@@ -1013,6 +1014,9 @@ def check_server_moved_is_obeyed_where_asked_for():
         (dict(login, redirect=True), None, "first", True),
         (dict(login, redirect=True), "tls", "other", False),
         ({"redirect": True, "password": lambda: b"p"}, "tls", "other", False),
+        (dict(proof, redirect=True), "tls", "other", False),
+        (dict(proof, redirect=True), None, "first", True),
+        (dict(proof, redirect=("other",)), "tls", "other", True),
         (dict(login, redirect=("other",)), "tls", "other", True),
         ({"redirect": ("other",)}, None, "other", False),
         (dict(login, redirect=("another",)), "tls", "other", False),

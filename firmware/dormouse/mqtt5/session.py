@@ -577,8 +577,8 @@ class Session5(_Base):
         if host != home[3 if len(home) > 3 else 0] and not (
             home[2]
             and (
-                self.login == (None, None)
-                if self.redirect is True and not self.auth
+                self.login == (None, None) and not self.auth
+                if self.redirect is True
                 else host in self.redirect
             )
         ):
