@@ -607,6 +607,32 @@ def test_a_wake_that_had_an_error_but_reached_the_broker(monkeypatch: pytest.Mon
     assert crashes(OSError(28, "full"), True) == crashes(StoreFull(9), True) == 2
 
 
+def test_what_the_led_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the kind of the error, whatever version of MQTT; a message's, at the broker, is none."""
+    from dormouse.expiry import Expired
+    from dormouse.field import guard
+    from dormouse.mqtt5 import Failed
+
+    class WifiError(OSError):
+        """As net.wifi's, which is for a chip."""
+
+    def blinks(error: Exception | None, reached: bool = False) -> int:
+        g = object.__new__(guard.Guard)
+        g.crashes, g.woken, g.log, g.led = 0, "power", Log(), types.SimpleNamespace()
+        said: list[int] = []
+        g.led.blink, g.led.light = said.append, lambda: None
+        monkeypatch.setattr(guard, "_this", g)
+        guard.end(error, None, reached)
+        return sum(said)
+
+    Bottle(monkeypatch)
+    assert blinks(WifiError("not found")) == 2
+    assert blinks(OSError(113, "no route")) == blinks(TimeoutError()) == 3
+    assert blinks(Refused("Not authorized", 5)) == blinks(Failed(0x87, {})) == 4
+    assert blinks(Refused("filter", [128]), True) == 4
+    assert blinks(Expired(), True) == blinks(None) == blinks(None, True) == 0
+
+
 @pytest.mark.prove  # half a minute
 @ONE
 def test_orders_on_a_full_flash(

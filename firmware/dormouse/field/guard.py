@@ -22,6 +22,7 @@ from time import sleep
 
 from micropython import const
 
+from ..packet import Refused
 from ..sleep.chip import before, deepsleep, release, wake_reason
 from .config import make_store
 from .log import Log
@@ -221,8 +222,12 @@ def end(error=None, publish=None, reached: bool = False) -> None:
         if _broken(error):
             raise error
         g.log.save()
-        kind = type(error).__name__
-        g.show(error and {"WifiError": 2, "Refused": 4}.get(kind, 3))
+        blinks = 0 if error is None or reached else 3
+        if isinstance(error, Refused):  # MQTT 5's Failed is one
+            blinks = 4
+        elif type(error).__name__ == "WifiError":
+            blinks = 2
+        g.show(blinks)
 
 
 async def watch(client) -> None:
