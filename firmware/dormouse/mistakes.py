@@ -31,7 +31,7 @@ def explain(error: Exception, host, options: dict) -> Exception:
     said = str(error.args[0]) if error.args else ""
     if "wrap_socket" in said:
         return TypeError("tls: an SSLContext")
-    if "integer" in said or "int()" in said:
+    if "integer" in said or "int()" in said or "to int" in said:
         return ValueError("port: a number")
     if said == "limits":
         return _limit(*error.args[1:])

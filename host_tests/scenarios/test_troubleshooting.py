@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dormouse.sleep.mistakes import text as plan
 from play import PROGRAMS
 
 from tools.testing import wire, wire5
@@ -252,13 +253,47 @@ def test_how_messages_are_found() -> None:
     assert not pattern("A('...',)").fullmatch("B('5',)")
 
 
+def words(said: ast.expr) -> Iterator[str]:
+    """Yield what of an error's argument is always there: "no option %s: it is of" is two pieces."""
+    if isinstance(said, ast.Constant) and isinstance(said.value, str):
+        yield from (piece.strip(" :,") for piece in re.split("%[sdr]", said.value))
+    elif isinstance(said, ast.BinOp):
+        yield from words(said.left)
+        if isinstance(said.op, ast.Add):
+            yield from words(said.right)
+    elif isinstance(said, ast.IfExp):
+        yield from words(said.body)
+        yield from words(said.orelse)
+
+
+def errors(tree: ast.AST) -> Iterator[ast.Call]:
+    """Yield where errors are made, be they raised there, returned or put aside."""
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        if re.search("(Error5?|Lost|Full|Refused|Undeliverable)$", node.func.id):
+            yield node
+
+
 def test_all_messages_are_told() -> None:
-    """What the library raises in words stands on a page for users, so that they can look it up."""
+    """What the library says in words stands on a page for users, so that they can look it up."""
     pages = "".join(path.read_text() for path in PAGE.parent.glob("*.md"))
+    found = 0
     for path in (ROOT / "firmware" / "dormouse").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                for words in node.exc.args:
-                    if isinstance(words, ast.Constant) and isinstance(words.value, str):
-                        where = f"{path.name}, line {node.lineno}: {words.value!r} is on no page"
-                        assert words.value in pages, where
+        for node in errors(ast.parse(path.read_text())):
+            for piece in [piece for said in node.args for piece in words(said)]:
+                found += 1
+                where = f"{path.name}, line {node.lineno}: {piece!r} is on no page"
+                assert piece in pages, where
+    assert found > 100
+    for why in range(1, 9):  # a Node's plan: texts by number
+        assert plan(why) in pages, plan(why)
+
+
+def test_errors_are_found_wherever_they_are_made() -> None:
+    text = "raise ValueError('a'); return OSError('b %s c: %d' % x); e = StoreFull('d' + e + ' f')"
+    said = [list(words(node.args[0])) for node in errors(ast.parse(text))]
+    assert said == [["a"], ["b", "c", ""], ["d", "f"]]
+    (choice,) = ast.parse("ValueError('a' if b else 'c')").body
+    assert isinstance(choice, ast.Expr) and isinstance(choice.value, ast.Call)
+    assert list(words(choice.value.args[0])) == ["a", "c"]

@@ -28,6 +28,7 @@ for version in (4, 5):
     told("port", lambda: client("broker.local:1883"))
     told("host", lambda: client(None))
     told("number", lambda: client(port="mqtt"))
+    told("number", lambda: client(port=None))
     told("good", lambda: client(port="1884"))
     told("context", lambda: client(tls=True))
     told("none", lambda: client(clean=False, store={}))
@@ -99,7 +100,7 @@ EACH = [
     "scheme ValueError host: without mqtt:// and port, which are tls= and port= mqtt://broker.local",
     "port ValueError host: without mqtt:// and port, which are tls= and port= broker.local:1883",
     "host TypeError host: a name or an address None",
-    "number ValueError port: a number",
+    *["number ValueError port: a number"] * 2,
     "good taken",
     "context TypeError tls: an SSLContext",
     "none TypeError store: an object, such as store.Journal(name)",

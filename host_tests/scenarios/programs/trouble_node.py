@@ -128,6 +128,7 @@ def plans():
     raises("late will", node, client(will_properties={"will_delay": 900}, **five))
     raises("too long", node, period=4000000)
     raises("jitter", node, jitter=301)
+    raises("pairs", node, subscribe=("cmd", 1))
 
 
 def arguments():
