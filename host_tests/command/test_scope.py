@@ -16,8 +16,10 @@ import pytest
 from browser import Browser
 from calling import Run, start
 
+from tools.command import scope
 from tools.command.scoping import compare, page
-from tools.command.scoping.decode import Decoded, decode
+from tools.command.scoping import decode as decode_module
+from tools.command.scoping.decode import Decoded, Seen, assemble, decode
 from tools.command.scoping.trace import BadTrace, Chunk, Connection, Trace, load
 from tools.testing import runtimes, wire, wire5
 from tools.testing.address import HOST
@@ -88,7 +90,10 @@ def test_no_secret_is_kept_or_shown(tmp_path: Path) -> None:
         (0.010, "up", wire5.auth(0x19, properties)),
     )
     five.number = 2
-    trace = Trace("x", [a_wake(), five])
+    # One that is cut off behind its password, at the begin of a connection and later.
+    cut = wire.connect("n", username="mouse", password="cheese!")[:-1]
+    halves = [recorded((0.003, "up", cut)), recorded((0.003, "up", wire.connect("n") + cut))]
+    trace = Trace("x", [a_wake(), five, *halves])
     trace.save(tmp_path / "trace.json")
     again = load(tmp_path / "trace.json")
     text = page.render([("x", [decode(c) for c in trace.connections])], 210, "t")
@@ -202,6 +207,25 @@ def test_files_that_are_none(run: Run, tmp_path: Path) -> None:
         assert done.status == 1 and why in done.err, done.err
     with pytest.raises(BadTrace):
         load(tmp_path / "b.pcap")
+    for name, value in (
+        ("opened", None),
+        ("ready", []),
+        ("closed", "soon"),
+        ("chunks", [[0, "left", ""]]),
+        ("chunks", [[None, "up", ""]]),
+        ("chunks", None),
+        ("colour", "red"),
+    ):
+        Trace("x", [a_wake()]).save(tmp_path / "odd.json")
+        odd = json.loads((tmp_path / "odd.json").read_text())
+        odd["connections"][0][name] = value
+        (tmp_path / "odd.json").write_text(json.dumps(odd))
+        with pytest.raises(BadTrace):
+            load(tmp_path / "odd.json")
+    for text in ("[1]", "[" * 100_000):
+        (tmp_path / "odd.json").write_text(text)
+        with pytest.raises(BadTrace):
+            load(tmp_path / "odd.json")
     Trace("x", [a_wake()]).save(tmp_path / "good.json")
     done = run("scope", str(tmp_path / "good.json"), "--client", "nobody")
     assert done.status == 1 and "no connection of client nobody" in done.err
@@ -444,6 +468,36 @@ def test_a_busy_connection_is_passed_on_whole(server: MosquittoBroker) -> None:
     peer.close()
     reader.join(20)
     assert process.wait(15) == 0
+
+
+def test_a_long_connection_costs_no_more_at_each_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What holds for all of a connection is looked at when it ends: the proxy is in the way of each
+    packet, and a node that stays connected sends them for months."""
+    found = []
+    monkeypatch.setattr(decode_module, "_spans", lambda c, packets, _: found.append(len(packets)))
+    printer = scope.Printer(scope.arguments(["--quiet", "--ma", "0"]))
+    c = a_wake()
+    chunks, c.closed = [*c.chunks], None
+    c.chunks.clear()
+    for chunk in chunks:
+        c.chunks.append(chunk)
+        printer.told(c)
+    assert not found
+    many = [Seen(0, "up", 2, "PINGREQ", "PINGREQ")] * 20_000
+    looked = CountingList(many)
+    assert assemble(c, looked, False).version == 0
+    assert looked.given <= 100
+
+
+class CountingList(list[Seen]):
+    """A list that counts what it gives."""
+
+    given = 0
+
+    def __iter__(self) -> Iterator[Seen]:
+        for each in super().__iter__():
+            self.given += 1
+            yield each
 
 
 # --- The page -------------------------------------------------------------------------------------

@@ -235,8 +235,8 @@ class Printer:
             begun = len(fresh) == len(decoded.packets)
             print(text.head(decoded) if begun else f"connection {number}:")
             self.last = number
-        before = decoded.packets[: len(decoded.packets) - len(fresh)]
-        at = before[-1].at if before else decoded.connection.ready
+        before = len(decoded.packets) - len(fresh)
+        at = decoded.packets[before - 1].at if before else decoded.connection.ready
         for packet in fresh:
             since = packet.at - decoded.connection.opened
             print(text.packet_line(packet, since, packet.at - at, self.plain, width()))

@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ...testing import wire, wire5
@@ -15,6 +16,7 @@ from .trace import Chunk, Connection
 
 _WAYS: tuple[Direction, ...] = ("up", "down")
 HEX = 512  # bytes of a packet that are shown
+FIRST = 16  # packets of a connection among which its CONNECT is
 _TLS = {20: "change cipher spec", 21: "alert", 22: "handshake", 23: "application data"}
 
 
@@ -43,13 +45,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A connection, decoded. version: 4 or 5, 0 if no CONNECT was seen."""
+    """A connection, decoded. version: 4 or 5, 0 if no CONNECT was seen; secure: in TLS."""
 
     connection: Connection
     packets: list[Seen]
-    spans: list[Span]
+    secure: bool
     client_id: str
     version: int
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """Its phases. Not known before they are asked for: a proxy decodes anew at each packet."""
+        return list(_spans(self.connection, self.packets, self.secure))
 
     def bytes(self, way: Direction) -> int:
         """Return the bytes of MQTT (or what else it speaks) in a direction."""
@@ -184,13 +191,15 @@ class _Frames:
 
 
 def assemble(connection: Connection, packets: list[Seen], secure: bool) -> Decoded:
-    """Return a connection with its packets, and what follows from them."""
-    hello = next((p for p in packets if p.name == "CONNECT" and not p.wrong), None)
+    """Return a connection with its packets, and what follows from them. It takes as long for many
+    packets as for few."""
+    first = itertools.islice(packets, FIRST)
+    hello = next((p for p in first if p.name == "CONNECT" and not p.wrong), None)
     fields = hello.fields if hello else {}
     return Decoded(
         connection,
         packets,
-        list(_spans(connection, packets, secure)),
+        secure,
         str(fields.get("client_id", "")),
         int(fields.get("protocol_level", 0)),
     )
@@ -244,7 +253,7 @@ def _payload(data: bytes) -> str:
 
 def _masked(raw: bytes) -> bytes:
     # What could not be decoded and may hold a password.
-    return raw[:2] if raw[0] >> 4 in (wire.CONNECT, 15) else raw
+    return raw[:2] if raw[:1] and raw[0] >> 4 in (wire.CONNECT, 15) else raw
 
 
 def _secrets(packet: wire.Packet | wire5.Packet) -> Iterator[bytes]:
@@ -278,7 +287,8 @@ def sanitized(connection: Connection) -> list[Chunk]:
                     version = _version(raw)
                 clean = _seen(Chunk(0, way, raw), raw, version).raw
                 out += clean.ljust(len(raw), b"*")
-        both[way] = out + data[len(out) :]
+        rest = data[len(out) :]  # no whole packet, or none at all
+        both[way] = out + _masked(rest).ljust(len(rest), b"*")
     kept = []
     for chunk in chunks:
         kept.append(Chunk(chunk.at, chunk.way, both[chunk.way][: len(chunk.data)]))

@@ -99,7 +99,16 @@ def _as_json(trace: Trace) -> dict[str, Any]:
 
 def _connections(found: dict[str, Any]) -> Iterator[Connection]:
     for entry in found["connections"]:
-        chunks = [Chunk(at, way, base64.b64decode(text)) for at, way, text in entry.pop("chunks")]
+        chunks = []
+        for at, way, text in entry.pop("chunks"):
+            if way not in ("up", "down"):
+                raise ValueError(way)
+            chunks.append(Chunk(float(at), way, base64.b64decode(text)))
+        for name in ("opened", "ready", "closed"):
+            if name != "closed" or entry[name] is not None:
+                entry[name] = float(entry[name])
+        for name in ("number", "peer", "end"):
+            entry[name] = (int if name == "number" else str)(entry[name])
         yield Connection(**entry, chunks=chunks)
 
 
@@ -115,5 +124,5 @@ def load(path: Path) -> Trace:
         if found["dormouse trace"] != FORMAT:
             raise BadTrace(f"{path}: of another version of dormouse")
         return Trace(path.name, list(_connections(found)))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise BadTrace(f"{path}: neither a trace of dormouse scope nor a capture") from error
