@@ -14,6 +14,8 @@ import time
 import paho.mqtt.client as paho
 from paho.mqtt.reasoncodes import ReasonCode
 
+FAR = 1e11  # s since 1970: the year 5138
+
 
 class Watch:
     """What is known of one node. Times in s; ``missed``: wakes in a row until it is dead."""
@@ -32,7 +34,9 @@ class Watch:
                 self.state, self.due = "lost: it went silent while it was awake", None
                 return
             period, until = float(status["asleep"]), float(status["until"])
-        except (ValueError, TypeError, KeyError, AttributeError):
+            if not (0 <= period < FAR and 0 <= until < FAR):  # 1e999, NaN
+                raise ValueError("no time")
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
             print("no status:", bytes(payload[:60]), flush=True)
             return
         self.period = period

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -511,6 +512,27 @@ def test_formats() -> None:
 )
 def test_topic_filters(topic_filter: str, topic: str, does: bool) -> None:
     assert sub.matches(topic_filter, topic) is does
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b'{"a": [1.5, null]}', {"a": [1.5, None]}),
+        (b"", None),
+        *[(text, text.decode()) for text in (b"[NaN, Infinity]", b"1e999", b'"\\ud800"', b"on")],
+        (b"[" * 200_000, "[" * 200_000),
+        (b"[" * 900 + b"]" * 900, None),  # as deep as Python just goes, or not
+    ],
+)  # fmt: skip
+def test_what_is_no_json_is_text(payload: bytes, said: object) -> None:
+    """Anybody may write it: it neither ends `sub -F %J` nor makes what it prints no JSON."""
+    message = formats.Arrived("t", payload, 0, False, 0, {}, datetime.now().astimezone())
+    for template in ("%J", "%j"):
+        shown = formats.render(template, message)
+        found = json.loads(shown, parse_constant=pytest.fail)
+    if len(payload) != 1800:
+        assert json.loads(formats.render("%J", message))["payload"] == said
+    assert found["payload"] == payload.decode()
 
 
 def test_a_payload_that_is_not_text(run: Run, at: list[str], tmp_path: Path) -> None:

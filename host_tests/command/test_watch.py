@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -292,6 +293,45 @@ def test_rabbitmq(run: Run, management: tuple[str, dict[str, object]]) -> None:
     assert done.status == 1 and "401" in done.err and "bread" not in done.err
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-else\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\n\r\n[1]",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000,
+    ],
+)
+def test_what_is_no_rabbitmq(run: Run, answer: bytes) -> None:
+    def serve() -> None:
+        for _ in range(2):
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+    with socket.create_server((HOST, 0)) as server:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        url = f"http://mouse:cheese@{HOST}:{server.getsockname()[1]}"
+        done = run("watch", "--rabbitmq", url, "--once")
+    assert (done.status, done.out) == (1, "") and "What to do:" in done.err, done.err
+    assert "Traceback" not in done.err and "cheese" not in done.err
+
+
+def test_rabbitmq_urls(run: Run, management: tuple[str, dict[str, object]]) -> None:
+    where, node = management
+    assert run("watch", "--rabbitmq", "http://" + where.format("%63heese"), "--once").status == 0
+    for url in ("http://mouse:cheese@localhost:none", "localhost:15672", "http://"):
+        done = run("watch", "--rabbitmq", url, "--once")
+        assert done.status == 1 and "What to do:" in done.err and "cheese" not in done.err
+    figures = Figures()
+    nodes = [{**node, "name": name} for name in ("a", "b")]
+    for each, uptime in zip(nodes, (50, 70), strict=True):
+        figures.put(str(each["name"]), "uptime", uptime, 0)
+    assert figures.values()["uptime"] == 70
+
+
 # --- Nodes and alerts -----------------------------------------------------------------------------
 
 
@@ -311,6 +351,7 @@ def test_asleep_late_dead() -> None:
         (b'{"lost":true}', "lost"), (b"offline", "lost"), (b"21.5", "odd"), (b"[1]", "odd"),
         (b"\xff", "odd"), (b'{"asleep":"x"}', "odd"), (b'{"asleep":-5,"until":0}', "odd"),
         (b'{"asleep":1e400,"until":0}', "odd"), (b'{"asleep":NaN,"until":0}', "odd"),
+        (b"[" * 200_000, "odd"), (b'{"asleep":1' + b"0" * 400 + b"}", "odd"),
     ):  # fmt: skip
         nodes.take("d", payload, False, NOW)
         assert nodes.states(NOW)["d"] == state

@@ -192,7 +192,9 @@ def test_late_and_dead() -> None:
     assert watch.look(1349) == "late" and watch.look(1352).startswith("dead")
     watch.heard(b'{"asleep":310,"until":5000}', True, 2000)
     assert watch.look(4999) == "asleep" and watch.look(5001) == "late"
-    for strange in (b"no json", b"[1]", b"{}", b'{"asleep":"x","until":1}', b"\xff"):
+    odd = (b'{"asleep":1e999,"until":1}', b'{"asleep":NaN,"until":1}', b"[" * 200_000)
+    odd += (b'{"asleep":1' + b"0" * 400 + b',"until":1}',)
+    for strange in (b"no json", b"[1]", b"{}", b'{"asleep":"x","until":1}', b"\xff", *odd):
         watch.heard(strange, False, 5001)  # anybody may write there
     assert watch.look(5001) == "late"
     watch.heard(b'{"lost":true}', False, 5002)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from .failure import WRONG, Failure
+from .foreign import read_json
 
 
 class Arrived(NamedTuple):
@@ -84,7 +85,7 @@ def as_dict(message: Arrived, parse: bool = False) -> dict[str, Any]:
         text = message.payload.decode()
         found["payload"] = text
         if parse:
-            found["payload"] = json.loads(text)
+            found["payload"] = read_json(text)
     except UnicodeDecodeError:
         found["payload_base64"] = base64.b64encode(message.payload).decode()
     except ValueError:

@@ -4,13 +4,15 @@ HTTP API of RabbitMQ's management plugin (RabbitMQ has no $SYS)."""
 from __future__ import annotations
 
 import base64
-import json
 import re
 import time
 import urllib.request
 from collections import deque
+from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from ..shared.foreign import read_json
 
 # Name: what it is. Those with _per_s are rates; the names are also those of --capacity.
 NAMES = {
@@ -120,7 +122,7 @@ class Figures:
 
     def _alarm(self, node: str, what: str, text: str) -> bool:
         try:
-            found = json.loads(text)
+            found = read_json(text)
             name = f"{node}: {found['name']}"
         except (ValueError, KeyError, TypeError):
             return False
@@ -145,7 +147,8 @@ class Figures:
         found: dict[str, float] = {}
         for node in self._values.values():
             for name, value in node.items():
-                found[name] = found.get(name, 0) + value
+                add = max if name == "uptime" else sum  # of a cluster: its oldest node's
+                found[name] = add((found.get(name, 0), value))
         for name in COUNTERS:
             rate = self._rate(name)
             if rate is not None:
@@ -172,10 +175,13 @@ def _get(url: str, path: str, timeout: float) -> Any:
     where = parts._replace(netloc=parts.netloc.rpartition("@")[2], path=path).geturl()
     request = urllib.request.Request(where)
     if parts.username:
-        pair = f"{parts.username}:{parts.password or ''}".encode()
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
         request.add_header("Authorization", "Basic " + base64.b64encode(pair).decode())
-    with urllib.request.urlopen(request, timeout=timeout) as answer:
-        return json.load(answer)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:
+            return read_json(answer.read())
+    except HTTPException as error:  # no HTTP, or it ended in its middle; a port that is no number
+        raise ValueError(f"no HTTP there: {type(error).__name__}") from error
 
 
 def _deep(found: Any, *path: str) -> float | None:
@@ -201,7 +207,11 @@ def rabbitmq(figures: Figures, url: str, timeout: float = 10) -> None:
     ValueError for an answer that is none."""
     overview = _get(url, "/api/overview", timeout)
     nodes = _get(url, "/api/nodes", timeout)
-    if not isinstance(overview, dict) or not isinstance(nodes, list):
+    if (
+        not isinstance(overview, dict)
+        or not isinstance(nodes, list)
+        or not all(isinstance(node, dict) for node in nodes)
+    ):
         raise ValueError("not the HTTP API of RabbitMQ")
     now = time.monotonic()
     figures.version = f"RabbitMQ {overview.get('rabbitmq_version', '')}".strip()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+from ..shared.foreign import read_json
 
 FAR = 1e11  # s since 1970: the year 5138
 
@@ -11,7 +12,7 @@ ASLEEP, LATE, DEAD, LOST, ODD = "asleep", "late", "dead", "lost", "odd"
 
 
 def _time(value: object) -> bool:
-    # JSON, as Python reads it, has NaN and Infinity, and numbers that are no time at all.
+    # There are numbers that are no time at all.
     return isinstance(value, int | float) and 0 <= value < FAR
 
 
@@ -51,7 +52,7 @@ class Nodes:
         node.heard = None if retained else now
         node.due, node.said = None, ODD
         try:
-            status = json.loads(payload)
+            status = read_json(payload)
         except ValueError:
             # A will in a person's words: the node was awake, and is gone.
             node.said = LOST if payload.lower() in (b"offline", b"lost", b"dead") else ODD

@@ -1,0 +1,18 @@
+"""JSON that somebody else wrote: anybody may write to a topic."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def read_json(data: str | bytes) -> Any:
+    """Return what it says. Raises ValueError for what is none: that cannot be written as JSON again
+    (NaN, 1e999, half a letter) or is nested deeper than Python goes."""
+    try:
+        found = json.loads(data)
+        # In a list: whoever shows it has it in a document of its own.
+        json.dumps([found], ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+    return found
