@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -125,7 +126,32 @@ def test_wear_is_that_of_make_wake() -> None:
     assert once == pytest.approx(wake.years(1 / 6, 512))
     tenth = wear.years("esp32", 1, 3000)
     assert once and tenth == pytest.approx(10 * once)
-    assert wear.years("esp32", 0, 300) is None
+    assert wear.years("esp32", 0, 300) is None and wear.years("esp32", 1, 300, 0) is None
+    # What is more than was measured is worn faster, and said so.
+    more: tuple[dict[str, int], ...] = ({"size": 51}, {"messages": 2}, {"commands": 1})
+    for each in more:
+        years = wear.years("esp32", 1, 300, **each)
+        assert years and years < once / 10, each
+    assert wear.years("esp32", 0, 300, 1, 50, 3)  # by its commands
+    assert wear.years("unix", 1, 300) is None
+
+
+def test_the_flash_of_a_plan(run: Run) -> None:
+    def lasts(*args: str) -> list[str]:
+        (line,) = [x for x in run("plan", *args).out.splitlines() if "the flash lasts" in x]
+        return line.split(None, 3)[3].split("  ")
+
+    def said(*args: str) -> list[str]:
+        return [cell.strip() for cell in lasts(*args) if cell.strip()]
+
+    assert said() == ["not worn", "1,460 years", "1,217 years"]
+    assert [each.endswith("years or more") for each in said("--payload", "400")] == [0, 1, 1]
+    assert all(each.endswith("years or more") for each in said("--commands", "5"))
+    assert said("--commands", "5", "--command-qos", "0") == said()
+    assert said("--session", "clean", "--commands", "5") == said()
+    found = json.loads(run("plan", "--messages", "16", "--json").out)["qos"]
+    assert [each["flash_measured"] for each in found] == [True, False, False]
+    assert found[1]["flash_years"] < 10
 
 
 @pytest.mark.parametrize(
@@ -144,6 +170,9 @@ def test_wear_is_that_of_make_wake() -> None:
         (("--phase", "x=1:2:nan"), 2, "'nan' is no number"),
         (("--payload", "-5"), 2, "no whole number from 0"),
         (("--commands", "-3"), 2, "no whole number from 0"),
+        (("--keepalive", "0"), 2, "from 1 to 65,535"),
+        (("--broker-keepalive", "70000"), 2, "from 1 to 65,535"),
+        (("--session-expiry", "0.5"), 2, "no whole number"),
         (("--nodes", "0"), 2, "no whole number from 1"),
         (("--battery", "nan"), 2, "no number above 0"),
         (("--period", "1e12"), 2, "no number up to"),
@@ -197,6 +226,20 @@ def test_recommendations() -> None:
     assert advice.keepalive(connected).what == "60 s"
     assert advice.keepalive(replace(connected, nat=300)).what == "240 s"
     assert advice.keepalive(replace(connected, nat=3000, broker_keepalive=1200)).what == "1200 s"
+    # 0 would turn it off, and there is no longer one.
+    assert advice.keepalive(replace(connected, nat=1)).what == "1 s"
+    assert advice.keepalive(replace(connected, nat=200_000)).what == "65535 s"
+
+
+def test_reasons_fit_the_figures(run: Run) -> None:
+    """What is said of waits is what the table says, and of what the table is."""
+    for session, why in (("kept", "as often as QoS 0"), ("clean", "once more than QoS 0")):
+        done = run("plan", "--session", session)
+        (waits,) = re.findall(r"waits for the broker +(\d) +(\d)", done.out)
+        assert why in done.out and (waits[0] == waits[1]) == (session == "kept")
+    assert "are of a node that sleeps" not in done.out
+    done = run("plan", "--connected", "--battery", "2500")
+    assert "careful: wakes, charge and battery above are of a node that sleeps" in done.out
 
 
 def test_for_programs_and_as_a_picture(run: Run, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tools.command.planning import wear
 from tools.command.planning import wire as computed
 from tools.desk import wake
 from tools.testing import runtimes
@@ -82,6 +83,18 @@ def test_queued_commands(bench: wake.Bench, qos: int) -> None:
     is_as_planned(cost)
 
 
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+@pytest.mark.parametrize("order", ["burst", "burst 5"])
+@pytest.mark.parametrize(("commands", "qos"), [(25, 0), (25, 1), (20, 2), (25, 2)])
+def test_more_commands_than_a_broker_sends_at_once(
+    bench: wake.Bench, commands: int, qos: int, order: str
+) -> None:
+    """20 that are not acknowledged, on MQTT 5 the 16 of Receive Maximum: then they are fenced."""
+    cost = bench.measure(1, commands, qos, order)
+    assert cost.got == commands
+    is_as_planned(cost)
+
+
 def test_others(bench: wake.Bench) -> None:
     cost = bench.subscribing(1, 5, 1)
     assert (cost.turnarounds, cost.got) == (3, 0)
@@ -105,6 +118,16 @@ def test_wear_is_counted(bench: wake.Bench) -> None:
     assert 3 <= exactly.saves <= 5
     assert 0 < once.journal < once.flash < 2000
     assert wake.years(0.5, 512) == pytest.approx(100_000 * 256 / 0.5 * 300 / 31_557_600)
+
+
+@pytest.mark.parametrize("bench", [ONE], indirect=True)
+def test_wear_is_no_more_than_planned(bench: wake.Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `dormouse plan` has no measurement of, it tells at the most."""
+    small = wear.erases("esp32", 1)
+    monkeypatch.setattr(wake, "PAYLOAD", 400)
+    worn = bench.wear("esp32", "QoS 1 message", wakes=20).erases
+    most = wear.erases("esp32", 1, 1, len(wake.TOPIC) + 400)
+    assert small and most and 5 * small < worn <= most
 
 
 def test_the_table(bench: wake.Bench) -> None:

@@ -17,6 +17,7 @@ from ..amounts import at_least_one, positive, said, whole
 from ..board import boards
 from .planning import advice, brokers, fleet, phases, picture, wear, wire
 from .shared import output
+from .shared.connection import FOR_EVER
 from .shared.failure import WRONG, Failure, need_pictures
 
 EXAMPLES = """
@@ -39,6 +40,8 @@ arguments
 """
 CLIENT_ID = 8  # bytes
 LONGEST = 268_435_455  # bytes, what follows the fixed header of a packet (section 2.2.3)
+seconds = whole(1, advice.LONGEST)  # of a keep-alive
+expiry = whole(1, FOR_EVER)
 TLS_TURNAROUNDS = 2  # TLS 1.2, a whole handshake (docs/tls.md)
 # Measured: MicroPython 1.25 (unix) with mosquitto, one ECDSA P-256 certificate of 566 bytes.
 TLS_UP, TLS_DOWN = 541, 1969
@@ -88,8 +91,8 @@ def _message_options(parser: argparse.ArgumentParser) -> None:
     )
     message.add_argument("--command-qos", type=int, choices=(0, 1, 2), default=1)
     message.add_argument("--session", choices=("kept", "clean"), default="kept")
-    message.add_argument("--session-expiry", type=positive, metavar="S")
-    message.add_argument("--message-expiry", type=positive, metavar="S")
+    message.add_argument("--session-expiry", type=expiry, metavar="S")
+    message.add_argument("--message-expiry", type=expiry, metavar="S")
     message.add_argument("--retain", action="store_true")
     message.add_argument("--client-id", choices=("fixed", "random"), default="fixed")
     message.add_argument("--subscriber-qos", type=int, choices=(0, 1, 2))
@@ -114,9 +117,9 @@ def _broker_options(parser: argparse.ArgumentParser) -> None:
     )
     broker.add_argument("--no-jitter", action="store_true")
     broker.add_argument("--connected", action="store_true", help="it stays connected")
-    broker.add_argument("--keepalive", type=positive, metavar="S")
+    broker.add_argument("--keepalive", type=seconds, metavar="S")
     broker.add_argument(
-        "--broker-keepalive", type=positive, metavar="S", help="the longest it takes"
+        "--broker-keepalive", type=seconds, metavar="S", help="the longest it takes"
     )
     broker.add_argument(
         "--nat", type=positive, metavar="S", help="when the network forgets a silent connection"
@@ -160,6 +163,7 @@ class Column:
     round_trips: int  # all that a wake waits for: TCP, TLS, MQTT
     power: phases.Power
     flash_years: float | None
+    flash_measured: bool  # or it is at the least
 
 
 def traffic(options: argparse.Namespace, qos: int) -> wire.Traffic:
@@ -233,8 +237,12 @@ def column(board: boards.Board, options: argparse.Namespace, qos: int) -> Column
         raise Failure(
             f"{board.name} sleeps {longest / 1000:.0f} s at most (board.toml)", "a shorter --period"
         )
-    years = wear.years(board.port, qos, options.period, options.messages)
-    return Column(qos, wake, round_trips, power, years)
+    carried = traffic(options, qos)
+    size = carried.topic + carried.payload
+    taken = carried.commands if carried.command_qos else 0
+    years = wear.years(board.port, qos, options.period, options.messages, size, taken)
+    measured = wear.is_measured(options.messages if qos else 0, size, taken)
+    return Column(qos, wake, round_trips, power, years, measured)
 
 
 def habits(options: argparse.Namespace) -> advice.Habits:
@@ -302,7 +310,19 @@ def stepwise(options: argparse.Namespace, qos: int) -> int:
     return wire.wake(plain).turnarounds
 
 
-def side_by_side(columns: Sequence[Column], options: argparse.Namespace) -> Table:
+def flash(c: Column, board: boards.Board) -> str:
+    """Return how long the flash lasts."""
+    if board.port not in wear.MESSAGE:
+        return "not measured"
+    if c.flash_years is None:
+        return "not worn"
+    years = f"{c.flash_years:,.0f}" if c.flash_years >= 10 else f"{c.flash_years:.2g}"
+    return f"{years} years" + ("" if c.flash_measured else " or more")
+
+
+def side_by_side(
+    columns: Sequence[Column], options: argparse.Namespace, board: boards.Board
+) -> Table:
     """Return the table of all QoS."""
     table = output.table(title="one wake")
     table.add_column("")
@@ -322,10 +342,7 @@ def side_by_side(columns: Sequence[Column], options: argparse.Namespace) -> Tabl
         ("the battery lasts", [span(c.power) for c in columns]),
         (
             "the flash lasts",
-            [
-                "not worn" if c.flash_years is None else f"{c.flash_years:,.0f} years"
-                for c in columns
-            ],
+            [flash(c, board) for c in columns],
         ),
         ("if it is cut", ["lost", "sent again, maybe twice", "sent again, once"]),
     ]
@@ -399,7 +416,7 @@ def show(columns: Sequence[Column], options: argparse.Namespace, board: boards.B
         f"{options.messages} x {options.payload} bytes, MQTT {options.version}"
         f"{', TLS' if options.tls else ''}"
     )
-    console.print(side_by_side(columns, options))
+    console.print(side_by_side(columns, options, board))
     if options.packets:
         for c in columns:
             console.print(
@@ -458,6 +475,7 @@ def as_dict(columns: Sequence[Column], options: argparse.Namespace) -> dict[str,
                 "days_low": c.power.days(-1),
                 "days_high": c.power.days(1),
                 "flash_years": c.flash_years,
+                "flash_measured": c.flash_measured,
                 "phases": [dataclasses.asdict(phase) for phase in c.power.phases],
             }
             for c in columns

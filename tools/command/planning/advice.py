@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LONGEST = 65535  # s, a keep-alive (section 3.1.2.10); 0 turns it off
 KINDS = ("reading", "event", "command", "count")
 
 
@@ -53,6 +54,11 @@ def qos(h: Habits) -> tuple[int, str]:
         )
     if h.kind == "event":
         return 1, "it happens once and has to arrive; twice is told by its time or number"
+    if not h.persistent:
+        return 1, (
+            "a reading that was cut off is sent again, and a repeated one does no harm; in a clean "
+            "session it waits for the broker once more than QoS 0 does, which a kept one saves"
+        )
     return 1, (
         "it waits for the broker as often as QoS 0 does, so a wake is no longer, and a reading "
         "that was cut off is sent again; a repeated reading does no harm"
@@ -90,7 +96,7 @@ def keepalive(h: Habits) -> Choice:
             "nothing is known of the network (--nat): a dead link is seen within 90 s, for 4 bytes "
             "of MQTT a minute",
         )
-    seconds = int(min(limits))
+    seconds = max(int(min(*limits, LONGEST)), 1)
     why = f"a dead link is seen within {1.5 * seconds:.0f} s"
     if h.nat:
         why += (
@@ -143,6 +149,11 @@ def _expiry(h: Habits) -> list[str]:
 
 def _manners(h: Habits) -> list[str]:
     found = []
+    if not h.asleep:
+        found.append(
+            "wakes, charge and battery above are of a node that sleeps: one that stays connected "
+            "draws its radio's current all the time, and a battery lasts days"
+        )
     if not h.jitter and h.nodes > 1:
         found.append(
             f"no jitter: {h.nodes:,} nodes that got their power together connect together "

@@ -31,13 +31,41 @@ MESSAGE = {
 }
 
 
-def years(port: str, qos: int, period: float, messages: int = 1) -> float | None:
-    """Return how long a flash lasts with so many messages in each period (s); None: it is not worn,
-    or the port was not measured.
+# Up to so many bytes of topic and payload, one message in a wake, MESSAGE holds. Beyond, littlefs
+# has the journal in blocks of its own, and each record begins a new one: a wake erases at the most
+# WAKE + messages * (EACH + bytes / SPAN) + commands * TAKEN. Above each of 50 kinds of wakes that
+# were measured (1 to 16 messages, 30 to 8,000 bytes, up to 20 commands, both boards); of some it is
+# a small part.
+SIZE = 50
+WAKE, EACH, SPAN, TAKEN = 2, 2, 2048, 1.5
+
+
+def is_measured(messages: int, size: int, commands: int) -> bool:
+    """Tell whether a wake is as those that MESSAGE is of. size: bytes of topic and payload;
+    commands: those that come at QoS 1 or 2."""
+    return not commands and (not messages or (messages == 1 and size <= SIZE))
+
+
+def erases(
+    port: str, qos: int, messages: int = 1, size: int = SIZE, commands: int = 0
+) -> float | None:
+    """Return the blocks that a wake erases, or if it was not measured at the most; None: the port
+    was not measured."""
+    if port not in MESSAGE:
+        return None
+    worn = messages if qos else 0
+    if is_measured(worn, size, commands):
+        return MESSAGE[port][qos].erases if worn else 0
+    return WAKE + worn * (EACH + size / SPAN) + commands * TAKEN
+
+
+def years(
+    port: str, qos: int, period: float, messages: int = 1, size: int = SIZE, commands: int = 0
+) -> float | None:
+    """Return how long a flash lasts with such a wake in each period (s), or at the least, if it was
+    not measured; None: it is not worn, or the port was not measured.
 
     littlefs takes each time another of the blocks that are free: here, half of them.
     """
-    wear = MESSAGE.get(port, {}).get(qos, NONE)
-    if not wear.erases or not messages:
-        return None
-    return CYCLES * BLOCKS[port] / 2 / (wear.erases * messages) * period / YEAR
+    worn = erases(port, qos, messages, size, commands)
+    return CYCLES * BLOCKS[port] / 2 / worn * period / YEAR if worn else None

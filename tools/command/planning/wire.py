@@ -10,7 +10,8 @@ import itertools
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-WINDOW = 16  # messages in flight: dormouse's default
+WINDOW = 16  # messages in flight: dormouse's default, and its Receive Maximum
+INFLIGHT = 20  # those that a broker sends at once: mosquitto's max_inflight_messages
 # Properties that dormouse sends in CONNECT: session expiry, receive maximum, maximum packet size.
 CONNECT_PROPERTIES = 5 + 3 + 5
 # CONNACK's properties are the broker's. mosquitto 2.0: topic alias maximum, receive maximum.
@@ -166,27 +167,43 @@ def _kept(t: Traffic) -> list[Packet]:
     before = _released(up, "PUBREL", t) if not t.commands else []
     ended = _released(down, "PUBCOMP", t) if not t.commands else []
     messages = [Packet(up, "PUBLISH", sizes.message())] * t.messages
-    commands = [Packet(down, "PUBLISH", sizes.command())] * t.commands
+    command = Packet(down, "PUBLISH", sizes.command())
+    parts = _parts(t)
     flow = [connect, connack] if t.order == "careful" else [connect]
     flow += [*before, *messages, *fence]
     flow += [connack] if t.order != "careful" else []
-    flow += [*ended, *_answers(t), *commands, *fenced, *_released(up, "PUBREL", t)]
+    flow += [*ended, *_answers(t), *[command] * sum(parts[:1]), *fenced]
+    flow += _released(up, "PUBREL", t)
     if t.commands:
-        flow += _taken(t, [*fence], [*_released(down, "PUBCOMP", t), *fenced], fenced)
+        flow += _taken(t, command, parts, fence, fenced)
     return [*flow, Packet(up, "DISCONNECT", PING)]
 
 
+def _parts(t: Traffic) -> list[int]:
+    # How many commands come at once: what is not acknowledged is in the broker's window.
+    most = min(INFLIGHT, WINDOW) if t.version == 5 else INFLIGHT
+    if not t.command_qos:
+        most = t.commands
+    return [min(most, t.commands - i) for i in range(0, t.commands, most or 1)]
+
+
 def _taken(
-    t: Traffic, fence: list[Packet], first: list[Packet], fenced: list[Packet]
+    t: Traffic, command: Packet, parts: list[int], fence: list[Packet], fenced: list[Packet]
 ) -> list[Packet]:
     # Commands are acknowledged, and fenced again until nothing comes before the answer.
-    if t.command_qos < 2:
-        acks = [Packet("up", "PUBACK", ACK)] * (t.commands if t.command_qos else 0)
-        return [*acks, *fence, *first]
-    received = [Packet("up", "PUBREC", ACK)] * t.commands
-    release = [Packet("down", "PUBREL", ACK)] * t.commands
-    complete = [Packet("up", "PUBCOMP", ACK)] * t.commands
-    return [*received, *fence, *release, *first, *complete, *fence, *fenced]
+    flow: list[Packet] = []
+    ended = _released("down", "PUBCOMP", t)
+    for number, count in enumerate(parts):
+        flow += [command] * count + fenced if number else []
+        if t.command_qos < 2:
+            flow += [Packet("up", "PUBACK", ACK)] * (count if t.command_qos else 0)
+            flow += [*fence, *ended]
+        else:
+            flow += [Packet("up", "PUBREC", ACK)] * count + fence
+            flow += [*[Packet("down", "PUBREL", ACK)] * count, *ended, *fenced]
+            flow += [Packet("up", "PUBCOMP", ACK)] * count + fence
+        ended = []
+    return [*flow, *fenced]
 
 
 def _clean(t: Traffic) -> list[Packet]:
