@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from calling import COMMAND, Run
 
+from tools.board import face
 from tools.command.main import COMMANDS
 from tools.command.shared.board_tools import TOOLS
 from tools.paths import ROOT
@@ -25,6 +26,25 @@ def test_tools_for_boards(run: Run, name: str) -> None:
     assert done.status == 0, done.err
     asked = "console" if name == "logs" else name
     assert done.out.startswith(f"usage: dormouse {asked} ")
+
+
+@pytest.mark.parametrize(
+    ("text", "installed"),
+    [
+        ("Next: make provision BOARD=ESP32_GENERIC", "dormouse provision --board ESP32_GENERIC"),
+        ("make ota-key, then make provision", "dormouse ota-key, then dormouse provision"),
+        ("wait for it\n    with WAIT=1. Or", "with --wait. Or"),
+        ("Or name the port: PORT=/dev/ttyUSB0", "name the port: --port /dev/ttyUSB0"),
+        ("or with\n    ARGS=--withdraw to take", "with\n    --withdraw to take"),
+        ("--ca FILE of who signed it (ARGS=...); a HOST", "of who signed it; a HOST"),
+        ('make ota HOST=a ARGS="--order log"', "dormouse ota --host a --order log"),
+        ("DORMOUSE_PORT=1 DORMOUSE_HOST=b make it", "DORMOUSE_PORT=1 DORMOUSE_HOST=b make it"),
+    ],
+)
+def test_what_a_tool_tells_to_do(text: str, installed: str) -> None:
+    """In a checkout by make; where there is none, by the command."""
+    assert face.words(text, True) == text
+    assert installed in face.words(text, False)
 
 
 def test_a_tool_is_really_run(run: Run) -> None:

@@ -171,6 +171,43 @@ def test_the_command_of_a_new_user(desk: Path, mosquitto: Callable[..., Mosquitt
         assert done.returncode == 1 and extra in done.stderr, done.stderr
 
 
+def test_tools_for_boards_of_a_new_user(desk: Path) -> None:
+    """There is no Makefile beside the package: what they tell to do can be done by the command."""
+    mine = desk / "boards"
+    mine.mkdir()
+    command = desk / "venv" / "bin" / "dormouse"
+
+    def dormouse(status: int, *args: str) -> str:
+        done = subprocess.run(
+            [command, *args],
+            cwd=mine,
+            env=environment(HOME=str(mine), DORMOUSE_SSID="x"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        text = done.stdout + done.stderr
+        assert done.returncode == status, text
+        assert not re.search(r"\bmake [a-z]|(?<![A-Z_[])[A-Z]{2,}(_[A-Z]+)?=", text), text
+        return text
+
+    for name in ("flash", "deploy", "provision", "ota-key", "ota", "console", "logs", "bridge"):
+        dormouse(0, name, "--help")
+    assert "say --board NAME" in dormouse(1, "deploy", "--board", "ESP33")
+    missing = str(mine / "ttyUSB9")
+    assert "with --wait. " in dormouse(1, "deploy", "--board", "ESP32_GENERIC", "--port", missing)
+    main = ("--main", "nothing.py", "--dry-run", "--board", "ESP32_GENERIC")
+    assert "--main the program" in dormouse(1, "deploy", *main)
+    asked = ("ota", "--host", HOST, "--topic", "a/b", "--main", str(ROOT / "firmware" / "main.py"))
+    assert "dormouse ota-key, then dormouse provision" in dormouse(1, *asked)
+    assert "--host its broker --topic its topic" in " ".join(dormouse(2, "ota").split())
+    assert "which dormouse provision puts" in dormouse(0, "ota-key")
+    assert (mine / ".config" / "dormouse" / "owner.pem").exists()
+    done = subprocess.run([command, "hil"], cwd=mine, env=environment(), capture_output=True)
+    assert done.returncode == 1 and b"take a copy of the repository" in done.stderr
+
+
 def test_a_wrong_option_is_told(desk: Path) -> None:
     folder = desk / "wrong"
     folder.mkdir()

@@ -255,7 +255,13 @@ def main(argv: list[str] | None = None) -> int:
         "Put dormouse and a main program on a board: only what has changed.",
         "make deploy BOARD=... PORT=... MAIN=...",
     )
-    parser.add_argument("--main", type=Path, default=FIRMWARE / "main.py", metavar="FILE")
+    parser.add_argument(
+        "--main",
+        type=Path,
+        default=FIRMWARE / "main.py",
+        metavar="FILE",
+        help="the program (the project's main.py)",
+    )
     options = parser.parse_args(argv)
 
     def work() -> str:

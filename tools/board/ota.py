@@ -44,7 +44,8 @@ from rich.live import Live
 
 from .. import parts
 from ..amounts import at_least_one, given, positive, whole
-from ..paths import BUILD, FIRMWARE, find_library
+from ..paths import BUILD, CHECKOUT, FIRMWARE, find_library
+from . import face
 from .broker_check import reason
 from .deploy import PACKAGE, compiled
 from .fleet import ENDS, Fleet, Node
@@ -63,6 +64,7 @@ from .update import (
     withdrawal,
 )
 
+BY_MAKE = " make ota HOST=... TOPIC=... MAIN=... FILES=... DRY_RUN=1: the same."
 OUT = BUILD / "ota"
 find_library()
 AT_ONCE = 16  # chunks on their way to the broker
@@ -634,10 +636,10 @@ def who(options: argparse.Namespace) -> Owner:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Return the options. Exits with 2 for what cannot be."""
-    parser = argparse.ArgumentParser(
+    parser = face.Parser(
         description="Send a new version of their application to nodes, and wait until it runs.",
         epilog="Environment: DORMOUSE_KEY_PASSPHRASE, DORMOUSE_UPDATE_KEY, DORMOUSE_USERNAME, "
-        "DORMOUSE_PASSWORD. make ota HOST=... TOPIC=... MAIN=... FILES=... DRY_RUN=1: the same.",
+        "DORMOUSE_PASSWORD." + (BY_MAKE if CHECKOUT else ""),
     )
     add = parser.add_argument
     add("--host", help="the broker")
@@ -786,23 +788,19 @@ def main(argv: list[str] | None = None) -> int:
             password = secret("DORMOUSE_PASSWORD", "password at the broker")
         print(asyncio.run(update(options, bundle, owner, password)))
     except KeyboardInterrupt:
+        end = "the node takes the order all the same"
         if not options.order:
-            raise
-        print("interrupted: the node takes the order all the same", file=sys.stderr)
+            end = (
+                "nodes go on fetching it; start again to go on watching, or with\n"
+                "    ARGS=--withdraw to take it back for good"
+            )
+        print(face.words(f"interrupted: {end}"), file=sys.stderr)
         return 130
     except (CannotUpdate, CannotSign) as error:
-        print(f"ota: {error}", file=sys.stderr)
+        print(face.words(f"ota: {error}"), file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print(
-            "interrupted: nodes go on fetching it; start again to go on watching, or with\n"
-            "    ARGS=--withdraw to take it back for good",
-            file=sys.stderr,
-        )
-        sys.exit(130)
+    sys.exit(main())

@@ -28,6 +28,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from . import face
+
 BITS = (2048, 3072, 4096)
 PASSPHRASE = "DORMOUSE_KEY_PASSPHRASE"
 
@@ -211,7 +213,7 @@ def make(path: Path, bits: int, passphrase: str | None) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Parse the command line, make a key, and return the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = face.Parser(
         description="Make the key that updates of nodes are signed with.",
         epilog=f"Environment: {PASSPHRASE}, for --passphrase.",
     )
@@ -230,16 +232,16 @@ def main(argv: list[str] | None = None) -> int:
                 raise CannotSign("that was another one")
         make(path, options.bits, phrase)
     except CannotSign as error:
-        print(f"ota-key: {error}", file=sys.stderr)
+        print(face.words(f"ota-key: {error}"), file=sys.stderr)
         return 1
+    except (KeyboardInterrupt, EOFError):
+        print("\ninterrupted: no key was made", file=sys.stderr)
+        return 130
     print(f"{path}: the private key; keep a copy of it in a safe place, and give it to nobody")
-    print(f"{path.with_suffix('.pub.pem')}: the public key, which make provision puts onto nodes")
+    beside = path.with_suffix(".pub.pem")
+    print(face.words(f"{beside}: the public key, which make provision puts onto nodes"))
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except (KeyboardInterrupt, EOFError):
-        print("\ninterrupted: no key was made", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(main())

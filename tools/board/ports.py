@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from . import face
+
 # USB vendors of what sits between a board and the cable; the port of MicroPython -> who.
 VENDORS = {
     "esp32": {0x303A: "Espressif", 0x10C4: "CP210x", 0x1A86: "CH340", 0x0403: "FTDI"},
@@ -76,7 +78,8 @@ def ready(port: str | None, kind: str, dry_run: bool = False, wait: bool = False
                 raise
             if str(error) != said:
                 said = str(error)
-                print(f"{said}\n-- waiting for it; Ctrl-C ends this", file=sys.stderr, flush=True)
+                told = face.words(f"{said}\n-- waiting for it; Ctrl-C ends this")
+                print(told, file=sys.stderr, flush=True)
             time.sleep(AGAIN)
 
 

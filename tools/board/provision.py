@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import boards, certificates, tool
+from . import boards, certificates, face, tool
 from .broker_check import test_connect
 from .device import ANSWERS, WHO, Device, answered, check
 from .owner import CannotSign, add_options, chosen, home
@@ -372,7 +372,8 @@ def settled(device: Device, board: boards.Board, test: bool) -> tuple[Settings, 
         except CannotProvision as error:
             if not answers:  # nobody was asked
                 raise
-            print(f"provision: {error}\n\nOnce more; Ctrl-C ends this.", file=sys.stderr)
+            told = face.words(f"provision: {error}\n\nOnce more; Ctrl-C ends this.")
+            print(told, file=sys.stderr)
             given = [each.variable for each in SETTINGS if each.variable in os.environ]
             if given:
                 print(f"Not asked for, but in the environment: {', '.join(given)}", file=sys.stderr)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import certificates
+from . import certificates, face
 from .safety import CannotDo
 
 UNCHANGED = "unchanged"  # the answer that keeps a file which the board has
@@ -158,7 +158,8 @@ def _update_key(text: str) -> str | None:
     if text in ("", "none"):
         return None
     if text not in ("owner", "new") and len(text) < 32:
-        raise ValueError("owner (of make ota-key), 32 characters or more, new (makes one) or none")
+        text = "owner (of make ota-key), 32 characters or more, new (makes one) or none"
+        raise ValueError(face.words(text))
     return text
 
 
@@ -301,7 +302,7 @@ SETTINGS = (
     Setting(
         "update_key",
         "DORMOUSE_UPDATE_KEY",
-        "key for updates over MQTT (owner: the one of make ota-key; new: make one; none)",
+        face.words("key for updates over MQTT (owner: that of make ota-key; new: make one; none)"),
         "",
         _update_key,
         True,

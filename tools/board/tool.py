@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 
 from .. import parts
-from . import boards, ports
+from ..paths import CHECKOUT
+from . import boards, face, ports
 from .device import Device, DeviceError
 from .safety import CannotDo
 
@@ -24,9 +25,9 @@ def parser(description: str, example: str, *, wait: bool = True) -> argparse.Arg
 
     example: the same by make.
     """
-    made = argparse.ArgumentParser(
-        description=description, epilog=f"{example} DRY_RUN=1 says the same."
-    )
+    made = face.Parser(description=description)
+    if CHECKOUT:
+        made.epilog = f"{example} DRY_RUN=1 says the same."
     made.add_argument("--board", default="", help="a folder of boards/")
     made.add_argument("--port", help="serial port; found if there is one board")
     if wait:
@@ -74,12 +75,13 @@ def finish(name: str, work: Callable[[], str], interrupted: str = "") -> int:
     try:
         done = work()
     except FAILURES as error:
-        print("\n".join([f"{name}: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
+        lines = [f"{name}: {error}", *getattr(error, "__notes__", ())]
+        print(face.words("\n".join(lines)), file=sys.stderr)
         return 1
     except (KeyboardInterrupt, EOFError) as error:
         notes = [interrupted, *getattr(error, "__notes__", ())]
         print("\ninterrupted: " + "; ".join(filter(None, notes)), file=sys.stderr)
         return 130
     if done:
-        print(done)
+        print(face.words(done))
     return 0

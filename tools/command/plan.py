@@ -14,7 +14,7 @@ from rich.table import Table
 
 from .. import amounts
 from ..amounts import at_least_one, positive, said, whole
-from ..board import boards
+from ..board import boards, face
 from .planning import advice, brokers, fleet, phases, picture, wear, wire
 from .shared import output
 from .shared.connection import FOR_EVER
@@ -517,7 +517,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         board = boards.named(options.board)
     except boards.BadBoard as error:
-        raise Failure(str(error)) from error
+        raise Failure(face.words(str(error))) from error
     columns = [column(board, options, qos) for qos in (0, 1, 2)]
     if options.json:
         output.print_json(as_dict(columns, options))

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from ...paths import CHECKOUT
 from .failure import Failure
 
 TOOLS = {
@@ -14,10 +15,12 @@ TOOLS = {
     "provision": "Wi-Fi, broker ... into a board's config.json",
     "console": "the REPL of a board",
     "logs": "what a board prints, its program left alone",
+    "ota-key": "the key that updates are signed with",
     "ota": "an update through MQTT",
     "hil": "the scenarios of the tests on a real board",
     "bridge": "a serial line to a broker",
 }
+MODULES = {"ota-key": "owner"}  # where a tool is not called as its module is
 
 
 def run(name: str, rest: Sequence[str]) -> int:
@@ -25,8 +28,13 @@ def run(name: str, rest: Sequence[str]) -> int:
     words = list(rest)
     if name == "logs":
         name, words = "console", ["--logs", *words]
+    if name == "hil" and not CHECKOUT:
+        raise Failure(
+            "it runs the tests of dormouse, which are not in the package",
+            "take a copy of the repository: make hil BOARD=...",
+        )
     try:
-        module = importlib.import_module("...board." + name, __package__)
+        module = importlib.import_module("...board." + MODULES.get(name, name), __package__)
     except ImportError as error:
         raise Failure(
             f"it needs what is not installed here: {error}",
