@@ -322,6 +322,9 @@ def check_what_may_be_subscribed():
         ("t", {"subscription_id": 1}, 0xA1),
     ):
         same(raises(Failed, s.request, 0x82, [(name, 0)], **more).code, code)
+    for qos in (True, False, "1", None):  # as with 3.1.1
+        raises(TypeError, s.request, 0x82, [("t", qos)])
+        raises(TypeError, s.request, 0x82, [("t", qos)], no_local=True)
     line.writes("")
     same(s.outbox, [])
     s.request(0x82, [("t", 1)])

@@ -257,6 +257,8 @@ class Session5(_Base):
             more |= subscription_id << 8
             pairs = []
             for name, options in filters:
+                if type(options) is not int:  # nor a bool, as with 3.1.1
+                    raise TypeError("qos, retain")
                 options |= more
                 code = 0
                 if options >> 8 and not self.server.get("subscription_id_available", 1):
