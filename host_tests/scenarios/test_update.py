@@ -243,6 +243,21 @@ def test_sent_again(scene: Scene) -> None:
     assert tool.wait_exit(10) == 0
 
 
+def test_offered_during_a_trial(scene: Scene) -> None:
+    """Nobody is there: a newer version that is offered meanwhile comes when the trial has ended."""
+    board = scene.board(runtimes.MICROPYTHON64)
+    boot(board)
+    for number in (2, 3):
+        tool = scene.tool(version(number))
+        while number == 2 and boot(board).reason != "reset":
+            pass
+        tool.process.send_signal(signal.SIGINT)
+        assert tool.wait_exit(20) == 130
+    ends = [boot(board) for _ in range(4)]
+    assert [ran(end) for end in ends] == [2, 3, 3, 3]
+    assert "confirmed" in ends[0].lines and "confirmed" in ends[1].lines
+
+
 def test_several_wakes(scene: Scene) -> None:
     """Wakes that take little; a power cut while it arrives."""
     (scene.folder / "big").write_bytes(os.urandom(40_000))

@@ -200,15 +200,21 @@ def check_signature():
 
 def check_weak_keys():
     for key in ("4711", "k" * 31, "rsa:" + "f" * 256, "rsa:" + "7" + "f" * 511, "rsa:" + N + "0"):
-        try:
-            Ota(key, TOPIC)
-        except ValueError as e:
-            assert "update_key" in e.args[0]
-        else:
-            raise AssertionError(key)
+        weak(key)
+    for key in ("8" + "z" * 511, "8_" * 256, "+" + "f" * 511, " " * 511 + "f"):
+        weak("rsa:" + key)  # no hex: nothing would ever be taken
     for n in (512, 768, 1024):
         refuse_weak("rsa:" + "f" * n)
     refuse_weak("k" * 32)
+
+
+def weak(key):
+    try:
+        Ota(key, TOPIC)
+    except ValueError as e:
+        assert "update_key" in e.args[0]
+    else:
+        raise AssertionError(key)
 
 
 def check_all_arrives():
@@ -468,6 +474,129 @@ def check_floor():
     same(Update(9, files=(("main.py", b"x"),)).offer(ota)["why"], "its number is another's")
     state(v.offer(ota), "have", 9)
     state(v.rest(ota), "trial", 9)
+
+
+def check_floor_of_a_later_stage():
+    """What is offered to others first is the newest for this node, too."""
+    ota = node()
+    u = Update(5)
+    u.offer(ota)
+    u.chunk(ota, 0)
+    same(Update(9, share=0).offer(ota), None)
+    same(u.rest(ota, 1), None)
+    ota = Ota(SECRET, TOPIC)
+    refused(u.offer(ota), "older than update 9")
+    state(Update(9).offer(ota), "have", 9)
+
+
+def check_expired_on_its_way():
+    """Begun in time, and held up since then by whoever can."""
+    import dormouse.field.ota as module
+
+    real = module.time
+    now = 1800000000 - (0 if module.gmtime(0)[0] == 1970 else 946684800)
+    try:
+        module.time = lambda: now
+        ota = node()
+        u = Update(expiry=1800000010)
+        u.offer(ota)
+        u.rest(ota, 1)
+        u.chunk(ota, 0)
+        module.time = lambda: now + 11
+        refused(u.rest(ota), "its time is over")
+        assert not there("update.json") and not there("update.part")
+        module.time = lambda: now
+        refused(u.offer(ota), "its time is over")  # it has ended
+    finally:
+        module.time = real
+
+
+def asks(client):
+    """Return how often the offer is asked for in what waits, and forget it."""
+    box = client.session.outbox
+    wanted = [(TOPIC + "/update", 1)]
+    n = sum([getattr(o, "filters", None) == wanted for o in box])
+    for o in box[:]:
+        client.session.withdraw(o)
+    return n
+
+
+def comes(ota, client, payload):
+    m = Message()
+    m.topic = TOPIC + "/update"
+    m.payload = payload
+    same(ota.handle(m, client), True)
+
+
+def check_an_offer_that_comes_at_a_bad_time():
+    """It was acknowledged, so it does not come by itself; but the broker retains it."""
+    import dormouse.field.ota as module
+
+    client = Client("h", client_id="c")
+    for marks in ("A1", "A331Bb"):
+        for v, times in ((Update(6), 1), (Update(5), 0), (Update(4), 0)):
+            ota = plan(marks)
+            comes(ota, client, v.payload)
+            same(asks(client), 0)  # it would be in the way of the trial again
+            same(ota.confirm(client), True)
+            same(asks(client), times)
+    ota = node()  # behind the last chunk
+    u = Update(5)
+    u.offer(ota)
+    u.rest(ota)
+    comes(ota, client, Update(6).payload)
+    assert ota.ready and there("update.part")
+    same(asks(client), 0)
+    put("update.json", get("update.json") + b"A1")
+    ota = Ota(SECRET, TOPIC)  # the chip was reset: only what is on flash is known
+    same(ota.confirm(client), True)
+    same(asks(client), 1)
+
+    real = module.verify
+    for bad in (OSError(28), MemoryError()):
+
+        def fail(*args, bad=bad, **more):
+            raise bad
+
+        ota = node()
+        ota.fetch(client)
+        same(asks(client), 0)
+        part = "verify" if isinstance(bad, MemoryError) else "open"
+        setattr(module, part, fail)
+        try:
+            for n in range(6):
+                comes(ota, client, u.payload)
+                told = [o for o in client.session.outbox if o.packet and b'"flash"' in o.packet]
+                same(len(told), part == "open")
+                same(asks(client), n < 3)  # not without end in one wake
+        finally:
+            module.verify = real
+            if part == "open":
+                del module.open
+        ota.fetch(client)
+        same(asks(client), 1)
+        comes(ota, client, u.payload)
+        same(ota._id, 5)
+        same(asks(client), 0)
+
+
+def check_an_offer_that_was_lost():
+    """It was offered, and neither began nor ended: now and then a wake asks for it."""
+    client = Client("h", client_id="c")
+    ota = node()
+    same(Update(5, share=0).offer(ota), None)
+    n = 0
+    for _ in range(200):
+        ota = Ota(SECRET, TOPIC)
+        ota.fetch(client)
+        n += asks(client)
+    assert 10 < n < 100, n
+    state(Update(5).offer(ota), "have")
+    same(asks(client), 0)
+    state(Update(5, files=(), head=b"").offer(ota), "withdrawn")
+    for _ in range(50):
+        Ota(SECRET, TOPIC).fetch(client)
+        same(asks(client), 0)
 
 
 def check_withdrawn():

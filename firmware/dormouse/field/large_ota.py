@@ -45,6 +45,7 @@ class LargeOta(Ota):
             elif not message.payload and getattr(message, "length", 0):
                 message.payload = await self._short(message)
         except (MQTTError, OSError, MemoryError):
+            self._missed = self._missed or not part
             return True  # as if it had not come
         return self.handle(message, client)
 

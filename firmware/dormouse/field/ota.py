@@ -43,10 +43,12 @@ _HASH = const(32)
 _RESERVE = const(4)  # blocks of flash that stay free, for the store and the filesystem itself
 _WINDOW = const(3)  # chunks asked for at once: as many as an inbox of 8 KB takes
 _PATIENCE = const(3)  # times that the same chunk is asked for in one wake
+_SELDOM = const(3)  # and one wake in four
 _WEAK = const(32)  # characters of a key that everybody who reads an offer may try to guess
 _SHARE = const(3)  # bytes of a SHARE
 _EPOCH = const(946684800)  # s from 1970 to 2000, where the time of most ports begins
 _SET = const(1700000000)  # a clock that says less was never set
+_LATE = "its time is over, or the clock is not set"
 _ALLOWED = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 # What stands before a SHA-256 in a signature (RFC 8017, section 9.2, note 1).
 _PREFIX = b"\x000\x310\r\x06\t`\x86H\x01e\x03\x04\x02\x01\x05\x00\x04 "
@@ -97,6 +99,11 @@ def _text(data):
     return str(hexlify(data), "utf-8")
 
 
+def _late(expiry):
+    now = time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)
+    return expiry and not _SET < now < expiry
+
+
 def hmac(key: bytes, text: bytes) -> bytes:
     """Return the HMAC-SHA256 of a text (RFC 2104)."""
     if len(key) > 64:
@@ -110,8 +117,11 @@ def hmac(key: bytes, text: bytes) -> bytes:
 def refuse_weak(key: str) -> None:
     """Raise ValueError for a key (see ``Ota``) that would protect nothing."""
     if key[:4] == "rsa:":
-        if len(key) in (516, 772, 1028) and key[4] in "89abcdefABCDEF":
-            return
+        try:
+            if len(key) in (516, 772, 1028) and int(key[4:], 16) >> 4 * len(key) - 17:
+                return  # no bit less
+        except ValueError:
+            pass
         raise ValueError("update_key: an RSA key of 2048, 3072 or 4096 bits")
     if len(key) < _WEAK:
         raise ValueError("update_key: 32 characters or more")
@@ -213,11 +223,12 @@ class Ota:
             self.trial = False
         # _id: which update is on its way, None for none; _known: the offer that was verified last;
         # _asked: topics of the chunks that were asked for; _slot: the report that waits
-        # _copy: which of _COPIES is known to be whole
-        self._id = self._known = self._record = self._slot = self._copy = None
+        # _copy: which of _COPIES is known to be whole; _offered: number and name of the last offer
+        self._id = self._known = self._record = self._slot = self._copy = self._offered = None
         self._asked = []
         self._first = self._next = 0  # where they begin; which is the next
         self._again = _PATIENCE
+        self._missed = False  # an offer came that could not be taken
 
     def fetch(self, client) -> None:
         """Ask for what is to come next of an update that is on its way; before each wake, or when
@@ -234,7 +245,19 @@ class Ota:
             session.request(0xA2, asked)
         self._asked = asked = []
         self._first = self._next
-        if not self._id or self.ready:
+        if self.ready or self.trial:
+            return
+        if not self._id:
+            # What was offered last did not begin, or its offer was lost: while another was on
+            # trial, or by the broker. It has it still; asked for now and then, if not missed here.
+            floor, last = self._recall()[:2]
+            if not self._missed and floor > last and _size(_PART) < 0:
+                from os import urandom
+
+                self._missed = not urandom(1)[0] & _SELDOM
+            if self._missed:
+                self._missed = False
+                session.request(0x82, self.filters)
             return
         pairs = []
         for name in self._due():
@@ -260,7 +283,10 @@ class Ota:
         self.tell(report, client)
         asked = self._asked
         due = self._next >= self._first + len(asked)
-        if not self._id or self.ready:
+        if self._missed and not part:  # it is to come again, but not without end
+            due = self._again
+            self._again = max(due - 1, 0)
+        elif not self._id or self.ready:
             due = asked  # no more of it
         elif name not in asked:
             due = report  # an offer
@@ -291,9 +317,12 @@ class Ota:
         try:
             return self._chunk(name, payload) if name else self._offer(payload)
         except OSError as e:
+            self._missed = self._missed or not name
             return self._flash(e)
-        except Exception:  # whatever it is, it must not come again and again
+        except Exception as e:  # whatever it is, it must not come again and again
             self._id = None  # what is on flash is looked at anew
+            if isinstance(e, MemoryError):  # which may pass
+                self._missed = self._missed or not name
             return None
 
     def confirm(self, client) -> bool:
@@ -311,6 +340,8 @@ class Ota:
         elif self.trouble:
             report = self._report("trouble", self.trouble)
             self.trouble = None
+        if self._missed:
+            self.fetch(client)
         return self.tell(report, client)
 
     def tell(self, report: str | None, client) -> bool:
@@ -360,9 +391,9 @@ class Ota:
 
     def _flash(self, e):
         # What there is of it is looked at anew.
-        id = self._id
+        id, of = (self._id, self._of) if self._id else self._offered or (None, None)
         self._id = None
-        return id and self._report("flash", repr(e), id, self._of)
+        return id and self._report("flash", repr(e), id, of)
 
     def _recall(self):
         # The highest version offered; the update that ended last, how, why, which; what runs.
@@ -450,6 +481,7 @@ class Ota:
             _remove(name + ".old")
         id = found["id"]
         floor, _, _, _, _, runs = self._recall()
+        self._missed = self._missed or floor > id  # another was offered meanwhile
         floor = max(floor, id)  # it was offered, and that it was may be lost
         if state == "done":
             runs = id
@@ -487,28 +519,38 @@ class Ota:
             return
         try:
             words = self._words(payload)
+        except MemoryError:
+            raise
         except Exception:  # nonsense, which costs no look at what is on flash
             return
         if not words:
             return
         id = int(words[1])
         of = words[11][:16]
+        self._offered = id, of
+        self._missed = False
+        floor, last, state, why, _, runs = self._recall()
+        busy = _size(_PLAN) >= 0
+        if id > floor:
+            self._remember(floor=id)
+            if not busy:
+                self._drop()  # another was on its way
         number = sha256(("%d %s" % (id, self.topic)).encode()).digest()[:_SHARE]
         if int.from_bytes(number, "big") >= int(words[5]):
             return  # its turn comes later
-        floor, last, state, why, _, runs = self._recall()
-        if id > floor:
-            self._remember(floor=id)
-            self._drop()  # another was on its way
-        if _size(_PLAN) >= 0:
-            return self._report("trial", None, id, of) if self.ready else None
+        if busy:
+            found = plan()
+            if found and found[0]["id"] == id:
+                return self._report("trial", None, id, of) if self.ready else None
+            # A newer one is asked for when that has ended.
+            self._missed = not found or id > found[0]["id"]
+            return
         if id == last:
             return self._report(state, why)
         if id < floor:
             return self._report("refused", "older than update %d" % floor, id, of)
         self._load()
         size = int(words[8])
-        now = time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)
         if not size:
             self._id = id
             self._of = of
@@ -518,8 +560,8 @@ class Ota:
             why = "its number is another's"
         elif runs < int(words[6]):
             why = "for those that run update %s" % words[6]
-        elif int(words[7]) and not _SET < now < int(words[7]):
-            why = "its time is over, or the clock is not set"
+        elif _late(int(words[7])):
+            why = _LATE
         elif int(words[9]) > _HEAD:
             why = "its head is longer than %d bytes" % _HEAD
         elif self._id != id:
@@ -567,7 +609,7 @@ class Ota:
             self._skip = n + 1
             text = str(text, "utf-8")
             words = text.split(" ")
-            self._size, self._head, self._chunks = [int(word) for word in words[8:11]]
+            self._expiry, self._size, self._head, self._chunks = [int(word) for word in words[7:11]]
             self._sha = self._whole = bytes.fromhex(words[11])
             self._of = words[11][:16]
             self._trial = [int(word) for word in words[12:15]]
@@ -684,6 +726,8 @@ class Ota:
         if self._next < self._count:
             return
         why = self._wrong()  # it may have been cut before that was looked at
+        if not why and _late(self._expiry):  # somebody may have held it up
+            why = _LATE
         if why:
             return self._ended("refused", why)
         files = []
