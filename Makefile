@@ -132,7 +132,10 @@ lock:  ## the versions and hashes that pip and npm may bring; ARGS=--upgrade
 	@$(PYTHON) tools/setup/bootstrap.py --lock
 	@$(tool) $@
 
+# (What stays in build/ota are the numbers of updates that were sent with a secret: one that is used
+# twice is taken by no node.)
 clean:  ## remove what was built and tested (.venv and .cache, which cost a download, stay)
-	rm -rf build .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	test ! -d build || find build -mindepth 1 -maxdepth 1 ! -name ota -exec rm -rf {} +
+	rm -rf build/ota/library .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -path ./.venv -prune -o -path ./.cache -prune -o -name __pycache__ -prune -exec rm -rf {} +
 	find . -path ./.venv -prune -o -path ./.cache -prune -o -name '*.mpy' -exec rm -f {} +

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,9 @@ def test_tls(tool, mosquitto: Callable[..., MosquittoBroker]) -> None:
         ("--then", "x%"),
         ("--app", "two words"),
         ("--nodes", "/nonexistent"),
+        ("--nodes", "/bin/sh"),  # no text
+        ("--topic", "a/+", "--update-topic", "u", "--node", "b/7"),  # for whom it is not
+        ("--topic", "a/+", "--update-topic", "u", "--node", "a/+"),
         ("--tries", "0"),
         ("--port", "99999"),
         ("--ca", ""),
@@ -207,6 +211,31 @@ def test_numbers_grow(tmp_path: Path) -> None:
             ota.Numbers(path, "a")
 
 
+def test_numbers_of_tools_side_by_side(tmp_path: Path) -> None:
+    """Two groups of one owner are updated at once: neither writes over what the other counted."""
+    path = tmp_path / "owner.numbers.json"
+    a, b, c = (ota.Numbers(path, name) for name in "abc")
+    assert [n.take("files", None)[0] for n in (a, b, c)] == [1, 2, 3]
+    assert a.order() == 4
+    b.end(2)
+    a.end(1)
+    assert ota.Numbers(path, "c").take("files", None) == (3, True)
+    assert ota.Numbers(path, "b").take("files", None) == (5, False)
+    newer = ota.Numbers(path, "c").take("others", None)[0]
+    c.end(3)  # which was begun by another tool at the same topic, and goes on
+    assert ota.Numbers(path, "c").take("others", None) == (newer, True)
+
+
+def test_numbers_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "owner.numbers.lock").mkdir()
+    with pytest.raises(ota.CannotUpdate, match="the numbers of updates are counted"):
+        ota.Numbers(tmp_path / "owner.numbers.json", "a").take("files", None)
+    (tmp_path / "owner.numbers.lock").rmdir()
+    (tmp_path / "owner.numbers.new").mkdir()
+    with pytest.raises(ota.CannotUpdate, match=r"owner\.numbers\.new: Is a dir"):
+        ota.Numbers(tmp_path / "owner.numbers.json", "a").order()
+
+
 def test_key_that_is_made(tool, tmp_path: Path) -> None:
     """For this user only, and never over another one."""
     env = os.environ | {"XDG_CONFIG_HOME": str(tmp_path), "DORMOUSE_KEY_PASSPHRASE": "long enough"}
@@ -259,3 +288,81 @@ def test_whom_it_believes() -> None:
     fleet.nodes["[red]n[/]"] = Node("[red]n[/]\x1b")
     console.print(fleet.table(WHOLE, 5))
     assert "[red]n[/]?" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_what_was_said_before() -> None:
+    """An end stays, whatever of this update is said again. One who has another update of this
+    number takes none by it."""
+    secret = "s" * 32
+    fleet = Fleet(["a", "b"], 5, "o" * 16, lambda topic: secret)
+
+    def say(topic: str, state: str, of: str = "o" * 16, key: str = secret, id: int = 5) -> str:
+        text = json.dumps({"id": id, "of": of, "state": state, "runs": 5})
+        code = hmac.new(key.encode(), f"dormouse-report {topic} {text}".encode(), "sha256")
+        fleet.hear(topic, f'{text[:-1]}, "mac": "{code.hexdigest()}"}}'.encode())
+        return fleet.nodes[topic].state
+
+    for state in ("have", "refused", "have", "done"):
+        assert say("a", state) == state
+    assert [say("a", state) for state in ("have", "trial", "refused")] == ["done"] * 3
+    other = "p" * 16
+    assert say("b", "have", other) == say("b", "done", other, "x" * 32) == "waiting"
+    assert say("b", "done", other, id=4) == "waiting"
+    assert say("b", "done", other) == "refused"
+    assert "number 5 was another update's" in fleet.nodes["b"].words()
+
+
+class Talk:
+    """In the place of a client: somebody says all of this."""
+
+    _task = True
+
+    def __init__(self, *messages: tuple[str, bytes, bool]):
+        self._messages = []
+        for topic, payload, retain in messages:
+            self._messages.append(
+                types.SimpleNamespace(topic=topic, payload=payload, retain=retain)
+            )
+        self.published: list[str] = []
+
+    @property
+    async def messages(self):
+        for message in self._messages:
+            yield message
+
+    async def subscribe(self, *filters) -> None:
+        pass
+
+    async def publish(self, topic: str, *args) -> None:
+        self.published.append(topic)
+
+
+def test_somebody_who_says_much() -> None:
+    """More than there is room for before anybody listens: what comes later is heard."""
+
+    async def main() -> int:
+        news: asyncio.Queue = asyncio.Queue(3)
+        await ota.listen(Talk(*[("t/state", b"x", True)] * 9), news)
+        return news.qsize()
+
+    assert asyncio.run(main()) == 3
+
+
+def test_an_answer_while_the_connection_was_lost() -> None:
+    """The broker retains it, and it is by its number this order's: one that was refused."""
+    owner = SecretOwner(KEY)
+
+    def answer(n: int, why: str = "") -> bytes:
+        text = json.dumps({"order": n, "versions": ["1", 0]} | ({"why": why} if why else {}))
+        code = hmac.new(KEY.encode(), f"dormouse-report g {text}".encode(), "sha256")
+        return f'{text[:-1]}, "mac": "{code.hexdigest()}"}}'.encode()
+
+    client = Talk(
+        ("g/safe", answer(6), True),
+        ("g/log", b"before", True),
+        ("g/safe", answer(7, "OSError(2,)"), True),
+        ("g/safe", answer(7), False),  # of the next safe wake
+    )
+    options = types.SimpleNamespace(topic="g", order="erase x", number=7, believe=False)
+    with pytest.raises(ota.CannotUpdate, match="No such file"):
+        asyncio.run(ota.order(client, options, owner, None))  # type: ignore[arg-type]

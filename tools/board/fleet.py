@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +12,7 @@ from rich.text import Text
 from .update import Report, clean, number, read_report
 
 ENDS = ("done", "back", "refused", "withdrawn")
+FINAL = ("done", "back")  # of this very update, a node goes on to no other
 MOST = 10_000  # nodes, of which no more are listened to
 COLOURS = {"done": "green", "back": "red", "refused": "red", "trial": "yellow", "have": "cyan"}
 ASLEEP = 86400 * 30  # s; whoever says to sleep longer is not believed
@@ -77,12 +78,21 @@ class Fleet:
             return None
         report = read_report(topic, payload, self.secret(topic))
         node = self.find(topic) if report else None
-        if not report or not node or (report.id, report.of) != (self.version, self.of):
+        if not report or not node or report.id != self.version:
             return None
+        if report.of != self.of:
+            if report.state not in ENDS or len(report.of) != len(self.of):
+                return None
+            # Of the files that had this number before: it takes no others by it.
+            why = f"number {self.version} was another update's: give a higher --number"
+            report = replace(report, of=self.of, state="refused", why=why)
         if not report.proven and not self.believe:
             before, node.claim = node.claim, report
             return node if before != report and not node.report else None
-        before, node.report = node.report, report
+        before = node.report
+        if before and before.state in FINAL and report.state not in FINAL:
+            return None  # it was said before, and somebody says it again
+        node.report = report
         return node if before != report else None
 
     def sleeps(self, topic: str, until: object) -> None:

@@ -35,12 +35,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
+
+try:
+    import fcntl
+except ImportError:  # Windows: two of these tools at once are not to be there
+    fcntl = None  # type: ignore[assignment]
 
 from .. import parts
 from ..amounts import at_least_one, given, positive, whole
@@ -71,6 +76,7 @@ AT_ONCE = 16  # chunks on their way to the broker
 LONGEST = 3600  # s between two offers
 # What firmware/dormouse/field/safe.py carries out.
 ORDER = re.compile(r"log|files|restart|stay \d+|erase .+")
+LOOK = 1  # s between two looks at how it stands
 TIMEOUT = 10  # s for the broker to answer
 DAY = 86400
 UNHEARD = (
@@ -137,7 +143,7 @@ def collect(
 
 class Numbers:
     """The numbers of one owner's updates, counted in a file beside his key, so that none is used
-    twice, and one that has not ended goes on under its own.
+    twice, and one that has not ended goes on under its own. Several of these tools may run at once.
 
     They are counted, not taken from the clock: one that was a century ahead once would leave no
     room for any later one.
@@ -146,15 +152,8 @@ class Numbers:
     def __init__(self, path: Path, where: str):
         self.path, self.where = path, where
         self.state: dict[str, Any] = {}
-        try:
-            self.state = json.loads(path.read_text())
-            self.last = int(self.state.get("last", 0))
-        except FileNotFoundError:
-            self.last = 0
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise CannotUpdate(
-                f"{path}: {error}\nWhat to do: remove it, and give the next --number"
-            ) from None
+        self.last = 0
+        self._read()
 
     def open(self) -> tuple[int, str]:
         """Return the number of the update that has not ended here, and what it is; 0 for none."""
@@ -163,32 +162,65 @@ class Numbers:
 
     def take(self, digest: str, number: int | None) -> tuple[int, bool]:
         """Return the number for an update, and whether it was begun before. Raises CannotUpdate."""
-        before, same = self.open()
-        if same == digest and number in (None, before):
-            return before, True
-        if number is not None and number <= self.last:
-            raise CannotUpdate(f"--number: {self.last} was used; {self.last + 1} or more")
-        self.last = number or self.last + 1
-        self._write([self.last, digest])
-        return self.last, False
+        with self._held():
+            before, same = self.open()
+            if same == digest and number in (None, before):
+                return before, True
+            if number is not None and number <= self.last:
+                raise CannotUpdate(f"--number: {self.last} was used; {self.last + 1} or more")
+            self.last = number or self.last + 1
+            self._write([self.last, digest])
+            return self.last, False
 
-    def end(self) -> None:
-        """The update has ended: the same files again would be another one."""
-        self._write(None)
+    def end(self, number: int | None = None) -> None:
+        """An update has ended: the same files again would be another one."""
+        with self._held():
+            if number in (None, self.open()[0]):  # else another of these tools has begun one here
+                self._write(None)
 
     def order(self) -> int:
         """Return the number of the next order."""
-        self.last += 1
-        self._write(self.state.get("open", {}).get(self.where))
-        return self.last
+        with self._held():
+            self.last += 1
+            self._write(self.state.get("open", {}).get(self.where))
+            return self.last
+
+    def _read(self) -> None:
+        try:
+            self.state = json.loads(self.path.read_text())
+            self.last = max(self.last, int(self.state.get("last", 0)))
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise CannotUpdate(
+                f"{self.path}: {error}\nWhat to do: remove it, and give the next --number"
+            ) from None
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        # What others have counted since it was read counts, too.
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lock = self.path.with_suffix(".lock").open("w")
+        except OSError as error:
+            raise CannotUpdate(
+                f"{self.path}: {error.strerror}: there the numbers of updates are counted"
+            ) from None
+        with lock:
+            if fcntl:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self._read()
+            yield
 
     def _write(self, found: list[Any] | None) -> None:
         self.state["last"] = self.last
         self.state.setdefault("open", {})[self.where] = found
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(self.state))
-        new.replace(self.path)
+        try:
+            new.write_text(json.dumps(self.state))
+            new.replace(self.path)
+        except OSError as error:
+            raise CannotUpdate(f"{new}: {error.strerror}") from None
 
 
 # --- Sending --------------------------------------------------------------------------------------
@@ -337,37 +369,44 @@ class Sending:
         await self.put_offer(self.offer)
         self.say("waiting for the next wake of each node, up to its period")
         wait = self.options.repeat
-        due = time.monotonic() + wait
+        now = time.monotonic()
+        due, look = now + wait, now + LOOK
         while not self._over():
-            try:
-                async with asyncio.timeout(1):  # wait_for of 3.11 may swallow a Ctrl-C
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):  # wait_for of 3.11 may swallow a Ctrl-C
                     self.hear(await news.get())
-                if self.live or not news.empty():
-                    continue
-            except TimeoutError:
-                self.show()
-                for topic in list(self.spoiled):  # once a second, whoever does it
-                    self.say("somebody else writes to the update's topics: written again")
-                    self.spoiled.discard(topic)
-                    await self.client.publish(topic, self.kept[topic], 1, True)
+            # By the clock, and not in a silence: there may be none.
+            now = time.monotonic()
+            if len(self.fleet.failed()) > self.options.failures:
+                break
+            if now < look and not self.lost:
+                continue
+            look = now + LOOK
+            self.show()
+            await self._write_again()
             if not self.client._task:
                 raise CannotUpdate(f"the broker: {self.client.error!r}")
             if self.lost:
                 self.lost = False
                 await self.put_chunks()
                 await self.put_offer(self.offer)
-            if time.monotonic() > due:
+            if now > due:
                 if not any(n.report or n.claim for n in self.fleet.nodes.values()):
                     self.say(UNHEARD)
                 wait = min(2 * wait, LONGEST)
-                due = time.monotonic() + wait
+                due = now + wait
                 await self.put_offer(self.offer)
-            if len(self.fleet.failed()) > self.options.failures:
-                break
         failed = self.fleet.failed()
         if len(failed) > self.options.failures:
             await self.withdraw()
             raise Ended(f"stopped, and taken back from all that do not run it:{_list(failed)}")
+
+    async def _write_again(self) -> None:
+        # Once a second, whoever does it.
+        for topic in list(self.spoiled):
+            self.say("somebody else writes to the update's topics: written again")
+            self.spoiled.discard(topic)
+            await self.client.publish(topic, self.kept[topic], 1, True)
 
     def _over(self) -> bool:
         nodes = self.fleet.stage(self.share)
@@ -385,14 +424,16 @@ def _count(stage: str, nodes: int) -> int:
     if stage == "all" or not nodes:
         return nodes
     if stage.endswith("%"):
-        return max(1, round(nodes * float(stage[:-1]) / 100))
+        return max(1, round(nodes * min(float(stage[:-1]), 100) / 100))
     return int(stage)
 
 
 async def listen(client: Any, news: asyncio.Queue[Any]) -> None:
-    """Put what is said into the queue."""
+    """Put what is said into the queue. What it has no room for is said again: an offer is repeated,
+    and answered. (Whoever says so much may be anybody.)"""
     async for message in client.messages:
-        news.put_nowait(message)
+        with contextlib.suppress(asyncio.QueueFull):
+            news.put_nowait(message)
 
 
 @contextlib.asynccontextmanager
@@ -483,12 +524,12 @@ async def update(
                         sending.live = stack.enter_context(Live(console=sending.console))
                     text = await sending.run(stages(options, sending.fleet), news, again)
             except Ended:
-                numbers.end()
+                numbers.end(version)
                 raise
             finally:
                 for task in tasks:
                     task.cancel()
-            numbers.end()
+            numbers.end(version)
             return text
         except (OSError, MQTTError) as error:
             raise CannotUpdate(f"the broker: {type(error).__name__} {error}") from error
@@ -546,7 +587,7 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
     offer = _numbered(make_offer(options, empty, "0" * 64), version)
     sending = Sending(client, options, owner, offer)
     await sending.withdraw()
-    numbers.end()
+    numbers.end(version)
     return f"update {version} is withdrawn: no node takes it any more"
 
 
@@ -584,7 +625,7 @@ async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers:
                     raise CannotUpdate(f"the broker: {client.error!r}") from None
                 continue
             name, payload = message.topic[len(topic) + 1 :], bytes(message.payload)
-            if message.retain:
+            if message.retain and name != "safe":
                 continue  # it was said before
             if name in ("log", "safe/files"):
                 for line in payload.decode(errors="replace").splitlines():
@@ -754,8 +795,15 @@ def _check_topics(parser: argparse.ArgumentParser, options: argparse.Namespace) 
             options.node += options.nodes.read_text().split()
         except OSError as error:
             parser.error(f"--nodes: {options.nodes}: {error.strerror}")
+        except ValueError:
+            parser.error(f"--nodes: {options.nodes}: no UTF-8")
     if not many:
         options.node = [topic]
+    from dormouse.router import matches  # type: ignore[import-not-found]
+
+    for node in options.node if many else ():
+        if set(node) & set("+#") or not matches(topic, node):
+            parser.error(f"--node, --nodes: {clean(node)}: not one of {topic}")
     for name in (options.app, options.chip):
         if not WORD.fullmatch(name):
             parser.error("--app, --chip: one word")

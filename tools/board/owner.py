@@ -147,7 +147,10 @@ class CommandOwner(Owner):
     and gives the signature, RSASSA-PKCS1-v1_5 with SHA-256, as bytes, at its standard output."""
 
     def __init__(self, command: str, public: Path):
-        self.argv = shlex.split(command)
+        try:
+            self.argv = shlex.split(command)
+        except ValueError as error:  # a quote that does not end
+            raise CannotSign(f"--sign: {error}") from None
         try:
             self._public = serialization.load_pem_public_key(public.read_bytes())
         except (OSError, ValueError) as error:
