@@ -588,6 +588,20 @@ def test_crashes_that_a_byte_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> N
             assert g.safe(), most
 
 
+def test_a_retry_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One below 0 is none; each random number can be divided by -1."""
+    from dormouse.field import guard
+
+    Bottle(monkeypatch)
+    monkeypatch.setattr(guard, "_this", None)
+    store = Store()
+    store.data = {8: bytes((9,))}
+    for retry in (-1, -8, 0, "0"):
+        g = guard.Guard({"topic": "g", "watchdog": 0, "retry": retry}, lambda _: store)
+        g.person = False
+        assert all(g.safe() for _ in range(20)), retry
+
+
 def test_a_wake_that_had_an_error_but_reached_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """What crashed is over then, unless the chip itself is the cause of the error."""
     from dormouse.field import guard

@@ -37,6 +37,18 @@ def test_faults_are_those_of_the_program() -> None:
     assert list(mutants.mutants(SOURCE, 100, 2)) != made
 
 
+def test_a_module_by_a_word_of_its_name() -> None:
+    for text, module in {
+        "sleep/node": "sleep/node",
+        "sleep": "sleep/node",
+        "rtc.py": "store/rtc",
+        "session": "session",
+        "expiry": "expiry",
+        "nothing": "nothing",
+    }.items():
+        assert mutants.named(text) == module
+
+
 def test_all_named_tests_are_there() -> None:
     for module, tests in mutants.TESTS.items():
         assert (mutants.DEVICE / f"{module}.py").exists(), module

@@ -133,13 +133,13 @@ def told(source: str) -> set[int]:
 
 def mutants(source: str, count: int, seed: int) -> Iterator[Mutant]:
     """Yield so many faults, at places drawn at random; the same ones for the same seed."""
+    places = faults(source)  # which knows whether cosmic-ray is there
     from cosmic_ray import plugins
     from cosmic_ray.mutating import (
         mutate_code,
     )
 
     draw = random.Random(seed)
-    places = faults(source)
     skipped = told(source)
     order = [place for place in sorted(places) if place[0] not in skipped]
     draw.shuffle(order)
@@ -206,6 +206,15 @@ class Copy:
         return "the tests did not start" if done.returncode > 1 else "a test"
 
 
+def named(text: str) -> str:
+    """Return the module that is meant: "sleep/node", or a word of it, "node" or "sleep": the first
+    one of these that has tests."""
+    text = text.removesuffix(".py")
+    if (DEVICE / f"{text}.py").exists():
+        return text
+    return next((module for module in TESTS if text in module.split("/")), text)
+
+
 def choose(module: str, folders: list[str]) -> list[str]:
     """Return the tests of a module. Raises NoMutants if there are none."""
     if not (DEVICE / f"{module}.py").exists():
@@ -256,7 +265,10 @@ def main(argv: list[str] | None = None) -> int:
         epilog="make mutants MODULE=sleep/node N=40 says the same.",
     )
     parser.add_argument(
-        "module", nargs="?", default="sleep/node", help=f"of firmware/dormouse: {', '.join(TESTS)}"
+        "module",
+        nargs="?",
+        default="sleep/node",
+        help=f"of firmware/dormouse, or a word of its name: {', '.join(TESTS)}",
     )
     parser.add_argument("-n", "--n", type=at_least_one, default=40, help="how many faults (40)")
     parser.add_argument(
@@ -267,7 +279,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="only show the faults")
     options = parser.parse_args(argv)
-    module = options.module.removesuffix(".py")
+    module = named(options.module)
     try:
         tests = choose(module, options.tests)
         source = (DEVICE / f"{module}.py").read_text()

@@ -116,7 +116,7 @@ class Guard:
         if self.person and self.crashes < 2 * self.limit:
             return not self.count()
         # By chance and not by count: a count would have to be stored.
-        retry = self.number("retry", 8)
+        retry = max(self.number("retry", 8), 0)
         return not (retry and urandom(1)[0] % retry == 0)
 
     def crash(self, reason, text):
