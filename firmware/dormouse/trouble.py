@@ -39,7 +39,7 @@ def lost(s, sent: list, error) -> None:
             if o is first:
                 first = None  # once is enough
             o.tries = o.tries or 1  # that is evidence enough
-            _blame(s, o, ConnectionLost("no acknowledgement"))
+            blame(s, o, ConnectionLost("no acknowledgement"))
     s.late = ()
     # A packet that was the first unanswered one when the broker ended a connection
     #   1. for the first time: it goes again in its place, for brokers do restart;
@@ -50,10 +50,11 @@ def lost(s, sent: list, error) -> None:
     if isinstance(error, ProtocolError) and error.args[0] >> 4 not in b"\4\5\7\x09\x0b":
         return  # that was no answer to what was sent
     if error and first and first in s.outbox and (len(sent) == 1 or first.tries < _ASIDE):
-        _blame(s, first, error)
+        blame(s, first, error)
 
 
-def _blame(s, o, error):
+def blame(s, o, error):
+    """A connection has ended at this packet, by ``error``: a try more."""
     # Where another reason is likely, it is set aside and not given up: DISCONNECT by an
     # administrator, a broker that lets nothing at all through.
     if o.tries > _ASIDE and (getattr(error, "mild", False) or not _others(s)):

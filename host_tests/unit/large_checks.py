@@ -123,6 +123,11 @@ def check_sources():
     raises(ValueError, Source, lambda: memory)
     raises(ValueError, Source, memory, -1)
     raises(ValueError, Source, memory, 1 << 28)
+    raises(ValueError, Source, memory, (1 << 28) - 5)  # topic and identifier are in it, too
+    raises(ValueError, Source, memory, 1.5)
+    # To ask for its size does not move it: two may be made of it.
+    stream.seek(10)
+    same((Source(stream).size, Source(stream).start, stream.seek(0, 1)), (90, 10, 10))
     raises(TypeError, Source, 5)
     raises(OSError, Source, "there is no such file")
 
@@ -341,6 +346,110 @@ def check_source_that_fails_for_a_while():
                     assert isinstance(o.error, SourceError)
                     same((o.done, s.troubles, s.outbox), (True, 1, []))
                     assert s.trouble is o.error
+
+
+def check_source_that_does_not_close():
+    # Its bytes were read: what it raises then is nobody's.
+    def missing():
+        raise OSError(5)
+
+    for qos in (0, 1, 2):
+        for n in (9, 20000):
+            for size in (n, n + 1):
+                line = Large().up()
+                s = line.session
+                memory = Memory(content(n))
+                memory.close = missing
+                o = s.publish("t", Source(memory.__call__, size), qos)
+                if size == n:
+                    s.publish("u", b"x")
+                    same(line.written()[-6:], h("30 04 0001'u' 'x'"))
+                    same((o.done, s.way.flow, s.way.stream), (not qos, None, None))
+                    line.again()
+                else:
+                    raises(ConnectionLost, line.written) if n > 999 or qos > 9 else line.written()
+                    assert isinstance(o.error, SourceError)
+
+
+class Short(Memory):
+    """A source for which there is no memory some times, from a byte on."""
+
+    def __init__(self, data, times, first):
+        super().__init__(data)
+        self.times = times
+        self.first = first
+
+    def readinto(self, buf):
+        if self.times and self.at >= self.first:
+            self.times -= 1
+            raise MemoryError
+        return super().readinto(buf)
+
+
+def check_no_memory_passes():
+    for qos in (0, 1, 2):
+        for first in (0, 1500):
+            line = Large().up()
+            s = line.session
+            o = s.publish("t", Source(Short(content(20000), 1, first).__call__, 20000), qos)
+            raises(MemoryError, line.written)
+            line.again()
+            if first and not qos:  # it had begun
+                assert isinstance(o.error, ConnectionLost)
+                continue
+            assert len(line.written()) > 20000
+            if qos:
+                line.reads("40 02 0001" if qos == 1 else "50 02 0001")
+            same((o.error, s.troubles, s.suspects), (None, 0, 0))
+
+
+def check_no_memory_stays():
+    # All else goes before it then, and in the end it is given up.
+    for qos in (0, 1, 2):
+        for first in (0, 1500):
+            line = Large(timeout=1).up()
+            s = line.session
+            o = s.publish("t", Source(Short(content(20000), 99, first).__call__, 20000), qos)
+            small = s.publish("u", b"x", 1)
+            n = 0
+            while not (o.done and small.done):
+                try:
+                    piece = line.piece(9)
+                    assert piece, "it waits"
+                    if piece[-2:] == h(FENCE):
+                        line.reads("d000", 9)
+                    elif piece[-4:-3] == b"u":
+                        line.reads("40 02 %04x" % small.pid, 9)
+                except MemoryError:
+                    n += 1
+                    line.again()
+            assert n == (5 if qos else 1 if first else 3), n
+            assert isinstance(o.error, Undeliverable if qos else (SourceError, ConnectionLost))
+            same((s.suspects, s.outbox, s.bulk, small.error), (0, [], 0, None))
+
+
+def check_slow_network():
+    # What it took at once is on its way for long, and that is no silence; but not for ever.
+    for dead in (False, True):
+        line = Large(timeout=10000, keepalive=0).up()
+        s = line.session
+        o = s.publish("t", Source(Zeros, 200000), 1)
+        while line.piece():
+            pass
+        now = 10000
+        s.tick(now)  # its acknowledgement is overdue
+        line.writes("c000", now)
+        if not dead:
+            for _ in range(25):
+                now += 10000
+                s.tick(now)
+            line.reads("d000 40 02 0001", now)
+            assert o.done and not o.error
+            same(s.bulk, 0)
+            now += 10000
+            s.ping(now)
+        now += 10000 + dead * 256000
+        raises(ConnectionLost, s.tick, now)
 
 
 def check_source_that_is_gone_when_it_is_set_aside():
@@ -665,6 +774,47 @@ def check_stored_without_large():
     s.take(0)
     s.receive(memoryview(h("20 02 01 00")), 0)
     same(bytes(s.take(0))[0] & 6, 6)  # which each broker refuses [MQTT-3.3.1-4]
+
+
+def check_what_was_cut_goes_last():
+    # A connection may never be as long as it takes: what waits behind it is not to wait for ever.
+    line = Large().up()
+    s = line.session
+    large = s.publish("t", Source(Memory(content(20000)).__call__, 20000), 1)
+    s.publish("u", b"", 1)
+    same(line.piece()[:1], b"2")
+    same(len(line.piece()), 1024)
+    for pid in (2, 3, 4):
+        line.again()
+        same(line.piece(), h("32 05 0001'u' 000%d" % pid))
+        line.reads("40 02 000%d" % pid)
+        same(line.piece()[:1], h("3a"))
+        s.publish("u", b"", 1)
+    # Whole, it has its place, whatever goes behind it [MQTT-4.6.0-1].
+    same(line.written()[-7:], h("32 05 0001'u' 0005"))
+    line.again()
+    same((s.outbox[0], len(s.outbox)), (large, 2))
+    same(line.written()[-7:], h("3a 05 0001'u' 0005"))
+
+
+def check_stored_goes_last():
+    # The same in the next life, which may be a wake that is too short for it.
+    medium = Medium()
+    for n in range(3):
+        line = Large(durable(Session), store=medium)
+        s = line.session
+        if not n:
+            s.publish("t", Source(NAME), 1)
+        small = s.publish("u", b"", 1)
+        line.up(n > 0)
+        if n:
+            same(line.piece()[-7:], h("32 05 0001'u'") + small.pid.to_bytes(2, "big"))
+            for o in s.outbox[:-1]:
+                line.reads("40 02 %04x" % o.pid)
+        same(len(line.piece()), 1024)
+        s.save()
+        s.lost()
+    same(len(s.outbox), 1)
 
 
 def check_fence_goes_behind():

@@ -194,6 +194,30 @@ def check_short_ones():
     same(now(m.readinto(buf)), 0)
 
 
+def check_short_ones_go_on():
+    # One way goes on where the other was, as with a large one. Left before it was done with, it
+    # comes again from its first byte.
+    line = Taker().up()
+    s = line.session
+    line.reads("32 0a 0001't' 0007 'abcde'")
+    m = s.inbox.pop()
+    buf = bytearray(3)
+    same((now(m.readinto(buf)), bytes(buf)), (3, b"abc"))
+    each = m.chunks()
+    same(bytes(now(each.__anext__())), b"de")
+    same(now(m.readinto(buf)), 0)
+    raises(StopAsyncIteration, now, each.__anext__())
+    for n in (3, 5):
+        same(now(m.readinto(bytearray(n))), n)
+        s.put_back(m)
+        same((s.inbox.pop() is m, now(m.readinto(buf)), bytes(buf)), (True, 3, b"abc"))
+        s.put_back(m)
+        same((s.inbox.pop() is m, bytes(now(m.chunks().__anext__()))), (True, b"abcde"))
+        s.put_back(m)
+    m.ack()
+    line.writes("40 02 0007")
+
+
 def check_border():
     # As long as max_packet: as it was; one byte more, in pieces.
     for more in (0, 1):

@@ -20,6 +20,7 @@ from .source import Source, SourceError
 
 _PUBLISH = const(3)
 _DUE = const(1)  # DurableSession.fence
+_BEFORE = const(-1)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _TAIL = const(7)
 # Bytes that are read and written at once. Longer than a burst (session.py): nothing is put behind
@@ -29,6 +30,7 @@ _PIECE = const(1024)
 
 _GONE = (None, 2, 44)  # no error of a medium; ENOENT; WebAssembly's
 _FAULTS = const(3)  # reads of a source that fail, and then it is given up
+_BUFFERED = const(0x10000)  # bytes that may lie in the network's buffers, of what it has taken
 
 
 def _again():
@@ -68,13 +70,18 @@ class _Way:
         self.stream = self.shut = None  # where its bytes come from, and what closes that
         self.missing = 0  # bytes that have not been read yet
         self.fenced = False  # the fence has to go behind it
+        self.out = None  # the last one that the network took to its end
+        self.short = None  # the one for which there was no memory
         self.pieces = memoryview(bytearray(_PIECE))
 
     def close(self):
         shut = self.shut
         self.stream = self.shut = None
         if shut:
-            shut()
+            try:
+                shut()
+            except Exception:
+                pass  # the application's: its bytes are on their way all the same
 
     def begin(self, first, body, size):
         # Return the first piece of a packet.
@@ -158,9 +165,14 @@ def sending(base=Session):
         def connect(self, now):
             """As the base's; a large message waits for CONNACK, which may refuse it."""
             burst = getattr(self, "burst", False)
-            for o in self.outbox:
+            for o in self.outbox[:]:
                 if _large(o.packet):
                     self.burst = False
+                    # It was cut in its middle, or so it may have been in an earlier life: a
+                    # connection, or a wake, may never be as long as it takes. All else goes first.
+                    if o.sent == _BEFORE and getattr(o, "least", -hasattr(o, "source")) >= 0:
+                        self.outbox.remove(o)
+                        self.outbox.append(o)
             super().connect(now)
             if burst:
                 self.burst = burst
@@ -176,12 +188,32 @@ def sending(base=Session):
             if o and not o.expect:
                 self._end(o, ConnectionLost("in the middle of a message"))
             super().lost(error)
+            o = way.short
+            way.short = None
+            if o and o in self.outbox:
+                # It may pass. But where it does not, all else would wait for ever.
+                if o.expect:
+                    from ..trouble import blame
+
+                    blame(self, o, MemoryError())
+                else:
+                    o.faults = getattr(o, "faults", 0) + 1
+                    if o.faults == _FAULTS:
+                        self._fail(o, MemoryError())
 
         def tick(self, now):
             """As the base's, but while a large message is on its way: then each piece that the
             network takes is a sign of life."""
-            if not self.way.flow:
-                return super().tick(now)
+            way = self.way
+            if not way.flow:
+                o = way.out
+                # What a network takes at once it may not pass on as fast: see Session's.
+                n = min(o.size, _BUFFERED) if o and not o.done and o.packet else 0
+                self.bulk += n
+                try:
+                    return super().tick(now)
+                finally:
+                    self.bulk -= n
             left = max(self.keepalive, self.timeout) + self.timeout - (now - self.sent & _TICKS)
             if left <= 0:
                 raise ConnectionLost("no answer")
@@ -200,6 +232,8 @@ def sending(base=Session):
             if o and not way.missing and not getattr(self, "ready", None):
                 if o.sent >= 0:  # its answer may have come before its end
                     o.sent = now
+                    o.least = -1  # never further than that
+                    way.out = o
                 self._shut()
                 if not o.expect:
                     self._end(o)
@@ -217,6 +251,7 @@ def sending(base=Session):
             try:
                 return self.way.fill(0)
             except MemoryError:
+                self.way.short = self.way.flow
                 raise
             except Exception as e:  # the application's source: whatever it raises
                 self._fail(self.way.flow, e)
@@ -261,7 +296,8 @@ def sending(base=Session):
                 at, i = _parts(packet)[:2]
                 return way.begin(packet[0] & 0xF9 | qos << 1, packet[at:i], size)
             except MemoryError:
-                raise  # it may pass; the message is not to be given up for it
+                way.short = o  # it may pass; the message is not to be given up for one
+                raise
             except Exception as e:  # the application's source, as above
                 if not self._fail(o, e):
                     raise _again()

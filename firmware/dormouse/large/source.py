@@ -2,7 +2,11 @@
 
 import os
 
+from micropython import const
+
 from ..packet import MQTTError
+
+_MOST = const(0xFFDFFFF)
 
 
 class SourceError(MQTTError):
@@ -43,13 +47,15 @@ class Source:
                 start = what.seek(0, 1)
                 if size is None:
                     size = what.seek(0, 2) - start
+                    what.seek(start)  # where another one may begin, too
                 self.start = start
                 self.again = True
             except (AttributeError, OSError):
                 pass
         elif not callable(what):
             raise TypeError("a path, a stream or a function", what)
-        if size is None or not 0 <= size < 1 << 28:  # section 2.2.3: what a packet can hold
+        # Section 2.2.3: what a packet can hold, topic and properties beside it.
+        if not isinstance(size, int) or not 0 <= size <= _MOST:
             raise ValueError("size", size)
         self.what = what
         self.size = size

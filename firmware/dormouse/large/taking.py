@@ -40,10 +40,12 @@ class _Whole:
 
     async def __anext__(self):
         m = self.m
-        self.m = None
-        if not m or not m.payload:
+        at = m.taken
+        m.taken = len(m.payload)
+        if at == m.taken:
+            m.taken = 0  # it has come to its end, and may be taken once more
             raise StopAsyncIteration
-        return memoryview(m.payload)
+        return memoryview(m.payload)[at:]
 
 
 def _chunks(m):
@@ -51,13 +53,14 @@ def _chunks(m):
 
 
 async def _readinto(m, buf):
-    at = getattr(m, "taken", 0)
+    at = m.taken
     n = min(len(buf), len(m.payload) - at)
     m.taken = at + n
     buf[:n] = memoryview(m.payload)[at : at + n]
     return n
 
 
+Message.taken = 0  # bytes of its payload
 Message.chunks = _chunks
 Message.readinto = _readinto
 
@@ -261,6 +264,8 @@ def taking(base=Session):
         def put_back(self, m):
             """As the base's; one that was begun has to come again from its first byte."""
             if not isinstance(m, LargeMessage) or (m.qos and not m.begun):
+                if m:
+                    m.taken = 0
                 super().put_back(m)
             elif not (m.error or m.skip or m.done):
                 self.into.again = m.qos > 0
