@@ -423,7 +423,7 @@ def check_no_memory_stays():
                 except MemoryError:
                     n += 1
                     line.again()
-            assert n == (5 if qos else 1 if first else 3), n
+            assert n == (7 if qos else 1 if first else 3), n
             assert isinstance(o.error, Undeliverable if qos else (SourceError, ConnectionLost))
             same((s.suspects, s.outbox, s.bulk, small.error), (0, [], 0, None))
 

@@ -192,14 +192,15 @@ def sending(base=Session):
             way.short = None
             if o and o in self.outbox:
                 # It may pass. But where it does not, all else would wait for ever.
+                o.faults = getattr(o, "faults", 0) + 1
+                if o.faults < _FAULTS:
+                    return
                 if o.expect:
                     from ..trouble import blame
 
                     blame(self, o, MemoryError())
                 else:
-                    o.faults = getattr(o, "faults", 0) + 1
-                    if o.faults == _FAULTS:
-                        self._fail(o, MemoryError())
+                    self._fail(o, MemoryError())
 
         def tick(self, now):
             """As the base's, but while a large message is on its way: then each piece that the
