@@ -238,7 +238,7 @@ class Session:
 
     Hooks, for other kinds of session; all others are this one's own:
         _hello(...)         the bytes of CONNECT
-        _fault(first, ...)  the error for what is no packet, see packet.reader
+        _fault(first)       the error for what is no packet, see packet.reader
         _wire(o)            the bytes of a packet of the outbox, each time it is sent; ``bare`` is
                             False for a kind that has one
         _answer(first, pid) queue an acknowledgement; no other way leads to one

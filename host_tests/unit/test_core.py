@@ -10,6 +10,8 @@ import large_checks
 import liveness_checks
 import pytest
 import session5_checks
+import session5_more_checks
+import session_checks
 import taking_checks
 
 from tools.testing import runtimes
@@ -21,6 +23,8 @@ MODULES = (
     large_checks,
     liveness_checks,
     session5_checks,
+    session5_more_checks,
+    session_checks,
     taking_checks,
 )
 EACH = pytest.mark.parametrize("checks", MODULES, ids=lambda module: module.__name__)

@@ -67,8 +67,8 @@ def _words(code, properties):
     return text(code)
 
 
-def _malformed(first, *size):
-    return ProtocolError(first, *size) if size else ProtocolError5(first, 0x81)
+def _malformed(first):
+    return ProtocolError5(first, 0x81)
 
 
 class Failed(Refused):
@@ -387,9 +387,7 @@ class Session5(_Base):
 
     def _expire(self):
         super()._expire()
-        if self.unfit and self.state <= _CONNECTING:
-            self.aging = True  # look again when the server has said more
-        elif self.unfit:
+        if self.unfit and self.state > _CONNECTING:  # before, the server has more to say
             self.unfit = False
             for o in self.outbox[:]:
                 # (Who is told may publish, and one of these makes room for that.)

@@ -1,0 +1,354 @@
+"""More checks of mqtt5/session.py and expiry.py, where a fault of one line was seen by no other
+check. On every runtime; see session5_checks.py, and docs/proof.md, "Mutants".
+"""
+
+from core_checks import h, raises, same
+from dormouse.expiry import Expired, expiring
+from dormouse.mqtt5.session import Disconnected, Failed, Session5, _server
+from dormouse.packet import ProtocolError
+from dormouse.session import Session
+from dormouse.store.durable import durable
+from liveness_checks import Medium
+from session5_checks import M, MOVED, Clock, Line5, Owner, authenticating, subscribed
+
+# Reasons of a DISCONNECT that may be of the packet that was under way (section 3.14.2.1): all
+# others are the connection's.
+OF_A_PACKET = (
+    *(0x80, 0x81, 0x82, 0x83, 0x87, 0x8F, 0x90, 0x93, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9E),
+    *(0xA1, 0xA2),
+)
+
+
+def check_which_reasons_are_of_a_packet():
+    for code in range(0x80, 0xA3):
+        line = Line5().up()
+        s = line.session
+        o = s.publish("t", b"", 1)
+        line.written()
+        o.tries = 3
+        s.suspects = 1
+        s.lost(Disconnected(code, {}))
+        same((code, o.tries), (code, 4 if code in OF_A_PACKET else 3))
+
+
+def check_errors_say_why():
+    assert "authorized" in str(Failed(0x87, {}))
+    assert "because" in str(Failed(0x87, {"reason_string": "because"}))
+    assert "busy" in str(Disconnected(0x89, {}))
+
+
+# --- what the server must not send
+
+
+def check_what_is_no_packet():
+    line = Line5().up()
+    line.fails("00 00", "81")
+    for text in ("40 80 00", "d0 80 00", "40 ff ff ff ff"):
+        line = Line5().up()
+        line.fails(text, "81")
+    for text in ("10 02 0001", "80 02 0001", "a0 02 0001", "c0 00", "80 04 0001 00 00"):
+        line = Line5().up()
+        line.session.publish("t", b"", 1)
+        line.written()
+        line.kicks = 0
+        line.reads(text)
+        same(bytes(line.session.take(0))[:2], h("e0 01"))
+        raises(ProtocolError, line.session.take, 0)
+
+
+def check_nothing_behind_a_fault():
+    line = Line5().up()
+    line.reads("32 06 0001'a' 0001 00")
+    m = line.session.inbox.pop(0)
+    line.kicks = 0
+    line.reads("00 00")
+    line.written_last("81")
+    m.ack()
+    raises(ProtocolError, line.session.take, 0)
+
+
+# --- acknowledgements
+
+
+def check_answer_to_what_was_not_sent():
+    line = Line5(window=1).up()
+    s = line.session
+    s.publish("a", b"", 1)
+    waits = s.publish("b", b"", 1)
+    line.written()
+    line.reads("40 03 0002 87")
+    same((waits.done, len(s.outbox)), (False, 2))
+
+
+def check_identifiers_of_both_sides_are_apart():
+    line = Line5().up()
+    o = line.session.publish("a", b"", 1)
+    line.written()
+    line.reads("62 03 0001 92")  # of the server's own message 1
+    line.reads("40 02 0001")
+    same((o.done, o.codes, o.error), (True, 0, None))
+
+
+def check_repeated_pubrec():
+    # It did not have PUBREL: that goes again. And of what is at PUBREL nothing is refused any more.
+    line = Line5().up()
+    s = line.session
+    o = s.publish("a", b"", 2)
+    line.written()
+    line.reads("50 02 0001")
+    line.writes("62 02 0001")
+    line.reads("50 02 0001")
+    line.writes("62 02 0001")
+    line.reads("40 03 0001 80")
+    same((o.done, s.troubles), (False, 1))
+    line.reads("70 02 0001")
+    assert o.done and not o.error
+
+
+def check_refused_when_it_is_repeated():
+    # "In use" says that it is there; all else is a refusal, also with DUP.
+    for code, refused in (("91", False), ("87", True), ("97", True)):
+        line = Line5().up()
+        o = line.session.publish("a", b"", 2)
+        line.written()
+        line.up(present=1)
+        same(line.written()[0], 0x3C)
+        line.reads("50 03 0001" + code)
+        same(o.done, refused)
+        line.writes("" if refused else "62 02 0001")
+    line = Line5().up()
+    o = line.session.publish("a", b"", 2)
+    line.written()
+    line.reads("50 02 0001")
+    line.written()
+    line.reads("50 03 0001 91")  # of what is at PUBREL: there is no packet any more
+    same(type(o.error), Failed)
+
+
+def check_unsuback_of_too_many():
+    line = Line5().up()
+    subscribed(line, "a")
+    subscribed(line, "b")
+    o = line.session.request(0xA2, ["a", "b"])
+    line.written()
+    line.reads("b0 04 %04x 00 00" % o.pid)
+    assert isinstance(o.error, ProtocolError)
+    same(sorted(line.session.filters), ["a", "b"])
+
+
+def check_no_problem_information():
+    line = Line5(properties={"request_problem_information": 0}).up()
+    o = line.session.publish("a", b"", 1)
+    line.written()
+    line.reads("40 03 0001 10")
+    assert o.done and not o.error
+
+
+def check_two_filters_that_go_together_no_more():
+    told = []
+    line = Line5(on_trouble=told.append).up()
+    s = line.session
+    names = ["greenhouse/7/%s/cmd" % name for name in ("north", "south")]
+    for name in names:
+        s.filters[name] = 1
+    line.up(more="27 00000024")
+    data = line.written()
+    for name in names:
+        assert name.encode() in data, name
+    same((told, sorted(s.filters)), ([], names))
+
+
+# --- messages
+
+
+def check_alias_is_not_the_applications():
+    line = Line5(properties={"topic_alias_maximum": 5}).up()
+    line.reads("30 0f 0001'a' 0a 23 0001 26 0001'k' 0001'v''x'")
+    (m,) = line.session.inbox
+    same((m.payload, m.properties), (b"x", {"user_properties": [("k", "v")]}))
+
+
+def check_alias_of_a_long_topic():
+    line = Line5().up(more="22 0064")
+    s = line.session
+    name = "t" * 300
+    for _ in range(2):
+        s.publish(name, b"x")
+    line.writes("30 b002 012c '" + name + "' 00 'x' 30 b302 012c '" + name + "' 03 23 0001 'x'")
+    s.publish(name, b"x")
+    line.writes("30 07 0000 03 23 0001 'x'")
+    # As many are known as may be of use.
+    for i in range(100):
+        s.publish("a topic %d" % i)
+    line.written()
+    same(len(s.aliases), 32)
+
+
+def check_expiry_to_the_byte():
+    # What stands behind the packet, in RAM only, is not what the server counts.
+    line = Line5().up(more="27 0000000d")
+    s = line.session
+    s.publish("a", b"xx", 0, message_expiry=5)
+    line.writes("30 0b 0001'a' 05 02 00000005'xx'")
+    raises(Failed, s.publish, "a", b"xxx", 0, message_expiry=5)
+    s.publish("a", b"x" * 7)
+    raises(Failed, s.publish, "a", b"x" * 8)
+
+
+def check_counted_when_it_is_gone():
+    for options in ({}, {"message_expiry": 50}):
+        line = Line5().up()
+        s = line.session
+        for qos in (0, 1):
+            s.publish("a", b"x" * 50, qos, **options)
+            line.written()
+        line.reads("40 02 0001")
+        same((s.outbox, s.bulk, s.used), ([], 0, 0))
+
+
+# --- expiry
+
+
+def check_expiry_when_the_clock_is_set():
+    # A chip without a network begins in 2000: the time of what was published before it knew begins
+    # when it does.
+    for kind in (expiring(Session), Session5):
+        clock = Clock()
+        line = Line5(kind, clock=clock)
+        s = line.session
+        o = s.publish("a", b"1", 1, message_expiry=60)
+        s.publish("a", b"2", 1, message_expiry=1 << 31)
+        clock.now += 800_000_000
+        s.publish("a", b"3", 1)  # which looks for what has expired
+        same((o.done, s.left(o)), (False, 60))
+        clock.now += 59
+        s.publish("a", b"4", 1)
+        assert not o.done
+        clock.now += 1
+        s.publish("a", b"5", 1)
+        assert o.done and isinstance(o.error, Expired)
+        same([o.pid for o in s.outbox], [2, 3, 4, 5])
+        for o in s.outbox[:]:
+            s.withdraw(o)
+        same(s.bulk, 0)
+
+
+def check_expiry_that_is_long_or_over():
+    # At 3.1.1 it goes nowhere: what MQTT 5 could not say may be said.
+    clock = Clock()
+    line = Line5(expiring(Session), clock=clock)
+    s = line.session
+    long = s.publish("a", b"1", 1, message_expiry=1 << 33)
+    over = s.publish("a", b"2", 1, message_expiry=-1)
+    s.publish("a", b"3", 1)
+    same((long.done, over.done), (False, True))
+
+
+def check_expiry_behind_a_restart():
+    for kind in (durable(expiring(Session)), durable(Session5)):
+        clock = Clock()
+        store = Medium()
+        line = Line5(kind, store=store, clock=clock)
+        line.session.publish("a", b"1", 1, message_expiry=60)
+        line.session.publish("a", b"2", 1, message_expiry=90)
+        clock.now += 60
+        line = Line5(kind, store=store, clock=clock)
+        line.hello()
+        line.reads("20 02 00 00" if not hasattr(line.session, "server") else "20 03 00 00 00")
+        data = line.written()
+        same((data[0], data[1], data.count(b"a")), (0x32, len(data) - 2, 1))
+        same(data[-1:], b"2")
+
+
+# --- another server
+
+
+def check_moved_for_ever():
+    # To connections that end at once it goes three times in a row, then as to any that failed.
+    owner = Owner()
+    line = Line5(owner=owner, redirect=True, timeout=1000)
+    again = []
+    for n in range(6):
+        line.up(now=n)
+        e = raises((Disconnected, Failed), line.reads, "e0 0d 9d 0b 1c 0008'other:18'", n)
+        again.append(getattr(e, "again", False))
+        line.session.lost(e)
+    same(again, [True, True, True, False, False, False])
+
+
+def check_moved_twice_and_back():
+    owner = Owner()
+    home = owner.address
+    line = Line5(owner=owner, redirect=True)
+    line.hello()
+    raises(Disconnected, line.reads, MOVED["other"])
+    line.hello()
+    raises(Disconnected, line.reads, "20 0e 00 9d 0b 1c 0008'third:19'")
+    same(owner.address[:2], ("third", 19))
+    line.hello()
+    line.session.lost()
+    same(owner.address, home)
+
+
+def check_moved_with_a_proof():
+    # What proves the client is asked at each connection: no other host hears it.
+    owner = Owner()
+    line, _ = authenticating(owner=owner, redirect=True)
+    raises(Failed, line.reads, MOVED["other"])
+    same(owner.address[0], "first")
+    line, _ = authenticating(owner=owner, redirect=("other",))  # it is told whom to trust
+    raises(Disconnected, line.reads, MOVED["other"])
+    same(owner.address[0], "other")
+
+
+def check_server_reference():
+    for text, host, port in (
+        ("broker-2.a_b.Example.org:8884", "broker-2.a_b.Example.org", 8884),
+        ("10.0.0.7", "10.0.0.7", 0),
+        ("az09AZ", "az09AZ", 0),
+        ("[fe80::1]:1884 other:1", "fe80::1", 1884),
+        ("[fe80::1]", "fe80::1", 0),
+        ("a:65535", "a", 65535),
+        ("", "", 0),
+        ("a:", "", 0),
+        ("a:0", "", 0),
+        ("a:01", "", 0),
+        ("a:x", "", 0),
+        ("[fe80::1]x1884", "", 0),
+        ("a/b", "", 0),
+        ("a;b", "", 0),
+        ("a@b", "", 0),
+        ("a[b", "", 0),
+        ("a`b", "", 0),
+        ("a{b", "", 0),
+        ("a,b", "", 0),
+    ):
+        same(_server(text), (host, port))
+    assert _server("a:" + "9" * 40)[1] > 65535
+
+
+# --- AUTH
+
+
+def check_answer_to_a_challenge_is_written():
+    line, _ = authenticating()
+    line.kicks = 0
+    line.reads("f0 0a 18 08" + M + "16 0001'1'")
+    assert line.kicks
+
+
+def check_server_is_what_connack_said():
+    # Also while the next one is waited for.
+    store = Medium()
+    line = Line5(durable(Session5), store=store)
+    line.up(more="21 0005 1f 0002'ok'")
+    line.hello()
+    same(line.session.server, {"receive_maximum": 5, "reason_string": "ok"})
+
+
+CHECKS = sorted(name for name in globals() if name.startswith("check_"))
+
+if __name__ == "__main__":
+    import core_checks
+
+    core_checks.run(globals(), CHECKS)
