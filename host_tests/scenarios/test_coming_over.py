@@ -85,6 +85,63 @@ def test_umqtt_subscribes(runtime: Runtime, mosquitto: Start, how: str) -> None:
         assert not any("Traceback" in line for line in device.lines)
 
 
+def test_umqtt_called_seldom(runtime: Runtime, mosquitto: Start) -> None:
+    """More seldom than an answer may take: it lies in the socket, and the connection lives."""
+    with runtime.start(PROGRAMS / "umqtt_seldom.py", str(mosquitto().port)) as device:
+        device.wait_line("end", 20)
+
+
+def test_umqtt_waits_for_what_came_with_an_answer(runtime: Runtime, mosquitto: Start) -> None:
+    """A retained message right behind SUBACK; user, password, ssl and ssl_params as umqtt's own
+    defaults have them."""
+    broker = mosquitto()
+    with Observer(broker, ("x", 1)) as observer:
+        observer.publish("u/setting", "42", 1, retain=True)
+        with runtime.start(PROGRAMS / "umqtt_setting.py", str(broker.port)) as device:
+            for _ in range(3):
+                device.wait_line("set b'42'", 10)
+            device.wait_line("end []", 10)
+            assert device.wait_exit(10) == 0, device.transcript()
+
+
+def test_umqtt_attributes() -> None:
+    from dormouse.compat.umqtt import MQTTClient
+
+    c = MQTTClient("x", "h", 0, "user", "secret", 60, None, {"server_hostname": "h"})
+    assert (c.user, c.pswd, c.keepalive, c.port) == ("user", "secret", 60, 1883)
+    with pytest.raises(ValueError, match="SSLContext"):
+        MQTTClient("x", "h", ssl=True, ssl_params={})
+    with pytest.raises(ValueError, match="timeout: more than 0"):
+        MQTTClient("x", "h", timeout=0).connect()
+    with pytest.raises(TypeError, match="no option clientid: it is client_id"):
+        MQTTClient("x", "h", clientid="y").connect()
+
+
+def test_robust_says_that_it_is_there(runtime: Runtime, mosquitto: Start) -> None:
+    """After each connect, by the ``connect`` of a subclass, which sets the will anew: what is under
+    way meanwhile is not lost. Without a broker it tries again, and not on top of itself."""
+    broker = mosquitto(persistence=True)
+    with (
+        ChaosProxy(broker.port) as proxy,
+        Observer(broker, ("r/#", 2)) as observer,
+        runtime.start(PROGRAMS / "robust_lwt.py", str(proxy.port)) as device,
+    ):
+        for n in range(3):
+            observer.wait_count("r/n", 3 + 20 * n)
+            if n == 1:
+                proxy.refuse()
+            proxy.cut_now("reset")
+            if n == 1:
+                time.sleep(2)  # some 40 attempts
+                proxy.refuse(False)
+        observer.wait_count("r/n", 60)
+        seen = observer.payloads("r/n")
+        assert seen == [str(n) for n in range(len(seen))], device.transcript()
+        assert observer.payloads("r/state")[-1] == "Online"
+        assert observer.payloads("r/state").count("Offline") == 3
+        assert not any("Traceback" in line for line in device.lines)
+
+
 def test_umqtt_refused_and_absent(runtime: Runtime, mosquitto: Start) -> None:
     broker = mosquitto(allow_anonymous=False, username="u", password="p")
     with runtime.start(PROGRAMS / "umqtt_sub.py", str(broker.port), "wait") as device:
@@ -339,6 +396,32 @@ def test_mqtt_as_first_attempt(runtime: Runtime, answer: bytes | None) -> None:
             assert device.wait_exit(10) == 0, device.transcript()
 
 
+def test_mqtt_as_begun_before_it_connects(runtime: Runtime, mosquitto: Start) -> None:
+    """Tasks wait for the connection; and the end of a program shows its own error."""
+    with runtime.start(PROGRAMS / "as_begun.py", str(mosquitto().port)) as device:
+        device.wait_line("got b'm/do' b'repubs 0' False", 10)
+        device.wait_line("up True, 0 discards, 2 tasks", 10)
+        device.wait_line("ended by the program's own", 10)
+        device.wait_line("closed", 10)
+        assert device.wait_exit(10) == 0, device.transcript()
+
+
+def test_mqtt_as_handlers_that_stay(runtime: Runtime, mosquitto: Start) -> None:
+    """They hold up no other one; a log that raises ends nothing."""
+    with (
+        ChaosProxy(mosquitto().port) as proxy,
+        runtime.start(PROGRAMS / "as_stays.py", str(proxy.port)) as device,
+    ):
+        for _ in range(2):
+            device.wait_line("wifi True", 20)
+            device.wait_line("connection", 10)
+            proxy.cut_now("reset")
+            device.wait_line("wifi False", 10)
+            said(device, "down")
+        device.wait_line("connection", 20)
+        assert sum(line.startswith("log down: ") for line in device.lines) == 2
+
+
 def test_mqtt_as_config_is_checked() -> None:
     from dormouse.compat.mqtt_as import MQTTClient, config
 
@@ -346,6 +429,8 @@ def test_mqtt_as_config_is_checked() -> None:
         ({}, "no server"),
         ({"server": "h", "sever": "h"}, "no such key"),
         ({"server": "h", "ssl": True}, "SSLContext"),
+        ({"server": "h", "mqttv5": True}, "version=5"),
+        ({"server": "h", "options": {"max_packet": 9000}}, "inbox_bytes"),
     ):
         with pytest.raises(ValueError, match=text):
             MQTTClient({**config, **wrong})

@@ -15,8 +15,15 @@ from ..packet import MQTTError, Refused, Will
 from ..patterns.keep import Keeper
 from ..router import print_exception
 
+try:
+    from machine import unique_id
+
+    _id = unique_id().hex().encode()  # as ``Client`` has it; bytes, for they stand in topics
+except Exception:  # CPython, or a board that has none
+    _id = None
+
 config = {
-    "client_id": None,  # the chip's unique id
+    "client_id": _id,
     "server": None,
     "port": 0,
     "user": None,
@@ -34,8 +41,9 @@ config = {
     "wifi_pw": None,
     "wifi": None,  # instead of these two: what has ``async join(ms=15000)``, such as net.Wifi
     "store": None,  # a store.Store: messages outlast a reset
+    "options": {},  # more of Client's by name, such as max_packet
 }
-_UNUSED = ("ping_interval", "ssl_params", "max_repubs", "clean_init", "gateway", "mqttv5")
+_UNUSED = "ping_interval ssl_params max_repubs clean_init gateway mqttv5 mqttv5_con_props".split()
 
 
 class MQTTClient:
@@ -45,10 +53,13 @@ class MQTTClient:
     ``queue``: with ``queue_len``, messages for ``async for topic, payload, retained in``; each is
     acknowledged when the next is asked for. ``client``: the ``dormouse.Client`` behind it.
 
-    Raises ValueError for a key that is not known, or for ``ssl`` that is no SSLContext.
+    Raises ValueError for a key that is not known, for ``ssl`` that is no SSLContext, and for
+    ``mqttv5``.
     """
 
     DEBUG = False
+    REPUB_COUNT = 0  # nothing is published again on a living connection
+    _left = False
 
     def __init__(self, config: dict) -> None:
         c = dict(globals()["config"])
@@ -58,9 +69,11 @@ class MQTTClient:
         c.update(config)
         if not c["server"]:
             raise ValueError("no server specified")
-        if c["ssl"] is True or c.get("ssl_params"):
+        if c["ssl"] and not hasattr(c["ssl"], "wrap_socket"):
             raise ValueError("ssl: an SSLContext, such as dormouse.net.tls.context() makes")
-        options = {}
+        if c.get("mqttv5"):
+            raise ValueError("mqttv5: dormouse.Client(version=5) has it")
+        options = dict(c["options"])
         if c["store"]:
             options["store"] = c["store"]
         if c["will"]:
@@ -85,23 +98,26 @@ class MQTTClient:
             from ..net.wifi import Wifi
 
             wifi = Wifi(c["ssid"], c["wifi_pw"])
-        self.keeper = Keeper(self.client, wifi, self.dprint)
+        self.keeper = Keeper(
+            self.client, wifi, lambda *words: self.dprint("%s", " ".join(map(str, words)))
+        )
         self.up = self.keeper.up
         self.down = self.keeper.down
         self.queue = _Queue(self) if c["queue_len"] else None
         self._handlers = c["subs_cb"], c["wifi_coro"], c["connect_coro"]
         self._tasks = []
 
-    def dprint(self, *words) -> None:
-        """Print, with DEBUG: what the client logs. Replace it by what you like."""
+    def dprint(self, msg, *args) -> None:
+        """Print ``msg % args``, with DEBUG: what the client logs. Replace it by what you like."""
         if self.DEBUG:
-            print(*words)
+            print(msg % args)
 
     async def connect(self, *, quick: bool = False) -> None:
         """Join the Wi-Fi and connect; keep both from then on. Raises what ended the first attempt:
         Refused with the broker's code; for all else OSError, as mqtt_as does."""
         if self._tasks:
             return
+        self._left = False
         if self.keeper.wifi:
             await self.keeper.wifi.join()
         try:
@@ -124,7 +140,11 @@ class MQTTClient:
         """End what runs in the background."""
         tasks = self._tasks
         self._tasks = []
-        me = asyncio.current_task()  # one of them, if a handler says so: it ends by itself
+        self._left = True
+        try:
+            me = asyncio.current_task()  # one of them, if a handler says so: it ends by itself
+        except RuntimeError:  # in a ``finally`` behind ``asyncio.run``
+            me = None
         for task in tasks:
             if task is not me:
                 task.cancel()
@@ -133,20 +153,33 @@ class MQTTClient:
         """Return whether it is connected."""
         return self.client.connected
 
+    async def broker_up(self) -> bool:
+        """Return whether it is connected: pings tell it in time."""
+        return self.client.connected
+
     async def publish(self, topic, msg, retain: bool = False, qos: int = 0) -> None:
-        """Publish, and return when it is acknowledged for its QoS, over outages too. Mind the
-        order: retain comes before qos. Raises what ``Client.publish`` raises."""
+        """Publish, and return when it is acknowledged for its QoS, over outages too, and from
+        before ``connect`` on. Mind the order: retain comes before qos. Raises what
+        ``Client.publish`` raises."""
+        await self._begun()
         await self.client.publish(_text(topic), msg, qos, retain)
 
     async def subscribe(self, topic, qos: int = 0) -> None:
         """Subscribe. Raises what ``Client.subscribe`` raises."""
+        await self._begun()
         await self.client.subscribe(_text(topic), qos=qos)
 
     async def unsubscribe(self, topic) -> None:
         """Unsubscribe."""
+        await self._begun()
         await self.client.unsubscribe(_text(topic))
 
     # --- inside
+
+    async def _begun(self):
+        # A task that was begun before ``connect`` waits for it, as with mqtt_as.
+        while not (self._tasks or self._left):
+            await asyncio.sleep(0.1)
 
     async def _events(self):
         _, wifi, connected = self._handlers
@@ -157,10 +190,11 @@ class MQTTClient:
             except MQTTError:
                 await asyncio.sleep(1)  # refused: the keeper starts it anew
                 continue
-            await _call(wifi, True)
-            await _call(connected, self)
+            # As tasks: one that waits, for the next connection perhaps, holds up none.
+            todo = _call(wifi, True), _call(connected, self)
+            running = [asyncio.create_task(c) for c in todo]
             await self.client.wait_connected(False)
-            await _call(wifi, False)
+            running.append(asyncio.create_task(_call(wifi, False)))
 
     async def _dispatch(self):
         f = self._handlers[0]
@@ -184,6 +218,8 @@ async def _call(f, *args):
 
 
 class _Queue:
+    discards = 0  # what has no room, the broker keeps
+
     def __init__(self, owner) -> None:
         self._owner = owner
         self._client = owner.client
@@ -193,6 +229,7 @@ class _Queue:
         return self
 
     async def __anext__(self):
+        await self._owner._begun()
         while True:
             try:
                 m = await self._client.__anext__()

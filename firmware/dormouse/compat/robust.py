@@ -18,6 +18,7 @@ class MQTTClient(_Simple):
 
     DELAY = 2  # s between attempts
     DEBUG = False
+    _busy = False  # in ``reconnect``: what its ``connect`` calls is not to call it again
 
     def delay(self, i: int) -> None:
         """Wait before attempt ``i``, from 1."""
@@ -29,16 +30,20 @@ class MQTTClient(_Simple):
             print("mqtt reconnect:" if in_reconnect else "mqtt:", repr(e))
 
     def reconnect(self) -> int:
-        """Connect, and try again until it works. Raises MQTTException if the broker refuses."""
+        """Connect, by ``connect`` of a subclass where it has one, and try again until it works.
+        Raises MQTTException if the broker refuses."""
         i = 0
         while True:
             try:
-                return _Simple.connect(self, self.clean)
+                self._busy = True
+                return self.connect(self.clean)
             # ValueError: somebody else's certificate (MicroPython), which may pass; no memory, too.
             except (OSError, ValueError, MemoryError) as e:
                 self.log(True, e)
-                i += 1
-                self.delay(i)
+            finally:
+                self._busy = False
+            i += 1
+            self.delay(i)
 
     def wait_msg(self) -> None:
         """As umqtt's; connects again if need be."""
@@ -51,15 +56,19 @@ class MQTTClient(_Simple):
             try:
                 return super().check_msg()
             except OSError as e:
+                if self._busy:
+                    raise
                 self.log(False, e)
                 self.reconnect()
 
     def _up(self):
-        if not self.sock and self._session:
+        if not self.sock and self._session and not self._busy:
             self.reconnect()
         return super()._up()
 
     def _until(self, o):
+        if self._busy:
+            return super()._until(o)
         # Not ``withdraw``n when a connection is lost: it goes again in the next one.
         while not o.done:
             try:
@@ -75,5 +84,7 @@ class MQTTClient(_Simple):
             try:
                 return f()
             except OSError as e:
+                if self._busy:
+                    raise
                 self.log(False, e)
                 self.reconnect()

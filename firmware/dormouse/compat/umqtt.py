@@ -49,14 +49,18 @@ class MQTTException(Exception):
 class MQTTClient:
     """A synchronous client.
 
-    Arguments as umqtt's: ``keepalive`` in s, 0: no pings; ``ssl``: an SSLContext. More of them:
-    ``timeout``: s, for a connection and for an answer of the broker; ``store`` and other options of
-    ``Session`` by name. ``sock`` is the open socket or None, for ``select.poll``.
+    Arguments as umqtt's: ``keepalive`` in s, 0: no pings; ``ssl``: an SSLContext (``ssl_params`` is
+    not looked at). More of them: ``timeout``: s, for a connection and for an answer of the broker;
+    ``store`` and other options of ``Session`` by name. ``sock`` is the open socket or None, for
+    ``select.poll``.
 
     Raises ValueError or TypeError for what the standard forbids.
     """
 
     sock = cb = _session = None
+    # Whether the callback had a message while something else was waited for: ``subscribe``, and a
+    # retained one came right behind its answer. Then there is nothing more to wait for.
+    _had = False
 
     def __init__(
         self,
@@ -67,19 +71,20 @@ class MQTTClient:
         password=None,
         keepalive: int = 0,
         ssl=None,
+        ssl_params=None,
         timeout: float = 10,
         **options,
     ) -> None:
-        if ssl is True or "ssl_params" in options:
+        if ssl and not hasattr(ssl, "wrap_socket"):
             raise ValueError("ssl: an SSLContext, such as dormouse.net.tls.context() makes")
         self.client_id = _text(client_id)
         self.server = server
         self.port = port or (8883 if ssl else 1883)
         self.ssl = ssl
         self.timeout = timeout
-        options["keepalive"] = keepalive
-        options["username"] = _text(user)
-        options["password"] = password
+        self.user = user
+        self.pswd = password
+        self.keepalive = keepalive
         self.options = options
         self.clean = True
         self._given = []  # messages that the callback has now
@@ -90,9 +95,11 @@ class MQTTClient:
         self.cb = f
 
     def set_last_will(self, topic, msg, retain: bool = False, qos: int = 0) -> None:
-        """Set the will, before ``connect``. Mind the order: retain comes before qos."""
-        self.options["will"] = Will(_text(topic), msg, qos, retain)
-        self._session = None
+        """Set the will, for the next ``connect``. Mind the order: retain comes before qos."""
+        will = self.options["will"] = Will(_text(topic), msg, qos, retain)
+        s = self._session
+        if s:  # what it has under way is not to be lost
+            s.greeting = s.greeting[:2] + (will,)
 
     def connect(self, clean_session: bool = True, timeout: float | None = None) -> int:
         """Connect; return whether the broker had a session. Raises OSError, MQTTException."""
@@ -102,18 +109,26 @@ class MQTTClient:
         if not self._session or self.clean != clean_session:
             self.clean = clean_session
             kind = Session
-            options = dict(self.options, clean=clean_session)
-            if "store" in options:
-                from ..kinds import choose
+            options = dict(self.options, clean=clean_session, keepalive=self.keepalive)
+            if self.user:  # (umqtt looks at no password without one)
+                options["username"] = _text(self.user)
+                options["password"] = self.pswd
+            try:
+                if "store" in options:
+                    from ..kinds import choose
 
-                kind, options = choose(self, **options)
-            self._session = kind(
-                _nothing,
-                self.client_id,
-                timeout=int(self.timeout * 1000),
-                pid=int.from_bytes(urandom(2), "big"),
-                **options,
-            )
+                    kind, options = choose(self, **options)
+                self._session = kind(
+                    _nothing,
+                    self.client_id,
+                    timeout=int(self.timeout * 1000),
+                    pid=int.from_bytes(urandom(2), "big"),
+                    **options,
+                )
+            except (AttributeError, TypeError, ValueError) as e:
+                from ..mistakes import explain
+
+                raise explain(e, _text(self.server), options)
         try:
             self._open()
             self._session.connect(ticks_ms())
@@ -165,17 +180,24 @@ class MQTTClient:
         except Refused as e:
             raise MQTTException(e.code[0])
 
+    def unsubscribe(self, topic) -> None:
+        """Give up a subscription. Raises OSError."""
+        self._until(self._up().request(0xA2, (_text(topic),)))
+
     def wait_msg(self) -> None:
         """Wait until something comes from the broker, and give what messages there are to the
-        callback. Pings when it is due. Raises OSError when the connection is lost."""
+        callback. Pings when it is due. Returns at once where the callback had some meanwhile, in
+        another call. Raises OSError when the connection is lost."""
         self._up()
-        while not self._turn(_WAIT, True):
+        while not self._turn(0 if self._had else _WAIT, True) and not self._had:
             pass
+        self._had = False
 
     def check_msg(self) -> None:
         """As ``wait_msg``, but return at once if there is nothing."""
         self._up()
         self._turn(0, True)
+        self._had = False
 
     # --- inside
 
@@ -242,7 +264,15 @@ class MQTTClient:
         s = self._session
         give = give or not self._given
         try:
-            left = s.tick(ticks_ms())
+            try:
+                left = s.tick(ticks_ms())
+            except ConnectionLost:
+                # The program did something else meanwhile, and the answer lies in the socket.
+                n = _read(self.sock, self._buf)
+                if not n:
+                    raise
+                s.receive(self._buf[:n], ticks_ms())
+                left = s.tick(ticks_ms())
             while True:
                 data = s.take(ticks_ms())
                 if not data:
@@ -282,6 +312,7 @@ class MQTTClient:
                     self.cb(m.topic.encode(), m.payload)
             finally:
                 self._given.pop()
+            self._had = True
             m.ack()
         # Acknowledgements go at once, as umqtt's do. (With ``shed`` the next ``take`` may end it.)
         while s.state == _UP and not s.shed:

@@ -2,7 +2,7 @@
 
 import ssl as _ssl
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from ..packet import _Payload
 
@@ -16,8 +16,11 @@ class MQTTClient:
     client_id: str
     server: str
     port: int
-    ssl: _ssl.SSLContext | None
+    ssl: _ssl.SSLContext | Literal[False] | None
     timeout: float
+    user: _Text | None
+    pswd: _Payload | None
+    keepalive: int
     options: dict[str, Any]
     clean: bool
     def __init__(
@@ -28,7 +31,8 @@ class MQTTClient:
         user: _Text | None = None,
         password: _Payload | None = None,
         keepalive: int = 0,
-        ssl: _ssl.SSLContext | None = None,
+        ssl: _ssl.SSLContext | Literal[False] | None = None,
+        ssl_params: dict[str, Any] | None = None,
         timeout: float = 10,
         **options: Any,
     ) -> None: ...
@@ -43,5 +47,6 @@ class MQTTClient:
         self, topic: _Text, msg: _Payload | float, retain: bool = False, qos: int = 0
     ) -> None: ...
     def subscribe(self, topic: _Text, qos: int = 0) -> None: ...
+    def unsubscribe(self, topic: _Text) -> None: ...
     def wait_msg(self) -> None: ...
     def check_msg(self) -> None: ...

@@ -62,26 +62,32 @@ class Keeper:
                 self._started = True
                 await asyncio.wait_for(client.wait_connected(), self.dead)
             except asyncio.TimeoutError:
-                self.log("no broker:", repr(client.error))
+                self._say("no broker:", repr(client.error))
                 if self.wifi:
                     self.wifi.fresh = True
                 continue
             except Exception as e:  # MemoryError in a scan: whatever it is, it may pass
                 if self._left():
                     return
-                self.log("no connection:", repr(e))
+                self._say("no connection:", repr(e))
                 await sleep_ms(int.from_bytes(urandom(2), "big") * limit >> 16)
                 limit = min(limit * 2, 60000)
                 continue
             limit = 1000
-            self.log("up")
+            self._say("up")
             self.up.set()
             await client.wait_connected(False)
             self.down.set()
             if self._left():
                 return
             self.outages += 1
-            self.log("down:", repr(client.error))
+            self._say("down:", repr(client.error))
+
+    def _say(self, *words):
+        try:
+            self.log(*words)
+        except Exception:
+            pass  # what cannot be logged is to end nothing
 
     def _left(self):
         # Whether its owner disconnected it, which leaves no error.
