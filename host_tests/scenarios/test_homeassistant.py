@@ -59,6 +59,11 @@ def test_every_platform_is_as_home_assistant_has_it(schema: Schema) -> None:
     home.add("update", "firmware", device_class="firmware")
     home.add("select", "mode", options=["eco", "day"])
     home.add("text", "note", max=20)
+    for platform in (
+        *("lock", "fan", "siren", "cover", "valve", "alarm_control_panel"),
+        *("date", "time", "datetime", "notify", "scene"),
+    ):
+        home.add(platform, platform)
     home.remove("sensor", "gone")
     home.announce()
     topic, payload, _, retain = node.sent[0]
@@ -67,6 +72,7 @@ def test_every_platform_is_as_home_assistant_has_it(schema: Schema) -> None:
     parts = config["components"]
     assert parts["fan"]["command_topic"] == "g/fan/set" and parts["fan"]["state_topic"] == "g/fan"
     assert parts["temp"]["expire_after"] == 1156
+    assert parts["siren"]["command_topic"] == "g/siren/set"
 
 
 @pytest.mark.parametrize(

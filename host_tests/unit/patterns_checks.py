@@ -997,6 +997,10 @@ def check_discovery():
     same((fan["command_topic"], fan["state_topic"], fan["qos"]), ("~/set", "~", 2))
     same("expire_after" in fan, False)
     same("state_topic" in config["cmps"]["restart"], False)
+    for platform in ("light", "fan", "siren"):  # which have another name for it
+        h.add(platform, "a")
+        same(h.parts["a"]["state_value_template"], "{{ value_json.value }}")
+        same("value_template" in h.parts["a"], False)
     raises(ValueError, h.add, "sensor", "a/b")
     raises(ValueError, HomeAssistant, node, "g", "a b")
 
@@ -1078,6 +1082,9 @@ def check_values():
     clock.now = UNSET
     try:
         h.publish("firmware", {"installed_version": "1"})
+        for unknown in (None, float("nan"), float("inf"), -float("inf")):
+            h.publish("temp", unknown)
+        h.publish("temp", 0.0)
     finally:
         clock.now = NOW
     sent = node.publish.sent()
@@ -1086,6 +1093,7 @@ def check_values():
     same(said[0], {"value": 21.5, "measured": "2026-11-21T07:30:29Z"})
     same(said[1]["value"], "ON")
     same(said[2], {"value": {"installed_version": "1"}})  # the clock was never set
+    same(said[3:], [{"value": None}] * 4 + [{"value": 0.0}])  # in JSON there is no nan
 
 
 def check_commands():
@@ -1107,6 +1115,28 @@ def check_commands():
     ):
         same(h.command(Message(topic, payload)), meant)
     same(len(h.words), 6)
+    # What a switch or select shall not be; by any name, and as Home Assistant reads numbers.
+    h.add("switch", "a", payload_on=1, pl_off="off")
+    h.add("select", "b", options=["eco", 2])
+    h.add("select", "c", ops=["eco"], options=["day"])
+    h.add("switch", "d", command_template="{{ value }}!")
+    h.add("text", "e")
+    for name, payload, meant in (
+        ("fan", b"on", None),
+        ("fan", b"", None),
+        ("a", b"1", "1"),
+        ("a", b"off", "off"),
+        ("a", b"ON", None),
+        ("b", b"eco", "eco"),
+        ("b", b"2", "2"),
+        ("b", b"day", None),
+        ("c", b"eco", "eco"),
+        ("c", b"day", None),
+        ("d", b"ON!", "ON!"),
+        ("e", b"day", "day"),
+    ):
+        got = h.command(Message("g/7/%s/set" % name, payload))
+        same(got, (None, None) if meant is None else (name, meant))
     # Home Assistant takes a limit as a str; one that is none does not end the program.
     for limit, meant in (("60", ("period", 90.0)), ("x", (None, None)), (None, (None, None))):
         h.add("number", "period", min=limit, max="3600")

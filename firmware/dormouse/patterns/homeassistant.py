@@ -24,8 +24,12 @@ from ..packet import MQTTError
 from .age import now, warn
 from .steady import at_each
 
-_COMMANDS = ("switch", "number", "button", "update", "select", "text", "light", "lock")
-_STATELESS = ("button",)
+_COMMANDS = (
+    "switch number button update select text light lock fan siren cover valve "
+    "alarm_control_panel date time datetime notify scene"
+).split()
+_STATELESS = ("button", "notify", "scene")
+_OTHERWISE = ("light", "fan", "siren")  # what reads the state is called otherwise there
 _EXPIRE = ("sensor", "binary_sensor")
 _LOST = "{{ 'offline' if value_json.lost is defined else 'online' }}"
 
@@ -113,9 +117,10 @@ class HomeAssistant:
         part["name"] = name.replace("_", " ")
         if platform not in _STATELESS:
             part["state_topic"] = part["json_attributes_topic"] = "~"
-            part["value_template"] = "{{ value_json.value }}"
+            key = "state_value_template" if platform in _OTHERWISE else "value_template"
+            part[key] = "{{ value_json.value }}"
             if platform == "update":
-                part["value_template"] = "{{ value_json.value | tojson }}"
+                part[key] = "{{ value_json.value | tojson }}"
         if platform in _COMMANDS:
             part["command_topic"] = "~/set"
             part["qos"] = 2
@@ -180,7 +185,8 @@ class HomeAssistant:
 
     def publish(self, name: str, value, qos: int = 1, retain: bool = True):
         """Publish the value of an entity, with the time; return its Message. True and False are ON
-        and OFF; of an "update" it is a dict: installed_version, latest_version ...
+        and OFF; None, and a float that is no number, are unknown there; of an "update" it is a
+        dict: installed_version, latest_version ...
 
         The time is that of this call, if the clock is set: a value that waits for the end of an
         outage keeps it, as the entity's attribute ``measured``. (Home Assistant has no way to put a
@@ -188,6 +194,8 @@ class HomeAssistant:
         """
         if value is True or value is False:
             value = "ON" if value else "OFF"
+        elif isinstance(value, float) and value - value:  # 0 but for these, which JSON has not
+            value = None
         said = {"value": value}
         if now():
             said["measured"] = "%04d-%02d-%02dT%02d:%02d:%02dZ" % tuple(gmtime(time())[:6])
@@ -212,12 +220,26 @@ class HomeAssistant:
                 low = float(part.get("min", 1))  # Home Assistant's own limits; it takes "1", too
                 if not low <= value <= float(part.get("max", 100)):
                     raise ValueError("out of its range")
+            elif value not in _values(part, value):
+                raise ValueError("no such value")
             elif value in ("ON", "OFF"):
                 value = value == "ON"
             return name, value
         except (TypeError, ValueError) as e:
             self.log("not obeyed:", message.topic, e)
             return None, None
+
+
+def _values(part, value):
+    # What a switch or select may be asked for: Home Assistant asks for no other, but others may.
+    if "command_template" in part or "cmd_tpl" in part:
+        return (value,)
+    get = part.get
+    if part["p"] == "switch":
+        values = get("pl_on", get("payload_on", "ON")), get("pl_off", get("payload_off", "OFF"))
+    else:
+        values = (part["p"] == "select" and get("ops", get("options"))) or (value,)
+    return [str(v) for v in values]  # (as there: payload_on=1 is "1")
 
 
 def _word(text):
