@@ -101,6 +101,8 @@ def test_umqtt_waits_for_what_came_with_an_answer(runtime: Runtime, mosquitto: S
             for _ in range(3):
                 device.wait_line("set b'42'", 10)
             device.wait_line("end []", 10)
+            device.wait_line("lost ", 10)
+            device.wait_line("lost 107", 10)
             assert device.wait_exit(10) == 0, device.transcript()
 
 

@@ -51,8 +51,8 @@ class MQTTClient:
 
     Arguments as umqtt's: ``keepalive`` in s, 0: no pings; ``ssl``: an SSLContext (``ssl_params`` is
     not looked at). More of them: ``timeout``: s, for a connection and for an answer of the broker;
-    ``store`` and other options of ``Session`` by name. ``sock`` is the open socket or None, for
-    ``select.poll``.
+    ``store`` and other options of ``Session`` by name. ``sock`` is the open socket, for
+    ``select.poll``; without one it is false.
 
     Raises ValueError or TypeError for what the standard forbids.
     """
@@ -225,8 +225,8 @@ class MQTTClient:
 
     def _close(self):
         sock = self.sock
+        self.sock = _gone
         if sock:
-            self.sock = None
             try:
                 # Of TLS both: the collector would close _raw again (see ``stream.open_stream``).
                 sock.close()
@@ -264,6 +264,7 @@ class MQTTClient:
         s = self._session
         give = give or not self._given
         try:
+            self.sock.setblocking(False)  # whatever the program has set
             try:
                 left = s.tick(ticks_ms())
             except ConnectionLost:
@@ -334,6 +335,18 @@ class MQTTClient:
                 p = poll()
                 p.register(self.sock, POLLOUT)
                 p.poll(_WAIT)
+
+
+class _Gone:
+    # What ``sock`` is without a connection: programs close it once more.
+    def __bool__(self):
+        return False
+
+    def close(self):
+        pass
+
+
+_gone = _Gone()
 
 
 def _nothing():

@@ -17,4 +17,15 @@ for _ in range(3):
 c.publish(b"u/setting", b"", qos=1)
 c.check_msg()
 print("end", got)
+c.sock.settimeout(0.1)  # a read that ends with OSError is no lost connection
+c.check_msg()
+c.sock.close()  # as programs do before they connect again, once or more
+for _ in range(2):
+    try:
+        c.publish(b"u/lost", b"")
+    except OSError as e:
+        c.sock.close()
+        print("lost", e.args[0])
+c.connect()
 c.disconnect()
+c.sock.close()
