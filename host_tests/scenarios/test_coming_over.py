@@ -106,6 +106,14 @@ def test_umqtt_waits_for_what_came_with_an_answer(runtime: Runtime, mosquitto: S
             assert device.wait_exit(10) == 0, device.transcript()
 
 
+def test_umqtt_callback_behind_connect(runtime: Runtime, mosquitto: Start) -> None:
+    """What the broker kept is given in the calls behind it, and none is lost for want of one."""
+    with runtime.start(PROGRAMS / "umqtt_late.py", str(mosquitto().port)) as device:
+        device.wait_line("connected 1", 10)
+        device.wait_line("in order True", 10)
+        assert device.wait_exit(10) == 0, device.transcript()
+
+
 def test_umqtt_attributes() -> None:
     from dormouse.compat.umqtt import MQTTClient
 

@@ -258,11 +258,13 @@ class MQTTClient:
         # Write what there is, wait for at most so many ms, read, and call the callback. Returns
         # whether anything came. Inside of the callback it is called only with ``give``: each
         # message on top of another would take more of the stack, of which a chip has some KB.
-        # So without, read only what is waited for.
+        # So without, read only what is waited for. Nor in ``connect``, nor as long as there is no
+        # callback: a program may set it later.
         if not self.sock:  # the callback disconnected
             raise OSError(107, "not connected")  # ENOTCONN
         s = self._session
-        give = give or not self._given
+        up = s.state >= _UP
+        give = self.cb and up and (give or not self._given)
         try:
             self.sock.setblocking(False)  # whatever the program has set
             try:
@@ -283,7 +285,7 @@ class MQTTClient:
                 return False
             # TLS may have bytes of its own, of which poll does not know.
             n = _read(self.sock, self._buf) if give or wait else None
-            if n is None and wait:
+            if n is None and wait and not (give and s.inbox):
                 self._poll.poll(int(min(wait, left)))
                 n = _read(self.sock, self._buf)
             came = n is not None or bool(s.inbox)
@@ -293,7 +295,7 @@ class MQTTClient:
                 s.receive(self._buf[:n], ticks_ms())
                 if not give and s.behind():
                     s.shed = True
-                n = None if give and s.inbox else _read(self.sock, self._buf)
+                n = None if s.inbox and (give or not up) else _read(self.sock, self._buf)
         except Refused as e:
             self._close()
             if isinstance(e.code, int):
@@ -309,8 +311,7 @@ class MQTTClient:
             m = s.inbox.pop(0)
             self._given.append(m)
             try:
-                if self.cb:
-                    self.cb(m.topic.encode(), m.payload)
+                self.cb(m.topic.encode(), m.payload)
             finally:
                 self._given.pop()
             self._had = True
