@@ -433,6 +433,7 @@ def test_mqtt_as_handlers_that_stay(runtime: Runtime, mosquitto: Start) -> None:
 
 
 def test_mqtt_as_config_is_checked() -> None:
+    from dormouse import Will
     from dormouse.compat.mqtt_as import MQTTClient, config
 
     for wrong, text in (
@@ -444,3 +445,12 @@ def test_mqtt_as_config_is_checked() -> None:
     ):
         with pytest.raises(ValueError, match=text):
             MQTTClient({**config, **wrong})
+    # What mqtt_as takes.
+    c = {**config, "server": "h", "password": "no user"}
+    for will, retain, qos in (
+        (("t", b"p"), False, 0),
+        (("t", b"p", True), True, 0),
+        (["t", b"p", True, 1], True, 1),
+    ):
+        session = MQTTClient({**c, "will": will}).client.session
+        assert session.greeting[2] == Will("t", b"p", qos, retain)

@@ -31,7 +31,7 @@ config = {
     "keepalive": 60,  # s
     "response_time": 10,  # s, for an answer of the broker
     "clean": True,
-    "will": None,  # (topic, payload, retain, qos)
+    "will": None,  # (topic, payload, retain=False, qos=0)
     "ssl": None,  # an SSLContext
     "subs_cb": None,  # (topic, payload, retained); function or coroutine function
     "wifi_coro": None,  # (up)
@@ -77,7 +77,8 @@ class MQTTClient:
         if c["store"]:
             options["store"] = c["store"]
         if c["will"]:
-            topic, payload, retain, qos = c["will"]
+            topic, payload, *more = c["will"]
+            retain, qos = more + [False, 0][len(more) :]
             options["will"] = Will(_text(topic), payload, qos, retain)
         if c["client_id"]:
             options["client_id"] = _text(c["client_id"])
@@ -90,7 +91,7 @@ class MQTTClient:
             clean=c["clean"],
             keepalive=c["keepalive"],
             username=_text(c["user"]) or None,
-            password=c["password"] or None,
+            password=(c["user"] and c["password"]) or None,
             **options,
         )
         wifi = c["wifi"]
