@@ -22,6 +22,8 @@ try:
 except Exception:  # CPython, or a board that has none
     _id = None
 
+RP2 = sys.platform == "rp2"  # (its own programs ask here)
+
 config = {
     "client_id": _id,
     "server": None,

@@ -10,6 +10,7 @@ from ..patterns.keep import Keeper
 
 _Text = str | bytes
 
+RP2: bool
 config: dict[str, Any]
 
 class MQTTClient:

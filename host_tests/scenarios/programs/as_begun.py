@@ -4,7 +4,7 @@ do; PORT."""
 import asyncio
 import sys
 
-from dormouse.compat.mqtt_as import MQTTClient, config
+from dormouse.compat.mqtt_as import RP2, MQTTClient, config
 
 
 async def messages(client):
@@ -27,7 +27,7 @@ async def main(client):
     raise ValueError("the program's own")
 
 
-MQTTClient.DEBUG = True
+MQTTClient.DEBUG = not RP2
 config["queue_len"] = 1
 config["server"] = "127.0.0.1"
 config["port"] = int(sys.argv[1])
