@@ -569,6 +569,30 @@ def check_keeper():
     keeper._started = client._task = True  # and its connection was lost
     asyncio.run(keeper.run())
     same(client.started, 0)
+    asyncio.run(keeper.run())  # once more: it is wanted again
+    same(client.started, 1)
+    # What cannot be logged ends nothing, at whichever word.
+    for n in range(1, 5):
+        client = Owned()
+        words = Fails(n)
+        keeps.sleep_ms = at_once
+        try:
+            asyncio.run(Keeper(client, Joins(client, OSError(5), OSError(5)), words).run())
+        finally:
+            keeps.sleep_ms = real
+        same((client.started, words.left <= 0), (1, n < 4))
+
+
+class Fails:
+    """A log that raises at its n-th word."""
+
+    def __init__(self, n):
+        self.left = n
+
+    def __call__(self, *words):
+        self.left -= 1
+        if not self.left:
+            raise OSError(28)
 
 
 # --- state, rpc, presence

@@ -91,7 +91,9 @@ class Keeper:
 
     def _left(self):
         # Whether its owner disconnected it, which leaves no error.
-        return self._started and not self.client._task and not self.client.error
+        if self._started and not self.client._task and not self.client.error:
+            self._started = False  # to be run again
+            return True
 
 
 def metrics(wifi=None) -> dict:
