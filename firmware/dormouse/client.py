@@ -198,11 +198,11 @@ class Client:
     def publish(self, *args, **options):
         """Publish, and return when it is acknowledged for its QoS (at QoS 0: given to be written).
 
-        Cancelled or timed out before it was sent, the message is withdrawn; once sent, it goes
-        on to the end of its handshake. Raises OutboxFull, SessionLost, or what ended the client;
-        ValueError or TypeError for a bad topic, QoS or payload. ``publish_nowait`` takes the same
-        arguments, connected or not, puts it into the outbox and returns its ``Message``; what ended
-        the client for good it raises until that is started again.
+        Cancelled or timed out before it was sent, it is withdrawn; once sent, it goes on to the end
+        of its handshake. Raises OutboxFull, SessionLost, Undeliverable, Failed, Expired, or what
+        ended the client; ValueError or TypeError for a bad topic, QoS or payload. What ended the
+        client for good ``publish_nowait`` raises, too; else, connected or not, it takes the same
+        arguments, puts it into the outbox and returns its ``Message``.
         """
         return self._answer(None, *args, **options)
 

@@ -103,10 +103,10 @@ class Message:
         Until then the broker keeps a QoS 1 or 2 message, and sends it again after a reconnect.
         Calling it twice, or at QoS 0, does nothing.
 
-        ``commit`` (bytes; for a client with a store) is the application's own state: when ``ack``
-        returns, it is on the medium in one record with the mark that this message is done with.
-        AttributeError without a store; OSError or StoreFull if it could not be written: then the
-        message is not done with, and what is too long for the store is not committed.
+        ``commit`` (bytes, str; for a client with a store) is the application's own state: when
+        ``ack`` returns, it is on the medium in one record with the mark that this message is done
+        with. AttributeError without a store; OSError or StoreFull if it could not be written: then
+        the message is not done with, and what is too long for the store is not committed.
         """
         if commit is not None:
             self.done = self.done  # behind the other there may be no memory for an attribute

@@ -40,6 +40,7 @@ HTTP = b"HTTP/1.1 400 Bad Request\r\nServer: any\r\nContent-Type: text/html\r\n"
 
 # Of MicroPython only: CPython words them otherwise, or has no such fault.
 MICROPYTHON_ONLY = (
+    "AttributeError('Node',)",
     "ImportError(\"no module named 'dormouse...'\",)",
     "ImportError(\"no module named 'esp32'\",)",
     "MemoryError('memory allocation...',)",

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -15,7 +16,8 @@ from harness import owner
 from harness.programs import argv_of
 from harness.serial_board import SerialBoard
 
-from tools.board import device
+from tools.board import device, provision
+from tools.board import settings as tools_settings
 from tools.board.owner import FileOwner, make
 from tools.board.provision import forgotten
 from tools.board.settings import CannotProvision, collect, nested
@@ -50,6 +52,17 @@ def run(tool, board: SerialBoard, environment: dict[str, str], *args: str):
 
 def on_board(board: SerialBoard) -> dict:
     return json.loads(board.mpremote("fs", "cat", ":config.json"))
+
+
+def test_help_lists_the_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever it reads from the environment, as docs/install.md says."""
+    with pytest.raises(SystemExit):
+        provision.main(["--help"])
+    told = set(re.findall(r"DORMOUSE_\w+", capsys.readouterr().out))
+    for module in (provision, tools_settings):
+        assert module.__file__
+        text = Path(module.__file__).read_text()
+        assert set(re.findall(r"\"(DORMOUSE_\w+)\"", text)) <= told
 
 
 def test_a_port_that_does_not_go_with_the_transport() -> None:

@@ -10,6 +10,8 @@ from tools.docs import __main__ as docs
 from tools.docs.merged import documented, merge, undocumented
 from tools.testing.runtimes import ROOT
 
+PYTHONS = ("asyncio", "io", "ssl")  # modules that are not the library's
+
 CONFIG = (ROOT / "tools" / "docs" / "mkdocs.yml").read_text()
 
 
@@ -37,6 +39,33 @@ def test_each_part_has_its_page() -> None:
 def test_pages_in_order_are_there() -> None:
     for name in re.findall(r"^\s+- ([\w-]+\.md)$", CONFIG, re.M):
         assert name == "index.md" or (ROOT / "docs" / name).exists(), name
+
+
+def test_names_in_the_pages_are_there() -> None:
+    """`mqtt5.Failed`, say: there is such a module or package, with that name in it."""
+    sources = {}
+    for path in sorted((ROOT / "firmware" / "dormouse").rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT / "firmware").with_suffix("").parts)
+        sources[name.removesuffix(".__init__")] = path.read_text()
+
+    def has(module: str, name: str) -> bool:
+        made = re.compile(rf"^(?:class|def|from .* import .*) ?\b{name}\b", re.M)
+        homes = [home for home in sources if f".{home}".endswith("." + module)]
+        return any(
+            made.search(sources[inside])
+            for home in homes
+            for inside in sources
+            if f"{inside}.".startswith(home + ".")
+        )
+
+    named = re.compile(r"(?<![\w./])([a-z_0-9.]+)\.([A-Z]\w*[a-z]\w*)")
+    found = 0
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        for code in re.findall(r"`([^`\n]+)`", page.read_text()):
+            for module, name in named.findall(code):
+                found += module not in PYTHONS
+                assert module in PYTHONS or has(module, name), f"{page.name}: {module}.{name}"
+    assert found > 10
 
 
 needs_mkdocs = pytest.mark.skipif(

@@ -416,7 +416,7 @@ def main(argv: list[str] | None = None) -> int:
     variables = ", ".join(setting.variable for setting in SETTINGS)
     parser = tool.parser(
         "Write config.json onto a board; asks for what the environment does not have. "
-        f"Environment: {variables}. Passwords are taken from there, or asked for.",
+        f"Environment: {variables}, {UPDATE_TOPIC}. Passwords are taken from there, or asked for.",
         "make provision BOARD=... PORT=... NO_TEST=1",
     )
     parser.add_argument("--no-test", action="store_true", help="do not try the broker from here")

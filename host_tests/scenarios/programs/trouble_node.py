@@ -193,6 +193,8 @@ def stores():
 
 
 raises("part", __import__, "dormouse.nothing")
+if not CPYTHON:  # it says "cannot import name"
+    raises("name", exec, "from dormouse import Node")
 plans()
 arguments()
 flood()
