@@ -143,7 +143,8 @@ def table(root: Path = BOARDS) -> str:
 
 def describe(board: Board) -> str:
     """Return all that is known about a board, for a person."""
-    lines = [f"{board.name}: {board.product}", f"  MicroPython {board.micropython} or later"]
+    lines = [f"{board.name}: {board.product}"]
+    lines.append(f"  a firmware of this folder: MicroPython {board.micropython} or later")
     for key, value in board.sleep.items():
         text = ", ".join(value) if isinstance(value, list) else value
         lines.append(f"  {key.replace('_', ' ')}: {text}")
