@@ -164,6 +164,26 @@ def test_footprint_table_is_true() -> None:
         assert abs(written[name] - n) <= slack, f"{name}: {n}: run make size ARGS=--write"
 
 
+def test_readme_says_what_the_tables_say() -> None:
+    """Its figures are those of docs/footprint.md and docs/boards.md, to the next KB."""
+    pages = "".join((ROOT / "docs" / name).read_text() for name in ("footprint.md", "boards.md"))
+    said = r"a client is (\d+) KB of flash and some (\d+) KB of heap, (\d+) KB where it is frozen"
+    found = re.search(said, (ROOT / "README.md").read_text())
+    assert found
+    for kb, row in zip(
+        found.groups(),
+        (
+            "a 3.1.1 client, .mpy",
+            "heap connected, one subscription",
+            "the same connected, one subscription",
+        ),
+        strict=True,
+    ):
+        told = re.search(rf"^\| {re.escape(row)} \| ([\d,]+) \|", pages, re.M)
+        assert told, row
+        assert abs(int(kb) * 1000 - int(told[1].replace(",", ""))) <= 1000, f"{row}: {told[1]}"
+
+
 def test_parts_load_only_when_used(runtime: runtimes.Runtime, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
