@@ -1,10 +1,12 @@
 """The checks of every module that has some, on the instructions of real chips, emulated."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 
+from tools.desk import chip as ruler
 from tools.testing import runtimes
 from tools.testing.needs import missing
 
@@ -58,6 +60,25 @@ def test_on_chip(chip: str, module: str) -> None:
         assert device.wait_exit(100) == 0, device.transcript()
     assert {f"ok {name}" for name in names} <= set(device.lines), device.transcript()
     assert device.lines[-1] == f"done {len(names)} checks, 0 failed", device.transcript()
+
+
+@pytest.mark.prove  # builds a firmware with the library frozen in: a minute
+def test_heap_on_the_page() -> None:
+    """docs/boards.md has what `make chip ARGS=--heap` measures, within 2 %."""
+    if runtimes.CHIPS["cortex-m3"].reason:
+        missing(runtimes.CHIPS["cortex-m3"].reason)
+    page = (runtimes.ROOT / "docs" / "boards.md").read_text()
+    measured = ruler.heap("cortex-m3")
+    for row, name in {
+        "a 3.1.1 client, imported": "a 3.1.1 client, imported",
+        "the same connected, one subscription": "a 3.1.1 client, connected",
+        "connected with MQTT 5, one subscription": "an MQTT 5 client, connected",
+        "a node that sleeps, after a wake": "a node that sleeps, after a wake",
+    }.items():
+        told = re.search(rf"^\| {re.escape(row)} \| ([\d,]+) \| ([\d,]+) \|$", page, re.M)
+        assert told, row
+        for text, n in zip(told.groups(), measured[name], strict=True):
+            assert abs(int(text.replace(",", "")) - n) <= n // 50, f"{row}: {n}"
 
 
 def test_a_failure_is_seen(tmp_path: Path) -> None:
