@@ -14,6 +14,7 @@ import time
 import traceback
 import types
 from collections.abc import Callable
+from errno import ECONNRESET
 from pathlib import Path
 
 if "micropython" not in sys.modules:
@@ -53,7 +54,12 @@ async def read(stream: Stream, buf: memoryview) -> int:
 async def write(stream: Stream, buf: bytes | bytearray | memoryview) -> None:
     """Write as ``stream.write`` does."""
     stream[1].write(bytes(buf))
-    await stream[1].drain()
+    try:
+        await stream[1].drain()
+    except ConnectionResetError as e:
+        if e.errno is None:  # asyncio's own, behind the end: what it was, only the reader was told
+            raise stream[0].exception() or ConnectionResetError(ECONNRESET, str(e)) from e
+        raise
 
 
 async def open_stream(

@@ -1,8 +1,10 @@
 """What a program meets around the handshakes: errors, cancelling, offline, keep-alive."""
 
 import asyncio
+import errno
 import os
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -339,6 +341,32 @@ def test_disconnect_at_its_time_limit(start, peer: ScriptedPeer) -> None:
     device.wait_line("stuck", 20)
     device.wait_line("over False 0", 10)
     device.wait_line("end", 5)
+
+
+def test_a_write_tells_how_the_connection_ended() -> None:
+    """By its number, which is evidence against what was sent: asyncio's drain tells none where it
+    was the write that met the end, or TLS had ended it."""
+
+    async def written(end: Callable[[socket.socket, Any], None]) -> int | None:
+        with socket.create_server((HOST, 0)) as server:
+            stream, close = await _host.open_stream(HOST, server.getsockname()[1])
+            peer = server.accept()[0]
+            with peer:
+                end(peer, stream)
+                with pytest.raises(OSError) as told:
+                    await _host.write(stream, b"x")
+                close()
+            return told.value.errno
+
+    def reset(peer: socket.socket, stream: Any) -> None:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()
+
+    def closed(peer: socket.socket, stream: Any) -> None:
+        stream[1].transport.close()
+
+    for end in (reset, closed):
+        assert asyncio.run(written(end)) == errno.ECONNRESET, end
 
 
 def test_disconnect_from_a_slow_peer() -> None:
