@@ -39,10 +39,14 @@ class Client:
     verify or a mistake in the program ends the client for good; else it tries again, after the
     longest wait.
 
+    ``auto_ack``: False, and only ``Message.ack`` acknowledges, not the loop over ``messages``.
+
     All other arguments are ``Session``'s: client_id, clean, keepalive (s), will, window, outbox,
-    outbox_bytes, max_packet, inbox_bytes. ``client_id`` defaults to the chip's unique id where
-    there is one. With a ``store`` (see ``store.Store``; needs clean=False) the session survives a
-    reset, and ``full`` says what a publish without room does (see ``durable.DurableSession``).
+    outbox_bytes, max_packet, inbox_bytes, oversize, on_trouble. ``version=5``: MQTT 5, with those
+    of ``mqtt5.Session5``. ``expiring``: ``publish`` takes ``message_expiry`` in 3.1.1, too.
+    ``client_id`` defaults to the chip's unique id where there is one. With a ``store`` (see
+    ``store.Store``; needs clean=False) the session survives a reset, and ``full`` says what a
+    publish without room does (see ``durable.DurableSession``).
     ``large``: messages larger than RAM (see ``large``): True, or only "out" or "in".
     ``stream``: the way to the broker, if not TCP or TLS: an object with ``open_stream``, ``read``
     and ``write`` as the module ``dormouse.stream`` has them, ``ws.WebSocket`` or ``serial.Serial``.

@@ -1,5 +1,6 @@
 """The site of `make docs`: its reference is complete, its links lead somewhere."""
 
+import ast
 import importlib.util
 import re
 from pathlib import Path
@@ -66,6 +67,30 @@ def test_names_in_the_pages_are_there() -> None:
                 found += module not in PYTHONS
                 assert module in PYTHONS or has(module, name), f"{page.name}: {module}.{name}"
     assert found > 10
+
+
+@pytest.mark.parametrize(
+    ("stub", "module", "kind"),
+    [("client", "client", "Client"), ("sleep/node", "sleep/node", "Node")],
+)
+def test_each_option_is_told_of(stub: str, module: str, kind: str) -> None:
+    """In the docstring of who takes it: that is what `make docs` and an editor show."""
+    folder = ROOT / "firmware" / "dormouse"
+
+    def body(path: Path, name: str) -> ast.ClassDef:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return node
+        raise AssertionError(name)
+
+    where = [(module, kind)]
+    if kind == "Client":  # it hands on what is theirs
+        where += [("session", "Session"), ("mqtt5/session", "Session5")]
+    told = "".join(ast.get_docstring(body(folder / f"{m}.py", k)) or "" for m, k in where)
+    for node in body(folder / f"{stub}.pyi", kind).body:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            for option in [*node.args.args[2:], *node.args.kwonlyargs]:
+                assert re.search(rf"\b{option.arg}\b", told), option.arg
 
 
 needs_mkdocs = pytest.mark.skipif(
