@@ -36,8 +36,7 @@ def lost(s, sent: list, error) -> None:
     first = sent[0] if sent else None
     for o, expect in s.late:
         if o in s.outbox and o.expect == expect:  # its answer did not come after all
-            if o is first:
-                first = None  # once is enough
+            first = None  # it is one of these: once is enough
             o.tries = o.tries or 1  # that is evidence enough
             blame(s, o, ConnectionLost("no acknowledgement"))
     s.late = ()
@@ -49,7 +48,7 @@ def lost(s, sent: list, error) -> None:
     # With packets set aside the others go one of a kind at a time, so the first is the one.
     if isinstance(error, ProtocolError) and error.args[0] >> 4 not in b"\4\5\7\x09\x0b":
         return  # that was no answer to what was sent
-    if error and first and first in s.outbox and (len(sent) == 1 or first.tries < _ASIDE):
+    if error and first in s.outbox and (len(sent) == 1 or first.tries < _ASIDE):
         blame(s, first, error)
 
 
@@ -166,13 +165,10 @@ def missed(s, now: int) -> int:
 def rests(s, now: int) -> int:
     """Return the ms until what was set aside is tried again: a connection has to live without it.
     The first try is made at once."""
-    left = _FOREVER
     for o in s.outbox:
         if o.tries == _ASIDE:
             return 0
-        if o.tries > _ASIDE:
-            left = _rest(s, now)
-    return left
+    return _rest(s, now)
 
 
 def _rest(s, now):

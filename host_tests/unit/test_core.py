@@ -6,6 +6,7 @@ from types import ModuleType
 
 import core_checks
 import durable_checks
+import evidence_checks
 import large_checks
 import liveness_checks
 import pytest
@@ -20,6 +21,7 @@ from tools.testing.needs import needed
 MODULES = (
     core_checks,
     durable_checks,
+    evidence_checks,
     large_checks,
     liveness_checks,
     session5_checks,
