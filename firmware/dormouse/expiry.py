@@ -97,7 +97,7 @@ def expiring(base=Session):
 
         def _expire(self):
             aging = False
-            for o in self.outbox[:] if self.aging else ():
+            for o in self.outbox[:]:
                 if o.packet:
                     left = self.left(o)
                     if left is not None:

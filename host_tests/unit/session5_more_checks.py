@@ -9,7 +9,7 @@ from dormouse.packet import ProtocolError
 from dormouse.session import Session
 from dormouse.store.durable import durable
 from liveness_checks import Medium
-from session5_checks import M, MOVED, Clock, Line5, Owner, authenticating, subscribed
+from session5_checks import MOVED, Clock, Line5, M, Owner, Sleeper5, authenticating, subscribed
 
 # Reasons of a DISCONNECT that may be of the packet that was under way (section 3.14.2.1): all
 # others are the connection's.
@@ -116,6 +116,17 @@ def check_refused_when_it_is_repeated():
         line.reads("50 03 0001" + code)
         same(o.done, refused)
         line.writes("" if refused else "62 02 0001")
+    line = Line5().up()
+    o = line.session.publish("a", b"", 2, True)
+    line.written()
+    line.reads("50 03 0001 91")  # another message is there
+    same(type(o.error), Failed)
+    line = Line5().up()
+    o = line.session.publish("a", b"", 1)
+    line.written()
+    line.up(present=1).written()
+    line.reads("40 03 0001 91")
+    same(type(o.error), Failed)
     line = Line5().up()
     o = line.session.publish("a", b"", 2)
     line.written()
@@ -325,6 +336,18 @@ def check_server_reference():
     ):
         same(_server(text), (host, port))
     assert _server("a:" + "9" * 40)[1] > 65535
+
+
+def check_under_way_when_less_is_taken():
+    # It went in the burst, by what the server took then: its answer says what became of it.
+    s = Sleeper5().known()
+    o = s.session.publish("a", b"x" * 50, 1)
+    assert o.packet in s.burst()
+    s.connack(1, "27 00000010")
+    s.writes("")
+    assert not o.done
+    s.reads("40 02 0001")
+    assert o.done and not o.error
 
 
 # --- AUTH
