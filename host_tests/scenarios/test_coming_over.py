@@ -111,6 +111,7 @@ def test_umqtt_callback_behind_connect(runtime: Runtime, mosquitto: Start) -> No
     with runtime.start(PROGRAMS / "umqtt_late.py", str(mosquitto().port)) as device:
         device.wait_line("connected 1", 10)
         device.wait_line("in order True", 10)
+        device.wait_line("the end is noticed", 10)
         assert device.wait_exit(10) == 0, device.transcript()
 
 

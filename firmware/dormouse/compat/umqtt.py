@@ -264,7 +264,8 @@ class MQTTClient:
             raise OSError(107, "not connected")  # ENOTCONN
         s = self._session
         up = s.state >= _UP
-        give = self.cb and up and (give or not self._given)
+        look = give or not self._given
+        give = self.cb and up and look
         try:
             self.sock.setblocking(False)  # whatever the program has set
             try:
@@ -284,7 +285,7 @@ class MQTTClient:
             if s.state == _CLOSED:
                 return False
             # TLS may have bytes of its own, of which poll does not know.
-            n = _read(self.sock, self._buf) if give or wait else None
+            n = _read(self.sock, self._buf) if look or wait else None
             if n is None and wait and not (give and s.inbox):
                 self._poll.poll(int(min(wait, left)))
                 n = _read(self.sock, self._buf)
