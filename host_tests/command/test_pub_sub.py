@@ -394,6 +394,11 @@ def test_request(run: Run, server: MosquittoBroker, at: list[str]) -> None:
             2,
             "say --will-topic",
         ),
+        (  # before anything is published: it would be said of what is acknowledged
+            tuple("pub -V 5 -t a -m x -D disconnect session-expiry-interval 5".split()),
+            2,
+            "the session ends with the connection\nWhat to do: say -x",
+        ),
     ],
 )
 def test_wrong_arguments(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import resource
 from binascii import crc32
 from pathlib import Path
 
@@ -104,6 +105,20 @@ def test_the_phase_is_the_nodes(tmp_path: Path) -> None:
     waits = Waits(period=300)
     expected = Phase(waits, random.Random(), "greenhouse-7").at
     assert f"phase {round(expected * 1000)}" in lines
+
+
+def test_too_few_files_for_a_real_mosquitto(run: Run) -> None:
+    """Each node is a connection: where this system gives no more of them, that is told, at once."""
+    needed(runtimes.get.mosquitto)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+    try:
+        done = run("storm", "--real", "--nodes", "300", "--outage", "1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (done.status, done.out) == (1, ""), done.err
+    assert "300 nodes cannot connect: " in done.err and "What to do: fewer --nodes" in done.err
+    assert "Traceback" not in done.err and "never retrieved" not in done.err
 
 
 def test_on_a_real_mosquitto() -> None:

@@ -271,9 +271,15 @@ def make_client(options: argparse.Namespace, **more: Any) -> Client:
                 qos=options.will_qos,
                 retain=options.will_retain,
             )
-        return Client(options.host, options.port, options.context, **settings)
+        client = Client(options.host, options.port, options.context, **settings)
     except (ValueError, TypeError) as error:
         raise Failure(f"MQTT forbids it: {forbidden(error)}", status=WRONG) from error
+    # At the end, where it would be refused, everything is done.
+    kept = options.version == 5 and client.session.properties.get("session_expiry")
+    if options.properties.of("disconnect").get("session_expiry") and not kept:
+        why = "-D disconnect session-expiry-interval: the session ends with the connection"
+        raise Failure(why, "say -x, too", WRONG)
+    return client
 
 
 def _add_version5(settings: dict[str, Any], options: argparse.Namespace) -> None:

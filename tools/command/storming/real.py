@@ -7,11 +7,12 @@ import contextlib
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 
 from dormouse import MQTTError, Session
 
 from ...testing.address import HOST
-from ...testing.brokers import MosquittoBroker
+from ...testing.brokers import BrokerFailure, MosquittoBroker
 from .model import UP, Result, Storm
 from .policy import Phase, Policy
 
@@ -106,6 +107,10 @@ class _Node:
         self._close(writer)
 
 
+def _set(event: asyncio.Event, _: object) -> None:
+    event.set()
+
+
 class Run:
     """One run: the broker, its nodes, what is noted."""
 
@@ -156,11 +161,11 @@ class Run:
             for start in range(0, len(nodes), AT_ONCE):
                 ready = []
                 for node in nodes[start : start + AT_ONCE]:
-                    event = asyncio.Event()
-                    tasks.append(asyncio.create_task(node.live(event)))
-                    ready.append(asyncio.create_task(event.wait()))
-                async with asyncio.timeout(30):
-                    await asyncio.gather(*ready)
+                    ready.append(asyncio.Event())
+                    tasks.append(asyncio.create_task(node.live(ready[-1])))
+                    # One that fails is not to be waited for.
+                    tasks[-1].add_done_callback(partial(_set, ready[-1]))
+                await self._ready(ready, tasks)
             await asyncio.to_thread(self._broker.kill)
             self.gone.set()
             await asyncio.sleep(self.storm.outage)
@@ -173,6 +178,22 @@ class Run:
             await asyncio.gather(*tasks, return_exceptions=True)
         self.result.back.sort()
         return self.result
+
+    async def _ready(self, ready: list[asyncio.Event], tasks: list[asyncio.Task[None]]) -> None:
+        """Wait until these nodes are connected. Raises BrokerFailure where one cannot be."""
+        why: object = "too slow"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(30):
+                for event in ready:
+                    await event.wait()
+                failed = [task for task in tasks if task.done()]
+                if not failed:
+                    return
+                why = failed[0].exception()
+        raise BrokerFailure(
+            f"{self.storm.nodes} nodes cannot connect: {why}\n"
+            "What to do: fewer --nodes, or more open files for each program (ulimit -n)"
+        )
 
     async def _wait(self, progress: Callable[[float, int], None] | None) -> None:
         with contextlib.suppress(TimeoutError):
