@@ -833,6 +833,13 @@ def check_nothing_after_disconnect():
     same(out, h("e0 01" + MALFORMED))
     line.reads("62 02 0009")  # was under way
     same(raises(MQTTError, line.session.take, 0), error)
+    # Nor a PINGREQ that is due before that one was taken to be written.
+    line = Line5(keepalive=1).up()
+    s = line.session
+    s.receive(memoryview(h("30 02 0005")), 100)
+    s.tick(2000)
+    same(bytes(s.take(2000)), h("e0 01" + MALFORMED))
+    raises(ConnectionLost, s.tick, 100 + s.timeout)  # a peer that takes nothing is left
 
 
 # mqtt5: MQTT-4.13.1-1

@@ -353,6 +353,7 @@ class Session5(_Base):
                 raise
             self.fault = e
             self.state = _CLOSING
+            self.asked = now  # so no PINGREQ follows either
             for m in self.held:
                 m.fresh = False  # nothing is answered behind DISCONNECT [MQTT-3.14.4-2]
             self.control = disconnect(code)
