@@ -757,6 +757,268 @@ def check_state_that_does_not_fit():
     same(bytes(store.data[1]), b"x")
 
 
+# --- where a fault of one line was seen by no other check
+
+
+def counted(s):
+    return s.bulk, s.used, s.flying, s.asking, s.suspects, dict(s.pids), s.outbox[:]
+
+
+def check_put_back_is_counted_as_before():
+    s = Sleeper(full="oldest", outbox=6).known()
+    line = s.session
+    line.publish("a", b"1", 1)
+    s.connect(HELLO + "32 06 0001'a' 0001 '1'")
+    line.publish("a", b"22", 2)
+    line.publish("a", b"333", 0)
+    line.request(0x82, [("f", 1)])
+    line.publish("a", b"4444", 1)
+    line.outbox[-1].tries = 2
+    line.suspects = 1
+    before = counted(line)
+    same(before[1:5], (5, 1, 1, 1))
+    s.store.room = 0
+    for _ in range(2):
+        raises(OutboxFull, line.publish, "a", b"5", 1)
+        same(counted(line), before)
+        same(line.full, "oldest")
+    s.store.room = 9
+    line.save()
+    same(len([key for key in s.store.data if key >= 0x40000]), 3)
+
+
+def check_what_makes_room():
+    # What was set aside has held up enough, also if it was sent before. A SUBSCRIBE stays, and
+    # what is at PUBREL.
+    s = Sleeper(full="oldest", outbox=4).known()
+    line = s.session
+    rel = line.publish("rel", b"", 2)
+    bad = line.publish("bad", b"", 1)
+    line.connect(0)
+    s.written()
+    s.reads("20 02 01 00 50 02 0001")
+    s.written()
+    line.lost()
+    bad.tries = 2
+    line.suspects = 1
+    ask = line.request(0x82, [("f", 1)])
+    line.outbox.remove(ask)
+    line.outbox.insert(0, ask)
+    for n in range(4):
+        line.publish("t", b"%d" % n, 1)
+    same((bad.done, type(bad.error), line.suspects), (True, OutboxFull, 0))
+    same((ask in line.outbox, rel in line.outbox, ask.done, rel.done), (True, True, False, False))
+
+
+def check_set_aside_in_the_store():
+    s = Sleeper().known()
+    line = s.session
+    every = [line.publish("a", b"%d" % i, 2) for i in range(3)]
+    line.connect(0)
+    s.written()
+    s.reads("20 02 01 00 50 02 0002")
+    s.written()
+    line.lost()
+    for o, tries in zip(every, (2, 3, 4)):
+        o.tries = tries
+    line.suspects = 3
+    line.wary = 5
+    line.look = 15
+    line.save()
+    other = s.again()
+    same(sorted((o.pid, o.tries) for o in other.session.outbox), [(1, 2), (2, 3), (3, 4)])
+    same((other.session.suspects, other.session.wary), (3, 5))
+    other.connect(HELLO)  # nothing goes early
+    # What is answered is set aside no more, on the medium neither.
+    other.reads("20 02 01 00")
+    other.writes("c000")
+    other.reads("d000")
+    same(other.written()[:1], b"\x3c")
+    other.reads("50 02 0001")
+    other.written()
+    same(sorted((o.pid, o.tries) for o in other.again().session.outbox), [(1, 0), (2, 3), (3, 4)])
+
+
+def check_pubrels_of_several_lives():
+    s = Sleeper().known()
+    for name in "abc":
+        s.session.publish(name, b"", 2)
+    for pid in (2, 1, 3):  # one in each life
+        s.session.connect(0)
+        s.written()
+        s.reads("20 02 01 00")
+        s.written()
+        s.reads("50 02 000%d" % pid)
+        s.written()
+        s = s.again()
+    s.connect(HELLO + "62 02 0002 62 02 0001 62 02 0003")
+    s.reads("20 02 01 00 70 02 0002 70 02 0001 70 02 0003")
+    s.writes("")
+    same([key for key in s.store.data if key >= 0x20000], [])
+
+
+def check_doubt_outlasts_a_life():
+    # A CONNACK was owed, so the PUBCOMP of what was at PUBREL says nothing: also after a restart.
+    s = Sleeper(burst=False).known()
+    s.session.publish("a", b"", 2)
+    sure = s.session.publish("b", b"", 2)
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00")
+    s.written()
+    s.reads("50 02 0001")
+    s.written()
+    s.session.lost()
+    s.session.connect(0)
+    s.written()
+    s.session.lost()
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00")
+    s.written()
+    s.reads("50 02 0002")
+    s.written()
+    same((sure.error, sure.expect), (None, 7))
+    s = s.again(burst=False)
+    first, second = s.session.outbox
+    same((first.pid, type(first.error), second.error), (1, SessionLost, None))
+
+
+def check_counted_after_a_restart():
+    s = Sleeper().known()
+    for qos in (1, 2, 2):
+        s.session.publish("abc", b"1234", qos)
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00 50 02 0003")
+    s.written()
+    again = s.again()
+    same((again.session.bulk, again.session.used), (s.session.bulk, 2))
+    told = []
+    again.session.on_trouble = told.append
+    again.session.connect(0)
+    again.written()
+    again.reads("20 02 01 00 40 02 0001 50 02 0002")
+    again.written()
+    again.reads("70 02 0002 70 02 0003")
+    same((told, again.session.outbox, again.session.bulk, again.session.used), ([], [], 0, 0))
+
+
+def check_identifiers_wrap_in_the_store():
+    data = {}
+    for count in (65535, 65536):
+        data[0x40000 + count] = bytearray(h("32 05 0001'a' 0000"))
+    same([o.pid for o in Sleeper(Medium(data)).session.outbox], [65535, 1])
+
+
+def check_ended_in_the_store():
+    s = Sleeper().known()
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00")
+    for pid in (1, 2, 3):
+        s.reads("34 06 0001't' 000%d 'x'" % pid)
+        s.session.inbox.pop(0).ack()
+        s.written()
+        s.reads("62 02 000%d" % pid)
+        s.written()
+    same([key for key in s.store.data if 0x10000 <= key < 0x20000], [])
+    same(len(s.session.ended), 3)
+    same(s.again().session.ended, s.session.ended)
+
+
+def check_acknowledged_at_qos_1_is_not_stored():
+    s = Sleeper().known()
+    s.session.connect(0)
+    s.written()
+    s.reads("20 02 01 00 32 05 0001'a' 0001 32 05 0001'b' 0002")
+    s.session.inbox[1].ack()  # its turn is not there yet
+    s.session.save()
+    same([key for key in s.store.data if key >= 0x10000], [])
+
+
+class Failing(Medium):
+    fails = False
+
+    def write(self, changes):
+        if self.fails:
+            raise OSError(28)
+        super().write(changes)
+
+
+def check_committed_and_taken_back():
+    s = Sleeper(Failing()).known()
+    s.session.connect(0)
+    s.written()
+    # (At QoS 0 too: it is kept with whatever message came.)
+    s.reads("20 02 01 00 30 03 0001'a' 30 03 0001'b' 30 03 0001'c'")
+    a, b, c = s.session.inbox
+    a.ack(b"one")
+    same(bytes(s.store.data[1]), b"one")
+    s.store.fails = True
+    raises(OSError, b.ack, b"two")
+    s.store.fails = False
+    c.ack(b"one")
+    s.session.look = 15
+    s.session.save()
+    same((bytes(s.store.data[1]), s.session.committed), (b"one", b"one"))
+
+
+def check_nothing_is_left_of_an_earlier_connection():
+    # What was taken ahead for the fence, and never given out.
+    s = Sleeper().known()
+    line = s.session
+    line.fencing = True
+    for _ in range(3):
+        line.publish("a", b"x" * 400, 1)
+    line.connect(0)
+    while not line.ready:
+        assert line.take(0)
+    line.lost()
+    line.connect(0)
+    same(bytes(line.take(0))[:1], b"\x10")
+
+
+def check_what_is_uncertain_goes_not_early():
+    for what in ("owed", "set aside"):
+        s = Sleeper().known()
+        o = s.session.publish("a", b"", 1)
+        if what == "owed":
+            s.session.owed = True
+        else:
+            o.tries = 2
+            s.session.suspects = 1
+        s.connect(HELLO)
+
+
+def check_fence_waits_for_a_pingresp():
+    # That of a PINGREQ before it must not be taken for its own; and nothing else is.
+    s = Sleeper().known()
+    line = s.session
+    line.fencing = True
+    s.connect(HELLO + FENCE)
+    s.reads("20 02 01 00 d000")
+    same(line.fence, CLEAN)
+    line.fence = 0
+    line.ping(0)
+    s.writes(FENCE)
+    line.fence = 1
+    s.writes("")
+    s.reads("d000")
+    same(line.fence, 1)
+    s.writes(FENCE)
+    same(line.fence, 2)
+    s.reads("b0 02 0009")
+    same(line.fence, 2)
+    s.reads("d000")
+    same(line.fence, CLEAN)
+    line.fence = 0
+    line.ping(0)
+    s.writes(FENCE)
+    s.reads("d000")
+    same(line.fence, 0)
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":
