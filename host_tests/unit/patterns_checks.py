@@ -1145,6 +1145,8 @@ def check_commands():
     h.add("select", "c", ops=["eco"], options=["day"])
     h.add("switch", "d", command_template="{{ value }}!")
     h.add("text", "e")
+    h.add("light", "f")
+    h.add("light", "g", schema="json")
     for name, payload, meant in (
         ("fan", b"on", None),
         ("fan", b"", None),
@@ -1158,6 +1160,9 @@ def check_commands():
         ("c", b"day", None),
         ("d", b"ON!", "ON!"),
         ("e", b"day", "day"),
+        ("f", b"ON", True),
+        ("f", b"bright", None),
+        ("g", b'{"state": "ON"}', '{"state": "ON"}'),
     ):
         got = h.command(Message("g/7/%s/set" % name, payload))
         same(got, (None, None) if meant is None else (name, meant))

@@ -231,11 +231,12 @@ class HomeAssistant:
 
 
 def _values(part, value):
-    # What a switch or select may be asked for: Home Assistant asks for no other, but others may.
-    if "command_template" in part or "cmd_tpl" in part:
-        return (value,)
+    # What some of them may be asked for: Home Assistant asks for no other, but others may.
+    for name in ("command_template", "cmd_tpl", "schema"):  # a light's, with JSON for commands
+        if name in part:
+            return (value,)
     get = part.get
-    if part["p"] == "switch":
+    if part["p"] in ("switch", "light", "fan"):
         values = get("pl_on", get("payload_on", "ON")), get("pl_off", get("payload_off", "OFF"))
     else:
         values = (part["p"] == "select" and get("ops", get("options"))) or (value,)
