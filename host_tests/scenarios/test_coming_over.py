@@ -265,6 +265,33 @@ def test_umqtt_answers_more_than_it_can_hold(runtime: Runtime, peer: ScriptedPee
         assert answered == list(range(1, count + 1))
 
 
+def answer_published(conn: Connection) -> int:
+    """Take the device's next PUBLISH; answer its pings, as a broker does."""
+    while True:
+        (packet,) = wire.decode(conn.next_packet())
+        if packet.type == wire.PUBLISH:
+            return packet.packet_id or 0
+        assert packet.type == wire.PINGREQ
+        conn.send(wire.pingresp())
+
+
+def test_umqtt_callback_that_takes_its_time(runtime: Runtime, peer: ScriptedPeer) -> None:
+    """Longer than an answer may: what publish waits for lies in the socket then. Without one it
+    ends all the same."""
+    with runtime.start(PROGRAMS / "umqtt_slow.py", str(peer.port)) as device:
+        conn = greeted(peer)
+        for n in range(2):
+            identifier = answer_published(conn)
+            for _ in range(1 + n):
+                conn.send(wire.publish("do", b"slow"))
+                device.wait_line("begun", 10)
+            conn.send(wire.puback(identifier))
+            device.wait_line("acknowledged", 10)
+        answer_published(conn)
+        conn.send(wire.publish("do", b"slow"))
+        device.wait_line("lost", 10)
+
+
 CUTS = """\
 import gc
 import sys

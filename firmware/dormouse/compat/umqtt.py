@@ -39,6 +39,7 @@ else:
 _UP = const(2)  # Session.state
 _CLOSED = const(4)
 _TICKS = const(0x3FFFFFFF)
+_CAME = const(2)
 _WAIT = const(1000)  # ms, at most, between two looks at the clock
 
 
@@ -248,18 +249,20 @@ class MQTTClient:
         began = ticks_ms()
         self._turn(0)  # at QoS 0 there is no answer to wait for
         while not o.done:
-            # A session's own limit is the keep-alive's, and umqtt's default is to have none.
-            if ticks_ms() - began & _TICKS > self.timeout * 1000:
+            came = self._turn(_WAIT)
+            # A session's own limit is the keep-alive's, and umqtt's default is to have none. What
+            # came in this turn may have cost the time, in the callback: then look once more.
+            late = ticks_ms() - began & _TICKS > self.timeout * 1000
+            if late and came < _CAME and not o.done:
                 self._close()
                 raise OSError(110, "no answer")  # ETIMEDOUT
-            self._turn(_WAIT)
 
     def _turn(self, wait, give=False):
         # Write what there is, wait for at most so many ms, read, and call the callback. Returns
-        # whether anything came. Inside of the callback it is called only with ``give``: each
-        # message on top of another would take more of the stack, of which a chip has some KB.
-        # So without, read only what is waited for. Nor in ``connect``, nor as long as there is no
-        # callback: a program may set it later.
+        # _CAME if anything came, else whether messages are there. Inside of the callback it is
+        # called only with ``give``: each message on top of another would take more of the stack, of
+        # which a chip has some KB. So without, read only what is waited for. Nor in ``connect``,
+        # nor as long as there is no callback: a program may set it later.
         if not self.sock:  # the callback disconnected
             raise OSError(107, "not connected")  # ENOTCONN
         s = self._session
@@ -289,7 +292,7 @@ class MQTTClient:
             if n is None and wait and not (give and s.inbox):
                 self._poll.poll(int(min(wait, left)))
                 n = _read(self.sock, self._buf)
-            came = n is not None or bool(s.inbox)
+            came = bool(s.inbox) if n is None else _CAME
             while n is not None:
                 if not n:
                     raise ConnectionLost("closed")
