@@ -79,7 +79,7 @@ test-long: bootstrap-board  ## what make test leaves out for its time; TESTS goe
 	@$(VENV_PYTHON) -m tools.setup.get --keep-going all
 	@$(tool) $@
 
-prove: explore test-long  ## both; then whole lives with a cut at every byte; ARGS="--stride 20"
+prove: explore test-long  ## explore, test-long, then whole lives with a cut at every byte; ARGS="--stride 20"
 	@$(tool) $@
 
 explore: bootstrap  ## every order of events up to bounds, millions of states; EXPLORE="-k REGEX"
