@@ -113,11 +113,7 @@ class Message:
             self.session.commit(commit)
         self.done = True
         if self.session is not None:  # at QoS 0
-            try:
-                self.session.flush()
-            except Exception:
-                self.done = commit is None
-                raise
+            self.session.flush()
 
 
 def _pubrel(o):

@@ -112,13 +112,11 @@ def deny(s, pairs) -> None:
 def refused(s, o) -> None:
     """A SUBSCRIBE that repeats was refused, or some of its filters. (Where the answer does not fit
     it, nobody knows of any that it is subscribed.)"""
-    pairs = []
-    for name, options in o.filters:
+    for pair in o.filters:
         if isinstance(o.error, ProtocolError):
-            s.filters.pop(name, None)
-        if name not in s.filters:
-            pairs.append((name, options))
-    deny(s, pairs)
+            s.filters.pop(pair[0], None)
+        if pair[0] not in s.filters:
+            deny(s, (pair,))
     s._tell(o.error)
 
 

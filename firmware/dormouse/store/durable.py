@@ -154,6 +154,7 @@ def durable(base=Session):
         ready = None  # what was taken ahead of its time
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = None
+        undone = ()  # identifiers of what was not done with before: without it, it is not
 
         # Found at once here: each message needs it. (And with a name less the table of this class
         # is full, so that all else of the base takes the longest way: 3 % of a wake.)
@@ -308,6 +309,7 @@ def durable(base=Session):
         def commit(self, data) -> None:
             """Set what the next record holds for the application; for ``Message.ack``."""
             data = data.encode() if isinstance(data, str) else memoryview(data)
+            self.undone = [m.pid for m in self.held if not m.done]
             self.committed = bytes(data)  # (of a number it would make that many zeros)
             if self.committed != self.store.data.get(_COMMITTED):
                 self.changes[_COMMITTED] = self.committed
@@ -330,6 +332,9 @@ def durable(base=Session):
                     self.save()  # first: what is not on the medium is not answered
                 except Exception:
                     self._uncommit()
+                    for m in self.held:
+                        if m.pid in self.undone:
+                            m.done = False
                     raise
                 self.look |= _DONE
             base.flush(self)

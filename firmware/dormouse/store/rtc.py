@@ -12,8 +12,7 @@ from micropython import const
 
 from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
 
-_COMMITTED = const(1)  # keys in the store
-_LOG = const(9)
+_LOG = const(9)  # keys in the store
 _ENDED = const(13)
 _SEEN = const(0x10000)  # identifiers of incoming QoS 2 messages, up to
 _OUTGOING = const(0x20000)
@@ -23,7 +22,7 @@ _BESIDE = const(9)  # bytes beside the entries and their length: MAGIC, the chec
 
 class Blob(Store):
     """The base of media that hold all in one piece of ``size`` bytes at most, messages in seven
-    eighths of it, what is the application's in fifteen sixteenths. The room for that piece is taken
+    eighths of it, the application's keys in fifteen sixteenths. The room for that piece is taken
     once, when there still is one that large: the heap of a node that is awake for long is in
     pieces.
 
@@ -70,7 +69,7 @@ class Blob(Store):
         new = message(changes)
         limit = self.size * 7 >> 3 if new else self.size
         for key in changes:  # the application's: what it keeps is not to keep messages from leaving
-            if not new and (key == _COMMITTED or 15 < key < 512):
+            if not new and 15 < key < 512:
                 limit = self.size * 15 >> 4
         data = self.data
         if _length(data) > limit:
