@@ -750,7 +750,8 @@ def check_state_that_does_not_fit():
     s.commit(b"x" * 21)
     raises(OutboxFull, s.publish, "u", b"", 1)
     s.publish("u", b"", 0)
-    line.writes("30 03 0001'u'")
+    raises(StoreFull, s.take, 0)  # which ends the connection, and no other one
+    line.up(present=0)
     same((s.committed, len(told), isinstance(told[0], StoreFull)), (None, 1, True))
     s.commit(b"x")
     s.publish("u", b"", 1)

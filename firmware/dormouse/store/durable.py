@@ -322,7 +322,6 @@ def durable(base=Session):
             # would come without what it belongs to.
             if self.changes.pop(_COMMITTED, None) is not None:
                 self.committed = _kept(self.store.data)
-                return True
 
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
@@ -419,6 +418,14 @@ def durable(base=Session):
             if self.early == _DOWN:
                 self.doubt = True
             self.early = _CONNECTING
+            if _COMMITTED in self.changes:
+                try:
+                    self.save()
+                except StoreFull as e:
+                    self._uncommit()
+                    self._tell(e)
+                except (OSError, MemoryError):
+                    pass  # it may pass
 
         def take(self, now: int) -> memoryview | None:
             """As Session's; saves before it returns. Raises OSError or StoreFull."""
@@ -456,13 +463,7 @@ def durable(base=Session):
                     self.last = last
                     self.changes[_LAST] = last.to_bytes(4, "big")
             if self.changes or self.look:
-                try:
-                    self.save()
-                except StoreFull as e:
-                    if not self._uncommit():
-                        raise
-                    self._tell(e)
-                    self.save()
+                self.save()
             return data
 
         def _arrived(self, m, first, pid):
