@@ -523,6 +523,20 @@ def check_fence():
     assert s.session.fence != CLEAN
 
 
+def check_fence_while_messages_are_left_to_the_broker():
+    """They are still to come: the broker's queue is not empty, though none came before PINGRESP."""
+    s = Sleeper().known()
+    s.session.fencing = True
+    s.connect(HELLO + FENCE)
+    s.reads("20 02 01 00 30 04 0001't' 'x'")
+    s.session.shed = True  # as the driver, for what the application waits for
+    s.reads("32 06 0001't' 0001 'y' d0 00")
+    s.session.fence = 1
+    s.writes(FENCE)
+    s.reads("d0 00")
+    assert s.session.fence not in (CLEAN, 1)
+
+
 def check_fence_behind_a_long_burst():
     s = Sleeper().known()
     s.session.fencing = True

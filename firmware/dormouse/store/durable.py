@@ -535,6 +535,7 @@ def durable(base=Session):
             elif kind == _PUBREL:
                 _moves(self)
             elif kind == _PINGRESP and self.fence == _SENT:
-                self.fence = _NONE if self.moved else CLEAN
+                # (What was left to the broker is still to come.)
+                self.fence = _NONE if self.moved or self.shed else CLEAN
 
     return DurableSession
