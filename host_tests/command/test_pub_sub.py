@@ -33,6 +33,7 @@ def at(server: MosquittoBroker) -> list[str]:
 
 
 NUMBERS = itertools.count()
+EXPIRY = "session-expiry-interval"
 
 
 class Theirs:
@@ -395,7 +396,7 @@ def test_request(run: Run, server: MosquittoBroker, at: list[str]) -> None:
             "say --will-topic",
         ),
         (  # before anything is published: it would be said of what is acknowledged
-            tuple("pub -V 5 -t a -m x -D disconnect session-expiry-interval 5".split()),
+            ("pub", "-V", "5", "-t", "a", "-m", "x", "-D", "disconnect", EXPIRY, "5"),
             2,
             "the session ends with the connection\nWhat to do: say -x",
         ),
