@@ -1,10 +1,12 @@
 """dormouse pub, sub and request beside mosquitto's own clients."""
 
+import io
 import itertools
 import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import pytest
 from calling import Done, Run, lose_and_find, start, wait_logged
 
 from tools.command import sub
-from tools.command.shared import formats
+from tools.command.shared import formats, output
 from tools.command.shared.failure import Failure
 from tools.testing import runtimes, wire
 from tools.testing.address import HOST
@@ -539,6 +541,15 @@ def test_what_is_no_json_is_text(payload: bytes, said: object) -> None:
     if len(payload) != 1800:
         assert json.loads(formats.render("%J", message))["payload"] == said
     assert found["payload"] == payload.decode()
+
+
+def test_at_a_terminal_a_payload_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(output, "at_terminal", lambda: True)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written))
+    output.write("\x1b[2J\x9b2J\tä\n".encode())
+    sys.stdout.flush()
+    assert written.getvalue() == "\\x1b[2J\\x9b2J\tä\n".encode()
 
 
 def test_a_payload_that_is_not_text(run: Run, at: list[str], tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from calling import Run, start
 from tools.command import scope
 from tools.command.scoping import compare, page
 from tools.command.scoping import decode as decode_module
+from tools.command.scoping import text as shown_text
 from tools.command.scoping.decode import Decoded, Seen, assemble, decode
 from tools.command.scoping.trace import BadTrace, Chunk, Connection, Trace, load
 from tools.testing import runtimes, wire, wire5
@@ -222,14 +223,26 @@ def test_files_that_are_none(run: Run, tmp_path: Path) -> None:
         (tmp_path / "odd.json").write_text(json.dumps(odd))
         with pytest.raises(BadTrace):
             load(tmp_path / "odd.json")
-    for text in ("[1]", "[" * 100_000):
-        (tmp_path / "odd.json").write_text(text)
+    for written in ("[1]", "[" * 100_000):
+        (tmp_path / "odd.json").write_text(written)
         with pytest.raises(BadTrace):
             load(tmp_path / "odd.json")
     Trace("x", [a_wake()]).save(tmp_path / "good.json")
     done = run("scope", str(tmp_path / "good.json"), "--client", "nobody")
     assert done.status == 1 and "no connection of client nobody" in done.err
     assert run("scope", "a", "b", "c").status == 2
+
+
+def test_nothing_from_elsewhere_changes_the_terminal() -> None:
+    evil = "\x1b]0;title\x07\n\x9b2J"
+    burst = wire.connect(f"n{evil}", username=evil) + wire.publish(f"t{evil}", evil.encode())
+    c = recorded((0.003, "up", burst), (0.004, "down", wire5.disconnect(0)))
+    c.end = f"closed {evil}"
+    for plain in (False, True):
+        for line in shown_text.lines(decode(c), 210, plain):
+            assert line.isprintable()
+    head = shown_text.head(decode(c))
+    assert head.startswith(r"connection 1: n\x1b]0;title\x07\n\x9b2J from")
 
 
 # --- Shown ----------------------------------------------------------------------------------------

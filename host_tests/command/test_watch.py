@@ -15,7 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from calling import COMMAND, Run, lose_and_find, start, wait_logged
+from rich.console import Console
 
+from tools.command import watch
+from tools.command.shared.output import note
 from tools.command.watching.alerts import alerts, capacity
 from tools.command.watching.figures import Figures, number
 from tools.command.watching.nodes import Node, Nodes
@@ -360,6 +363,22 @@ def test_asleep_late_dead() -> None:
     nodes.take("d", b"", True, NOW)
     assert "d" not in nodes.states(NOW)
     assert Node("x").state(NOW, 3) == "odd"
+
+
+def test_nothing_from_elsewhere_changes_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "\x1b]0;title\x07\x9b2J"
+    seen = watch.Watch(watch.arguments(["--nodes", "#"]))
+    seen.nodes.take(f"n/{evil}\n/state", b'{"lost":true}', True, NOW)
+    seen.figures.take("$SYS/broker/version", f"mosquitto {evil}".encode(), NOW)
+    alarm = json.dumps({"name": evil, "message": f"[b]{evil}"}).encode()
+    seen.figures.take("$SYS/brokers/x/alarms/activate", alarm, NOW)
+    seen.tell_changes()
+    Console(force_terminal=True, width=300).print(seen.table())
+    said = capsys.readouterr().out
+    assert r"n/\x1b]0;title\x07\x9b2J\n/state: lost" in said and said.count(r"\x07\x9b2J") >= 6
+    assert "\x1b]" not in said and "\x9b" not in said
+    note(f"connection lost ({evil})\nand more")
+    assert capsys.readouterr().err == "connection lost (\\x1b]0;title\\x07\\x9b2J)\nand more\n"
 
 
 def test_alerts() -> None:

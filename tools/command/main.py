@@ -98,7 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except Failure as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        from .shared.foreign import visible  # it may have the words of a broker
+
+        print(f"{name}: " + "\n".join(map(visible, str(error).split("\n"))), file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         return 130

@@ -19,6 +19,7 @@ from rich.markup import escape
 from ..amounts import at_least_one, given, positive, utf8
 from .shared import connection, output
 from .shared.failure import ALERT, DONE, LATE, Failure
+from .shared.foreign import visible
 from .watching import figures as brokers
 from .watching.alerts import alerts, capacity
 from .watching.figures import NAMES, Figures
@@ -143,7 +144,7 @@ class Watch:
         """Return it for a person."""
         where = self.options.rabbitmq or f"{self.options.host}:{self.options.port}"
         title = f"{self.figures.version or 'no version told'} at {where.rpartition('@')[2]}"
-        broker = output.table("", "", "", title=title)
+        broker = output.table("", "", "", title=escape(visible(title)))
         for name, value in self.figures.values().items():
             limit = self.options.capacity.get(name)
             share = f"{value / limit:.0%} of {limit:,.6g}" if limit else ""
@@ -153,7 +154,7 @@ class Watch:
         parts: list[RenderableType] = [broker]
         if self.nodes.known or self.options.nodes:
             parts.append(self._node_table())
-        parts += [f"[red]alert:[/] {escape(text)}" for text in self.alerts()]
+        parts += [f"[red]alert:[/] {escape(visible(text))}" for text in self.alerts()]
         return Group(*parts)
 
     def _node_table(self) -> RenderableType:
@@ -171,7 +172,7 @@ class Watch:
             due = f"{node.due - now:,.0f} s" if node.due is not None else "-"
             style = None if states[topic] == ASLEEP else "yellow"
             period = f"{node.period:,.0f} s" if node.period else "-"
-            table.add_row(escape(topic), states[topic], due, period, style=style)
+            table.add_row(escape(visible(topic)), states[topic], due, period, style=style)
         return table
 
     def tell_changes(self) -> None:
@@ -180,12 +181,12 @@ class Watch:
         states = self.nodes.states(time.time())
         for topic, state in states.items():
             if self._told.get(topic) != state:
-                print(f"{stamp} {topic}: {state}")
+                print(f"{stamp} {visible(topic)}: {state}")
         self._told = states
         found = self.alerts()
         for text in found:
             if text.partition(",")[0] not in [a.partition(",")[0] for a in self._alerts]:
-                print(f"{stamp} alert: {text}")
+                print(f"{stamp} alert: {visible(text)}")
         self._alerts = found
 
     def tell_figures(self) -> None:

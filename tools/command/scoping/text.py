@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ..shared.foreign import visible
 from .decode import Decoded, Seen
 
 KINDS = {
@@ -33,7 +34,7 @@ def packet_line(packet: Seen, at: float, gap: float, plain: bool, width: int = 0
     mark = "!" if packet.wrong else " "
     text = packet.text if packet.text.startswith(packet.name) else f"{packet.name} {packet.text}"
     line = f"{at * 1000:9,.1f} {since:>9} {arrow(packet.way, plain)}{mark}"
-    line += f"{packet.size:5} B  {text}"
+    line += f"{packet.size:5} B  {visible(text)}"
     return line if not width or len(line) <= width else line[: width - 1] + ("." if plain else "…")
 
 
@@ -42,7 +43,7 @@ def head(decoded: Decoded) -> str:
     c = decoded.connection
     version = {5: "MQTT 5", 4: "MQTT 3.1.1", 3: "MQTT 3.1"}.get(decoded.version, "no CONNECT")
     who = decoded.client_id or "(no client id)"
-    return f"connection {c.number}: {who} from {c.peer}, {version}"
+    return visible(f"connection {c.number}: {who} from {c.peer}, {version}")
 
 
 def summary(decoded: Decoded, milliamperes: float) -> list[str]:
@@ -51,8 +52,8 @@ def summary(decoded: Decoded, milliamperes: float) -> list[str]:
     seconds = decoded.seconds
     charge = f", {seconds * milliamperes:.1f} mC at {milliamperes:g} mA" if milliamperes else ""
     lines = [
-        f"{decoded.connection.end}: {seconds * 1000:,.1f} ms{charge}; {up} bytes up, {down} down, "
-        f"{len(decoded.packets)} packets, {decoded.turnarounds} turnarounds"
+        f"{visible(decoded.connection.end)}: {seconds * 1000:,.1f} ms{charge}; {up} bytes up, "
+        f"{down} down, {len(decoded.packets)} packets, {decoded.turnarounds} turnarounds"
     ]
     spent = [(text, decoded.spent(kind)) for kind, text in KINDS.items()]
     parts = [f"{text} {s * 1000:,.1f} ms" for text, s in spent if s >= 0.00005]

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: anybody may write to a topic."""
+"""What somebody else wrote: anybody may write to a topic."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def read_json(data: str | bytes) -> Any:
     except RecursionError as error:
         raise ValueError("nested too deep") from error
     return found
+
+
+def visible(text: str) -> str:
+    """Return a text for one line of a terminal: what is no letter, and could change the terminal or
+    end the line, in hex."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .failure import DONE, FAILED, Failure, ReaderGone, write_no_more
+from .foreign import visible
 
-# What would move the cursor or change the terminal: all but newline and tab.
-_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+# What would move the cursor or change the terminal: all but newline and tab; C1 in UTF-8.
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 
 
 def at_terminal() -> bool:
@@ -53,7 +54,7 @@ def table(*columns: str, title: str) -> Table:
 def write(data: bytes) -> None:
     """Write bytes to stdout as they are, at once; what could harm a terminal is shown in hex."""
     if at_terminal():
-        data = _CONTROL.sub(lambda match: b"\\x%02x" % match[0][0], data)
+        data = _CONTROL.sub(lambda match: b"\\x%02x" % match[0][-1], data)
     with printing():
         sys.stdout.buffer.write(data)
 
@@ -97,4 +98,4 @@ def save(name: str, path: Path | None, write: Callable[[Path], object]) -> int:
 
 def note(text: str) -> None:
     """Tell a person something that is no output."""
-    print(text, file=sys.stderr, flush=True)
+    print("\n".join(map(visible, text.split("\n"))), file=sys.stderr, flush=True)
