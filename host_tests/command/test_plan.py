@@ -61,6 +61,8 @@ def test_the_worked_fleet(run: Run) -> None:
     done = run("plan", *args)
     assert done.status == 0, done.err
     assert "900,000 messages" in done.out and "144.0 MB" in done.out
+    # The same message in the table of a wake: 20 of the 120 bytes are its topic.
+    assert "1 x 100 bytes" in done.out and re.search(r"bytes up +148 +150 +158", done.out)
     for line in (
         "max_queued_messages 1125000",
         "max_mqueue_len = 1125000",
