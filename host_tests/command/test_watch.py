@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from calling import COMMAND, Run, lose_and_find, start, wait_logged
+from dormouse import Client, ConnectionLost
 from rich.console import Console
 
 from tools.command import watch
@@ -136,6 +137,37 @@ def test_the_broker_goes_and_comes_back() -> None:
         lose_and_find(process, "watch", broker)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=10)
+
+
+def test_a_broker_that_is_gone_is_not_well() -> None:
+    """What it told before is not told as if it were of now."""
+    extra = "sys_interval 1"
+    with MosquittoBroker(mosquitto_argv(), persistence=False, extra_config=extra) as broker:
+        process = start("watch", "-h", HOST, "-p", str(broker.port), "--interval", "0.2")
+        assert process.stdout
+
+        def read_until(words: str) -> list[str]:
+            lines: list[str] = []
+            while not lines or words not in lines[-1]:
+                lines.append(process.stdout.readline().decode())  # type: ignore[union-attr]
+            return lines
+
+        read_until(" connected=")
+        broker.kill()
+        read_until("alert: no connection: ")
+        assert not [line for line in read_until(" no connection\n") if "connected=" in line]
+        broker.start()
+        read_until(" connected=")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+    seen = watch.Watch(watch.arguments(["--capacity", "connected=10"]))
+    seen.figures.take("$SYS/broker/clients/connected", b"9", NOW)
+    seen.client = gone = Client("h")
+    gone.error = ConnectionLost("closed")
+    assert seen.status() == 4 and seen.as_dict()["figures"] == {}
+    assert seen.alerts() == ["no connection: closed"]
+    gone.connected = True
+    assert seen.alerts() == ["clients connected: 9, 90% of 10"]
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]])

@@ -39,8 +39,9 @@ own machine or that its ACL lets), RabbitMQ's from its management plugin. Nodes 
 Node(status=...) leaves at their topics: late is a missed wake, dead are --missed of them, lost is
 one that died while it was awake (its will).
 
-alert, exit status 4: a figure at 80 % (--at) of its --capacity, a node that is dead or lost, an
-alarm of the broker's own. --capacity dropped_per_s=0: none at all. Names for --capacity:
+alert, exit status 4: no connection, a figure at 80 % (--at) of its --capacity, a node that is
+dead or lost, an alarm of the broker's own. --capacity dropped_per_s=0: none at all.
+Names for --capacity:
 {names}
 
 exit status: 0 well; 1 it cannot be asked, with the reason; 2 wrong arguments; 3 no figures within
@@ -113,17 +114,30 @@ class Watch:
         self.figures = Figures()
         self.nodes = Nodes(options.missed)
         self.news = asyncio.Event()
+        self.client: Client | None = None
         self._told: dict[str, str] = {}
         self._alerts: list[str] = []
 
+    def lost(self) -> list[str]:
+        """Return why there is no connection; nothing if there is one, or none is needed."""
+        if self.client is None or self.client.connected:
+            return []
+        return [f"no connection: {connection.words(self.client.error)}"]
+
+    def values(self) -> dict[str, float]:
+        """Return the figures. Of a broker that is not there none is true."""
+        return {} if self.lost() else self.figures.values()
+
     def alerts(self) -> list[str]:
         """Return what is not well now."""
+        lost = self.lost()
+        limits = {} if lost else self.options.capacity
         states = self.nodes.states(time.time())
-        return alerts(self.figures, states, self.options.capacity, self.options.at)
+        return lost + alerts(self.figures, states, limits, self.options.at)
 
     def status(self) -> int:
         """Return the exit status."""
-        if self.figures.updated is None and not self.nodes.known:
+        if self.figures.updated is None and not self.nodes.known and not self.lost():
             return LATE
         return ALERT if self.alerts() else DONE
 
@@ -132,7 +146,7 @@ class Watch:
         now = time.time()
         return {
             "version": self.figures.version,
-            "figures": self.figures.values(),
+            "figures": self.values(),
             "nodes": {
                 topic: {**dataclasses.asdict(self.nodes.known[topic]), "state": state}
                 for topic, state in self.nodes.states(now).items()
@@ -145,7 +159,7 @@ class Watch:
         where = self.options.rabbitmq or f"{self.options.host}:{self.options.port}"
         title = f"{self.figures.version or 'no version told'} at {where.rpartition('@')[2]}"
         broker = output.table("", "", "", title=escape(visible(title)))
-        for name, value in self.figures.values().items():
+        for name, value in self.values().items():
             limit = self.options.capacity.get(name)
             share = f"{value / limit:.0%} of {limit:,.6g}" if limit else ""
             hot = limit and value >= limit * self.options.at / 100
@@ -195,8 +209,8 @@ class Watch:
             output.print_json({"time": time.time(), **self.as_dict()})
             return
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        pairs = " ".join(f"{name}={value:.6g}" for name, value in self.figures.values().items())
-        print(f"{stamp} {pairs}")
+        pairs = " ".join(f"{name}={value:.6g}" for name, value in self.values().items())
+        print(f"{stamp} {'no connection' if self.lost() else pairs}")
 
 
 # --- Where news come from -------------------------------------------------------------------------
@@ -300,17 +314,18 @@ async def run(options: argparse.Namespace) -> int:
                 await client.subscribe(*filters, qos=1)
             except (MQTTError, ValueError) as error:
                 raise connection.explain(error, options) from error
+            watch.client = client
             sources.append(asyncio.create_task(listen(client, watch)))
         try:
             await show(watch, sources)
         except (MQTTError, OSError) as error:
             raise connection.explain(error, options) from error
-    status = watch.status()
-    if options.once:
-        if options.json:
-            output.print_json(watch.as_dict())
-        elif status != LATE:
-            output.console().print(watch.table())
+        status = watch.status()  # now: at the end there is no connection
+        if options.once:
+            if options.json:
+                output.print_json(watch.as_dict())
+            elif status != LATE:
+                output.console().print(watch.table())
     if status == LATE:
         print("dormouse watch: the broker told nothing (is $SYS allowed to you?)", file=sys.stderr)
     return status
