@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import resource
 from binascii import crc32
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 from calling import Run
 
+from tools.command import storm
 from tools.command.storming import figure, model, real
 from tools.command.storming.model import Result, Storm
 from tools.command.storming.policy import Exponential, Fixed, FullJitter, Phase, Policy, Waits
+from tools.paths import ROOT
 from tools.testing import runtimes
 from tools.testing.needs import needed
 
@@ -119,6 +122,19 @@ def test_too_few_files_for_a_real_mosquitto(run: Run) -> None:
     assert (done.status, done.out) == (1, ""), done.err
     assert "300 nodes cannot connect: " in done.err and "What to do: fewer --nodes" in done.err
     assert "Traceback" not in done.err and "never retrieved" not in done.err
+
+
+def test_the_table_in_the_document() -> None:
+    """Of its rows those that are soon run; a fixed delay takes a minute."""
+    text = (ROOT / "docs" / "command.md").read_text()
+    (args,) = re.findall(r"dormouse (storm --nodes 5000 .*) --picture", text)
+    storm_ = storm.storm_of(storm.arguments(args.split()[1:]))
+    for kind, name in ((Exponential, "exponential"), (FullJitter, "full jitter"), (Phase, "phase")):
+        r = model.simulate(storm_, kind)
+        cells = [f"{n:,}" for n in (r.peak, r.total, r.in_vain)]
+        cells += [storm.seconds(r.until(part)) for part in (0.5, 1)]
+        (row,) = re.findall(rf"^\| {name}, [^|]* \| (.*) \|$", text, re.M)
+        assert row.split(" | ") == cells
 
 
 def test_on_a_real_mosquitto() -> None:
