@@ -580,6 +580,34 @@ def check_an_offer_that_comes_at_a_bad_time():
         same(asks(client), 0)
 
 
+def check_no_memory_at_the_ends():
+    """Neither where all has arrived nor at the trial's end is anything raised, or lost."""
+    import dormouse.field.ota as module
+
+    def fail(*args):
+        raise MemoryError
+
+    client = Client("h", client_id="c")
+    u = Update(5)
+    ota = node()
+    u.offer(ota)
+    u.rest(ota)
+    os.remove("update.json")  # cut before it was there
+    for good in (False, True):
+        ota = Ota(SECRET, TOPIC)
+        real = ota._wrong
+        ota._wrong = real if good else fail
+        ota.fetch(client)
+        same((ota.ready, there("update.json")), (good, good))
+    ota = plan("A1")
+    ota._end_of_trial = fail
+    same(ota.confirm(client), False)
+    assert ota.trial and there("update.json")
+    del ota._end_of_trial
+    state(confirm(ota), "done")
+    assert module.plan() is None
+
+
 def check_an_offer_that_was_lost():
     """It was offered, and neither began nor ended: now and then a wake asks for it."""
     client = Client("h", client_id="c")

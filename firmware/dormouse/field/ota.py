@@ -237,7 +237,7 @@ class Ota:
             self._load()
             if self._id and self._next == self._count and not self.ready:
                 self.tell(self._finish(), client)  # the power was cut before that was found out
-        except OSError as e:
+        except (OSError, MemoryError) as e:
             self.tell(self._flash(e), client)
         session = client.session
         asked = self._asked
@@ -335,7 +335,7 @@ class Ota:
         if self.trial and not self.ready:
             try:
                 report = self._end_of_trial()
-            except OSError as e:  # the next start tries again
+            except (OSError, MemoryError) as e:  # the next start tries again
                 report = self._flash(e)
         elif self.trouble:
             report = self._report("trouble", self.trouble)
