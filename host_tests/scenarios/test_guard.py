@@ -483,6 +483,18 @@ def test_wakes_that_fail_by_the_chip_itself(
 
 @pytest.mark.once
 @ONE
+def test_a_store_with_errors_of_its_own(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """NVS has those of ESP-IDF: no network knows them, and no list of errno."""
+    node = board(chip, broker.port, kind="worn", **SAFE)
+    ends = run(node, 4)
+    assert [bool(crash(end)) for end in ends[:2]] == [True, True]
+    assert any(line.startswith("safe mode: 2 crashes, OSError(-24577,") for line in ends[-1].lines)
+
+
+@pytest.mark.once
+@ONE
 def test_memory_that_stays_full(board: Callable[..., Board], chip: str) -> None:
     """What a task of the application holds leaves no room to tell of its crash: it is counted, and
     the chip sleeps."""

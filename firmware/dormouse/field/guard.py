@@ -299,9 +299,11 @@ def run(make, config: dict, store=make_store) -> None:
 
 
 def _broken(error):
-    # Whether the chip itself is the cause of an error: its flash, or its memory.
+    # Whether the chip itself is the cause of an error: its flash, or its memory. (Stores have
+    # errors of their own: NVS those of ESP-IDF, littlefs 84 for what is corrupt.)
     if isinstance(error, OSError):
-        return error.errno in _BROKEN
+        store = getattr(_this, "store", None)
+        return error.errno in _BROKEN or error is getattr(store, "failed", None)
     return isinstance(error, MemoryError) or type(error).__name__ == "StoreFull"
 
 

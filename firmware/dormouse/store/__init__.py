@@ -32,10 +32,11 @@ class Store:
     ``data``: what is stored, a dict of int to bytes, bytearray or memoryview; not to be changed but
     by ``save``. ``survives``: 0 nothing, 1 deep sleep and soft reset, 2 power loss too.
     ``warning``: a str if what was found on the medium was corrupt or foreign, or None.
+    ``failed``: what ``save`` raised last, or None.
     """
 
     survives = 0
-    warning = None
+    warning = failed = None
 
     def __init__(self) -> None:
         self.data = self.read()
@@ -73,7 +74,8 @@ class Store:
                 elif key in data:
                     del data[key]
             self.write(changes)
-        except BaseException:
+        except BaseException as e:
+            self.failed = e
             update(data, old)
             raise
 

@@ -4,7 +4,7 @@
 memory, hoard, loop, wait, lookup, stray, cancel, reset, full, "no memory".
 ``network``: with the board's, which can be slow.
 ``writes``: print guard's.
-``kind``: of store, "unopened", "unwritable" or "full". ``guard``: the Node's.
+``kind``: of store, "unopened", "unwritable", "worn" or "full". ``guard``: the Node's.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
@@ -178,6 +178,8 @@ def open_store(config):
                     print("guard writes", key)
                 if kind == "unwritable":
                     raise OSError(28)
+        if kind == "worn" and not {8, 9, 16} & set(changes):
+            raise OSError(-24577, "ESP_ERR_FLASH_OP_FAIL")
         write(changes)
 
     store.write = noted
