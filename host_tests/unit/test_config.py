@@ -146,6 +146,8 @@ def test_values_that_cannot_be() -> None:
         found: dict[str, Any] = {"host": "h", "topic": "t", "port": port}
         check(found, trouble)
         assert found["port"] == 1884 and blame({**found, "port": port}) == ""
+    for topic in ("fleet/+/update", "fleet/#"):
+        assert blame({"host": "h", "topic": "t", "update_topic": topic}).endswith("update_topic\n")
     for port in ("x", "", math.inf, math.nan, "70000"):
         assert blame({"host": "h", "topic": "t", "port": port}) == "config.json: no such port\n"
     wrong = {"host": "h", "topic": "t", "transport": "websocket", "watchdog": True, "outbox": "64"}
