@@ -312,6 +312,10 @@ def test_withdrawn(scene: Scene) -> None:
     done = start_ota(scene.broker, scene.topic, scene.folder, version(2), "--withdraw")
     with done:
         assert done.wait_exit(20) == 0 and "no node takes it" in done.transcript()
+    names = {m.topic for m in observer.messages} - {scene.topic + "/update"}
+    assert len(names) > 10
+    for name in names:  # nor is its content left at the broker
+        observer.wait(name, "")
     recorded = [(m.topic, m.payload) for m in observer.messages]
     for _ in range(2):
         for topic, payload in recorded:

@@ -366,3 +366,28 @@ def test_an_answer_while_the_connection_was_lost() -> None:
     options = types.SimpleNamespace(topic="g", order="erase x", number=7, believe=False)
     with pytest.raises(ota.CannotUpdate, match="No such file"):
         asyncio.run(ota.order(client, options, owner, None))  # type: ignore[arg-type]
+
+
+def test_content_of_earlier_updates_goes_too() -> None:
+    """What nobody ended; not what is the application's, nor of a newer one, nor what is gone."""
+    client = Talk()
+    options = ota.parse(["--host", "h", "--topic", "a", "--update-topic", "u"])
+    bundle = Bundle({"main.py": bytes(3000)}, 3, 60, 8000)
+    first, chunks = bundle.chunks()
+    offer = ota._numbered(ota.make_offer(options, bundle, first), 5)
+    sending = Sending(client, options, SecretOwner(KEY), offer)
+    sending.chunks = chunks
+    stays = ["u", "u/4", "u/x/1", "u/4/x", "u/6/0", "u/4/0/32/1", "v/4/0", "u/-4/0"]
+    stays.append(f"u/{'9' * 5000}/1")
+
+    async def main() -> None:
+        await sending.put_chunks()
+        for topic in ("u/4/0", "u/4/17", "u/3/32/32", "u/5/1", "u/5/2", *stays):
+            sending.hear(types.SimpleNamespace(topic=topic, payload=b"x", retain=True))
+        sending.hear(types.SimpleNamespace(topic="u/4/1", payload=b"", retain=False))
+        client.published.clear()
+        await sending.clear()
+
+    asyncio.run(main())
+    gone = ["u/3/32/32", "u/4/0", "u/4/17", "u/5/0", "u/5/0/32", "u/5/1", "u/5/2"]
+    assert sorted(client.published) == gone

@@ -74,8 +74,10 @@ OUT = BUILD / "ota"
 find_library()
 AT_ONCE = 16  # chunks on their way to the broker
 LONGEST = 3600  # s between two offers
+PART = re.compile(r"\d{1,20}/\d{1,10}(/\d{1,4})?", re.ASCII)  # below an update's topic
 # What firmware/dormouse/field/safe.py carries out.
 ORDER = re.compile(r"log|files|restart|stay \d+|erase .+")
+STALE = 10_000  # messages of earlier updates, of which no more are taken from the broker
 LOOK = 1  # s between two looks at how it stands
 TIMEOUT = 10  # s for the broker to answer
 DAY = 86400
@@ -239,6 +241,7 @@ class Sending:
         self.share = 0
         self.kept: dict[str, bytes] = {}  # what is to be at the broker, by topic
         self.spoiled: set[str] = set()  # where it is something else
+        self.stale: set[str] = set()  # where there is something of an update before, or of this one
         self.lost = False  # the connection was: the broker may have nothing left
         self.console = Console(stderr=True)
         self.live: Live | None = None
@@ -303,9 +306,9 @@ class Sending:
 
     async def clear(self) -> None:
         """Take the content from the broker; what was offered last stays if it is a withdrawal."""
-        topics = [topic for topic in self.kept if topic != self.where]
-        # Those of an earlier --large, too.
-        topics += {self._topic(name) for name in many(self.chunks)}.difference(topics)
+        # What it retains of earlier ones, which nobody ended, and of an earlier --large, too.
+        large = (self._topic(name) for name in many(self.chunks))
+        topics = sorted({*self.kept, *self.stale, *large} - {self.where})
         for at in range(0, len(topics), AT_ONCE):
             await asyncio.gather(*(self.keep(topic, b"") for topic in topics[at : at + AT_ONCE]))
 
@@ -330,6 +333,12 @@ class Sending:
                 self.spoiled.add(topic)
             elif not message.retain:
                 self.spoiled.discard(topic)
+            return
+        part = topic.removeprefix(f"{self.where}/")
+        if part != topic and PART.fullmatch(part):
+            before = payload and int(part.split("/")[0]) <= self.offer.version
+            if before and len(self.stale) < STALE:
+                self.stale.add(topic)
             return
         name, _, last = topic.rpartition("/")
         if last == "updated":
@@ -586,7 +595,18 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
     empty = Bundle({}, options.tries, options.limit, options.watchdog)
     offer = _numbered(make_offer(options, empty, "0" * 64), version)
     sending = Sending(client, options, owner, offer)
-    await sending.withdraw()
+    news: asyncio.Queue[Any] = asyncio.Queue(10_000)
+    task = asyncio.create_task(listen(client, news))
+    try:
+        await sending.withdraw()
+        await client.subscribe((f"{options.update_topic}/#", 0))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(options.look):
+                while True:
+                    sending.hear(await news.get())
+        await sending.clear()
+    finally:
+        task.cancel()
     numbers.end(version)
     return f"update {version} is withdrawn: no node takes it any more"
 
