@@ -599,6 +599,7 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
     task = asyncio.create_task(listen(client, news))
     try:
         await sending.withdraw()
+        numbers.end(version)
         await client.subscribe((f"{options.update_topic}/#", 0))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(options.look):
@@ -607,7 +608,6 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
         await sending.clear()
     finally:
         task.cancel()
-    numbers.end(version)
     return f"update {version} is withdrawn: no node takes it any more"
 
 
