@@ -9,6 +9,7 @@ from .session import Session
 
 _YEAR = const(31536000)  # s
 _NEVER = const(-2)  # Message.sent
+_FAR = const(1 << 40)  # s: no deadline is later
 
 
 class Expired(MQTTError):
@@ -45,6 +46,7 @@ def expiring(base=Session):
 
     class ExpiringSession(base):
         aging = True  # something in the outbox expires, perhaps
+        soon = 0  # when the first of it does: to look before, at each message, is in vain
 
         def __init__(self, *args, clock=time, **options) -> None:
             super().__init__(*args, **options)
@@ -60,7 +62,9 @@ def expiring(base=Session):
             deadline = b""
             if message_expiry is not None:
                 self.aging = True
-                deadline = int(self.clock() + message_expiry).to_bytes(5, "big")
+                deadline = int(self.clock() + message_expiry)
+                self.soon = min(self.soon, deadline)
+                deadline = deadline.to_bytes(5, "big")
                 deadline += min(max(int(message_expiry), 0), 0xFFFFFFFF).to_bytes(4, "big")
             o = base.publish(self, topic, payload, qos, retain, **properties)
             if deadline:
@@ -95,16 +99,29 @@ def expiring(base=Session):
             n = length(packet) if self.aging else len(packet)
             return packet[:n] if n < len(packet) else packet
 
+        def _connack(self, body):
+            base._connack(self, body)
+            self.soon = 0  # what was sent may wait anew
+
         def _expire(self):
+            now = int(self.clock())
+            if now < self.soon and self.outbox:
+                return
             aging = False
+            soon = _FAR
             for o in self.outbox[:]:
                 if o.packet:
                     left = self.left(o)
                     if left is not None:
                         aging = True
-                        if left <= 0 and o.sent == _NEVER:
+                        if o.sent != _NEVER:
+                            continue
+                        if left <= 0:
                             self._drop(o, True)
                             o.error = Expired()
+                        else:
+                            soon = min(soon, now + left)
             self.aging = aging
+            self.soon = soon if aging else 0
 
     return ExpiringSession

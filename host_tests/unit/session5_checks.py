@@ -1394,6 +1394,41 @@ def check_expiry_before_the_connection():
     assert old.done and isinstance(old.error, Expired)
 
 
+def check_expiry_looks_when_it_is_time():
+    # And not at all that wait, at each message; also at what was sent, where the broker forgot it.
+    for kind in (expiring(Session), Session5):
+        looks = [0]
+
+        class Counting(kind):
+            def left(self, o, looks=looks):
+                looks[0] += 1
+                return super().left(o)
+
+        for after in ([10, 20, 50, 60, 90], [50, 10, 90, 20, 60]):
+            clock = Clock()
+            line = Line5(Counting, clock=clock, outbox=99)
+            s = line.session
+            waiting = [s.publish("a", b"", 1, message_expiry=n) for n in after]
+            for _ in range(20):
+                s.publish("a", b"", 1)
+            looks[0] = 0
+            for _ in range(5):
+                s.publish("a", b"", 1)
+            same(looks, [0])
+            for now in (1009, 1010, 1030, 1059):
+                clock.now = now
+                s.publish("b", b"")
+                same([o.done for o in waiting], [n <= now - 1000 for n in after])
+            for _ in range(2):
+                Line5.up(line) if kind is Session5 else Line.up(line)
+                line.written()
+                o = waiting[after.index(60)]
+                same((o.done, bool(o.error)), (clock.now > 1060, clock.now > 1060))
+                clock.now = 1070
+                line.written()  # it is on its way
+                same(len(s.outbox) > 20, True)
+
+
 def check_expiry():
     clock = Clock()
     line = Line5(clock=clock)

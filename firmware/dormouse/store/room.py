@@ -53,6 +53,7 @@ def publish(s, *args, **options):
 def _put_back(s, box, victims):
     # None had to go in vain; but for what has ended meanwhile.
     s.aging = True  # one may expire
+    s.soon = 0
     for o in victims:
         if o.key in s.store.data:
             del s.changes[o.key]
