@@ -62,9 +62,9 @@ def expiring(base=Session):
             deadline = b""
             if message_expiry is not None:
                 self.aging = True
-                deadline = int(self.clock() + message_expiry)
-                self.soon = min(self.soon, deadline)
-                deadline = deadline.to_bytes(5, "big")
+                end = int(self.clock() + message_expiry)
+                self.soon = min(self.soon, end)
+                deadline = end.to_bytes(5, "big")
                 deadline += min(max(int(message_expiry), 0), 0xFFFFFFFF).to_bytes(4, "big")
             o = base.publish(self, topic, payload, qos, retain, **properties)
             if deadline:

@@ -726,6 +726,36 @@ def check_journal_limit():
     same(plain(journal.Journal("j").data), {first + 2: b"c"})
 
 
+def check_journal_does_not_count_all():
+    # What a save takes is the same whatever else there is; and what is live is known all the same,
+    # also when a save failed.
+    disk = Disk()
+    j = journal.Journal("j", limit=1 << 20)
+    for changes in HISTORY:
+        j.save(changes)
+        same(j._live, stores.size(j.data))
+    for n in range(200):
+        j.save({MESSAGE + n: b"a" * n})
+    counted = [0]
+
+    def size(changes):
+        counted[0] += len(changes)
+        return stores.size(changes)
+
+    journal.size = size
+    try:
+        for n in range(200, 210):
+            j.save({MESSAGE + n: b"a", MESSAGE + n - 100: None, 1: b"%d" % n})
+    finally:
+        journal.size = stores.size
+    assert counted[0] < 100, counted
+    disk.room = 0
+    raises(stores.StoreFull, j.save, {MESSAGE: b"b" * 50, MESSAGE + 9: None})
+    raises(ValueError, j.save, {MESSAGE: None, 0: b"x"})
+    same(j._live, stores.size(j.data))
+    same(journal.Journal("j")._live, j._live)
+
+
 def check_journal_other_errors():
     j = journal.Journal("no_such_folder_here/j")
     same(j.data, {})

@@ -54,6 +54,7 @@ class Journal(Store):
         self._crc = self._end = 0
         self._file = self._sound = self._bad = None
         super().__init__()
+        self._live = size(self.data)  # bytes of what is live
 
     def read(self) -> dict:
         # What is wrong with a medium may pass: a bad contact, a voltage. What was not read is not
@@ -129,10 +130,28 @@ class Journal(Store):
             self.warning = "%s: corrupt from byte %d on" % (path, self._end)
             self._bad = True
 
+    def save(self, changes: dict) -> None:
+        # Not counted anew each time: there may be a thousand messages.
+        data = self.data
+        live = self._live
+        gone = {}
+        come = {}
+        for key, value in changes.items():
+            if key in data:
+                gone[key] = data[key]
+            if value is not None:
+                come[key] = value
+        self._live += size(come) - size(gone)
+        try:
+            super().save(changes)
+        except BaseException:
+            self._live = live
+            raise
+
     def write(self, changes: dict) -> None:
         if self._unread:
             raise self._unread
-        live = size(self.data)
+        live = self._live
         new = message(changes)
         if new and (live > self.limit or not self._keeps_room()):
             raise StoreFull(self.limit)
