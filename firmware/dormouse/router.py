@@ -51,7 +51,11 @@ class Router:
     """
 
     def __init__(self, report=show) -> None:
-        self._routes = []
+        # By what stands before a filter's first wildcard: order, filter, handler. So a message is
+        # compared with few of them; ``_lengths``: of what stands there.
+        self._routes = {}
+        self._lengths = []
+        self._count = 0
         self.report = report
 
     def on(self, pattern: str, handler) -> None:
@@ -60,24 +64,38 @@ class Router:
         Raises ValueError or TypeError for a bad topic filter.
         """
         encode_topic(pattern, 0, True)
-        self._routes.append((pattern, handler))
+        begin = pattern
+        if pattern.startswith("$share/"):
+            begin = pattern.split("/", 2)[-1]
+        begin = begin.split("+")[0].split("#")[0]
+        if begin not in self._routes:
+            self._routes[begin] = []
+            if len(begin) not in self._lengths:
+                self._lengths.append(len(begin))
+        self._count += 1
+        self._routes[begin].append((self._count, pattern, handler))
 
     async def handle(self, message) -> bool:
         """Call the handlers in the order in which they were added; tell if there was any. Raises
         what ``report`` raises."""
-        found = False
-        for pattern, handler in self._routes:
-            if matches(pattern, message.topic):
-                found = True
-                try:
-                    result = handler(message)
-                    if hasattr(result, "send"):
-                        await result
-                except Exception as e:
-                    self.report(message, e)
+        name = message.topic + "/"  # a/# matches a
+        found = []
+        for n in self._lengths:
+            if n <= len(name):
+                for route in self._routes.get(name[:n], ()):
+                    if matches(route[1], message.topic):
+                        found.append(route)
+        found.sort()
+        for _, _, handler in found:
+            try:
+                result = handler(message)
+                if hasattr(result, "send"):
+                    await result
+            except Exception as e:
+                self.report(message, e)
         if not found:
             self.report(message, None)
-        return found
+        return bool(found)
 
     async def run(self, client) -> None:
         """Handle all that arrives, one message at a time and in order, until ``disconnect``.

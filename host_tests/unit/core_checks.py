@@ -1143,6 +1143,59 @@ def check_matches():
         assert not matches(pattern, topic), (pattern, topic)
 
 
+def check_router_calls_what_matches():
+    # In the order in which they were added, each once; and a message is not compared with all.
+    import dormouse.router as module
+
+    class Routed:
+        def __init__(self, topic):
+            self.topic = topic
+
+    def handle(topic):
+        called.clear()
+        try:
+            router.handle(Routed(topic)).send(None)
+        except StopIteration as e:
+            found = e.value
+        same(found, bool(called))
+        return called
+
+    called = []
+    missed = []
+    router = module.Router(lambda m, e: missed.append((m.topic, e)))
+    patterns = ["a/#", "a", "#", "a/b", "+/b", "a/+", "", "/", "/+", "a/b/", "$share/g/a/#", "$S/#"]
+    patterns += ["a/b", "+", "a/b/c/+/#", "a/", "e\u0301/+", "+/+/c", "$share/g/+/b", "a/+/", "a/#"]
+    raises(ValueError, router.on, "", None)
+    raises(ValueError, router.on, "a#", None)
+    patterns.remove("")
+    for i, pattern in enumerate(patterns):
+        router.on(pattern, lambda m, i=i: called.append(i))
+    topics = ["a", "a/", "a/b", "a/b/", "a/b/c", "a/b/c/d", "a/b/c/d/e", "ab", "b", "b/b", "/b"]
+    topics += ["/", "//", "/" * 99, "$S", "$S/x", "$S/b", "$", "e\u0301/", "\u00e9/x"]
+    for topic in topics:
+        wanted = [i for i in range(len(patterns)) if module.matches(patterns[i], topic)]
+        same(handle(topic), wanted)
+    same(missed, [("$", None)])
+    matches = module.matches
+    compared = [0]
+
+    def counting(pattern, name):
+        compared[0] += 1
+        return matches(pattern, name)
+
+    router = module.Router()
+    for i in range(100):
+        router.on("a/%d/+" % i, lambda m, i=i: called.append(i))
+        router.on("b/%d" % i, lambda m, i=i: called.append(-i))
+    module.matches = counting
+    try:
+        same(handle("a/77/x"), [77])
+        same(handle("b/78"), [-78])  # and b/7
+        same(compared, [3])
+    finally:
+        module.matches = matches
+
+
 def check_public_names():
     for name in ("Will", "Message", "MQTTError", "ProtocolError", "Refused"):
         assert getattr(dormouse, name).__name__ == name
