@@ -39,6 +39,19 @@ def waiting(n):
     return count(lambda: s.publish("a", b"", 1))
 
 
+def expiring(n):
+    """One more at QoS 1 that expires, where n wait that do; offline."""
+    s = session_of(5, outbox=n + 50, outbox_bytes=1 << 20)
+    s.lost()
+
+    def one():
+        s.publish("a", b"", 1, message_expiry=3600)
+
+    for _ in range(n):
+        one()
+    return count(one)
+
+
 def in_flight(n):
     """Publish at QoS 1, and the PUBACK of the oldest, where n are in flight."""
     s = session_of(4, window=n + 1, outbox=n + 50, outbox_bytes=1 << 20)
@@ -71,6 +84,26 @@ def filters(n):
     return count(one)
 
 
+def handlers(n):
+    """A message that a Router gives to one of n handlers."""
+    from dormouse.router import Router
+
+    class Message:
+        topic = "a/%d/state" % (n - 1)
+
+    router = Router()
+    for i in range(n):
+        router.on("a/%d/+" % i, lambda m: None)
+
+    def one():
+        try:
+            router.handle(Message).send(None)
+        except StopIteration:
+            pass
+
+    return count(one)
+
+
 def size(n):
     """Publish at QoS 0, of n bytes."""
     s = session_of(4, outbox_bytes=1 << 20)
@@ -85,8 +118,10 @@ def size(n):
 
 for text, function, steps in (
     ("publish, n waiting in a store", waiting, (1, 10, 50, 200)),
+    ("publish, n that expire waiting", expiring, (1, 10, 50, 200)),
     ("publish to PUBACK, n in flight", in_flight, (1, 4, 16, 64, 256)),
     ("receive, n filters", filters, (1, 10, 50, 200)),
+    ("handled by one of n handlers", handlers, (1, 10, 50, 200)),
     ("publish, n bytes", size, (8, 64, 512, 4096, 16384)),
 ):
     for n in steps:
