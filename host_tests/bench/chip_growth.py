@@ -98,8 +98,8 @@ def handlers(n):
     def one():
         try:
             router.handle(Message).send(None)
-        except StopIteration:
-            pass
+        except StopIteration as e:
+            return e.value
 
     return count(one)
 

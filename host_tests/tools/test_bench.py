@@ -69,12 +69,24 @@ def test_a_table() -> None:
         ("dormouse", "pub0"): [1000, 4000, 2000],
         ("other", "pub0"): [1000, 1000, 1000],
         ("dormouse", "recv32"): [8],
+        ("dormouse", "recv1024"): [-1, 0, 1],
+        ("other", "recv1024"): [3],
     }
     assert sheet.rows() == [
         ["bytes", "dormouse", "other"],
         ["publish, QoS 0", "2,000 (1,000 to 4,000)", "1,000, x 0.50"],
         ["receive 32 B, QoS 0", "8", "-"],
+        ["receive 1 KiB, QoS 0", "0 (-1 to 1)", "3"],
     ]
+
+
+def test_some_cases_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """The report would lose the others."""
+    before = bench.REPORT.read_text()
+    with pytest.raises(SystemExit):
+        bench.main(["--case", "call0", "--rounds", "1", "--write"])
+    assert "without --case" in capsys.readouterr().err
+    assert bench.REPORT.read_text() == before
 
 
 def test_who_is_asked() -> None:

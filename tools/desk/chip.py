@@ -72,7 +72,10 @@ def umqtt(folder: Path, given: str | None) -> Path:
     path = folder / "umqtt" / "simple.py"
     if not path.exists():
         words = (done.stdout + done.stderr).strip().splitlines()[-1:]
-        raise get.NotAvailable(f"mip cannot get umqtt.simple: {' '.join(words)}")
+        why = " ".join(words).rstrip(": ")
+        raise get.NotAvailable(
+            f"mip cannot get umqtt.simple ({why}): let $UMQTT_SIMPLE name its simple.py"
+        )
     return path
 
 
@@ -203,7 +206,12 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="set the budget to what is counted")
     parser.add_argument("--growth", action="store_true", help="what grows with what waits")
     parser.add_argument("--heap", action="store_true", help="what a client and a node hold")
-    parser.add_argument("--umqtt", metavar="PATH", default=os.environ.get("UMQTT_SIMPLE"))
+    parser.add_argument(
+        "--umqtt",
+        metavar="PATH",
+        default=os.environ.get("UMQTT_SIMPLE"),
+        help="umqtt's simple.py, where mip cannot get it; else $UMQTT_SIMPLE",
+    )
     args = parser.parse_args()
     if unknown := set(args.chips) - set(emulated.CHIPS):
         parser.error(f"no such chip: {', '.join(sorted(unknown))}")
