@@ -149,6 +149,13 @@ def check_request():
     same(keys[0] != keys[1], True)
 
 
+def check_the_last_line_end():
+    # Without it the server would wait for more, and nothing would say so.
+    for headers in ("", "A: b\r\n", "A: b\r\nC: d"):
+        w = ws.WebSocket("/a", headers)
+        same(w.headers, headers if headers[-1:] != "d" else headers + "\r\n")
+
+
 def check_answers_that_agree():
     odd = AGREED.replace(b"websocket", b"WebSocket").replace(b": Upgrade", b":keep-alive, upgrade ")
     odd = odd.replace(b"Sec-WebSocket-A", b"SEC-websocket-a").replace(b" mqtt", b"  mqtt\t")

@@ -56,11 +56,13 @@ class WebSocket:
     """A way to the broker for ``Client(..., stream=)``; one for each client.
 
     ``path`` begins with a slash, and may have a query. ``headers`` go with the request, each with
-    its line end: "Authorization: Basic ...\\r\\n". The client has to name the port.
+    its line end, but for the last: "Authorization: Basic ...". The client has to name the port.
     """
 
     def __init__(self, path: str = "/mqtt", headers: str = "") -> None:
         self.path = path
+        if headers and headers[-2:] != "\r\n":  # or the server would wait for more, for ever
+            headers += "\r\n"
         self.headers = headers
 
     async def open_stream(self, host: str, port: int, tls=None, name: str | None = None):
