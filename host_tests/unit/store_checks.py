@@ -956,6 +956,25 @@ def check_layered():
     assert stores.Layered(rtc.RTCStore(), j).warning
 
 
+def check_layered_over_what_was_one():
+    """The program is changed: one of the two held all. What is newer counts, and messages that are
+    through go from where they are."""
+    before = {1: b"1", 14: b"", 2: b"1 f", MESSAGE: b"m"}
+    for n in (0, 1):
+        parts = [OneByOne({}), OneByOne({})]
+        parts[n].save(before)
+        both = stores.Layered(parts[0], parts[1])
+        same(plain(both.data), before)
+        changes = {1: b"2", 14: None, MESSAGE: None, MESSAGE + 1: b"n"}
+        both.save(changes)
+        wanted = after(before, changes)
+        parts = [OneByOne(part.held) for part in parts]
+        same(plain(stores.Layered(parts[0], parts[1]).data), wanted)
+        # A power cut between the two, which leaves both.
+        parts = [OneByOne({1: b"new"}), OneByOne({1: b"old"})]
+        same(plain(stores.Layered(parts[0], parts[1]).data), {1: b"new"})
+
+
 def check_layered_order():
     """At every cut between two media the addition is there, or the removal has not happened."""
     for changes in (

@@ -22,8 +22,8 @@ class Layered(Store):
         super().__init__()
 
     def read(self) -> dict:
-        data = dict(self.small.data)
-        data.update(self.large.data)
+        data = dict(self.large.data)
+        data.update(self.small.data)  # what one of them has from before is the older
         return data
 
     def write(self, changes: dict) -> None:
@@ -32,6 +32,12 @@ class Layered(Store):
         gone = {}
         for key, value in changes.items():
             (small if key < _MESSAGES else gone if value is None else new)[key] = value
+            # One of the two was all there was, before the program was changed: from there it goes.
+            if key < _MESSAGES:
+                if key in self.large.data:
+                    gone[key] = None
+            elif key in self.small.data:
+                small[key] = None
         if not small:
             new.update(gone)  # one record
             gone = {}
