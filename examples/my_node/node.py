@@ -18,7 +18,7 @@ with open("config.json") as f:
 
 
 async def main():
-    store = Journal("store")
+    store = Journal("store", reserve=8192)
     client = Client(
         config["host"],
         config.get("port", 0),

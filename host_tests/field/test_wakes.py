@@ -256,6 +256,57 @@ for name in os.listdir() if n == 5 else ():
 """
 
 
+# By a pin, for RP2 has no memory that lasts.
+FILL_BY_PIN = """
+import os
+from machine import Pin
+n = 0
+full = Pin(4, Pin.IN).value()
+for size in (4096, 1024, 100, 1) if full and "junk1" not in os.listdir() else ():
+    try:
+        while True:
+            n += 1
+            with open("junk%d" % n, "wb") as f:
+                f.write(b"x" * size)
+    except OSError:
+        pass
+for name in () if full else os.listdir():
+    if name[:4] == "junk":
+        os.remove(name)
+"""
+
+
+@ONE
+def test_full_flash_without_a_reserve(
+    runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
+) -> None:
+    """Not even a record has room: a node is not mute for that, nor obeys a command again and
+    again."""
+    broker = mosquitto()
+    code = document("docs/sleep.md", broker)
+    assert ", reserve=8192" in code
+    main = FILL_BY_PIN + code.replace(", reserve=8192", "")
+    temp = "greenhouse/7/temp"
+    with (
+        Observer(broker, (temp, 2)) as observer,
+        Board(runtime, tmp_path, files={"main.py": main}, flash=65536, type="rp2") as board,
+    ):
+        board.set_network(ssid="my network")
+        board.set_inputs(pins={4: 0})
+        board.run()
+        board.set_inputs(pins={4: 1})
+        board.run(2, 20)  # filled
+        before = len(observer.payloads(temp))
+        observer.publish("greenhouse/7/cmd/fan", "on", 1)
+        said = [line for end in board.run(3, 20) for line in end.lines]
+        observer.wait_count(temp, before + 3)
+        assert said == ["greenhouse/7/cmd/fan b'on'"]
+        board.set_inputs(pins={4: 0})
+        board.run(2)
+        observer.wait_count(temp, before + 5)
+        assert len(observer.payloads(temp)) == before + 5
+
+
 def test_full_flash(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], tmp_path: Path
 ) -> None:

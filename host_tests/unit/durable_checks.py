@@ -450,6 +450,65 @@ def check_failed_write_sends_nothing():
     s.writes("50 02 0007")
 
 
+def full(s, error):
+    def save(changes):
+        raise error
+
+    s.store.save = save
+
+
+def check_without_a_record():
+    """The store takes none: what does not depend on one goes. No node is mute for a full flash."""
+    out = "32 06 0001'a' 0002 '1' 34 06 0001'a' 0003 '2' 30 04 0001'a' '0'"
+    out = "82 06 0001 0001'f' 02" + out + FENCE
+    for error in (StoreFull(16), OSError(28), OSError(5)):
+        for burst in (False, True):
+            s = Sleeper(burst=burst).known()
+            s.session.request(0x82, [("f", 2)])
+            s.session.publish("a", b"1", 1)
+            s.session.publish("a", b"2", 2)
+            s.session.publish("a", b"0")
+            s.session.fencing = True
+            full(s, error)
+            s.connect(HELLO + (out if burst else ""))
+            s.reads("20 02 01 00")
+            s.writes("" if burst else out)
+            same((s.session.stuck, s.session.trouble, s.session.troubles), (error, error, 1))
+            s.reads("90 03 0001 02 40 02 0002 d0 00 32 06 0001't' 0007 'x'")
+            s.session.inbox.pop().ack()
+            s.writes("40 02 0007")  # at QoS 1 there is nothing to record
+            s.reads("50 02 0003")
+            same(raises(type(error), s.session.take, 0), error)
+            # There is room again: where it stopped it goes on.
+            s.session.lost()
+            del s.store.save
+            s.connect(HELLO + ("62 02 0003" + FENCE if burst else ""))
+            s.reads("20 02 01 00")
+            same(0x40002 in s.store.data, False)
+
+
+def check_without_a_record_nothing_goes_twice():
+    """PUBREC and PUBCOMP depend on it; PUBACK where something was committed with it."""
+    for text, commit in (
+        ("34 06 0001't' 0007 'x'", None),
+        ("62 02 0007", None),
+        ("32 06 0001't' 0007 'x'", b"done"),
+    ):
+        s = Sleeper().known()
+        s.connect(HELLO)
+        s.reads("20 02 01 00" + ("34 06 0001't' 0007 'x'" if text[0] == "6" else ""))
+        for m in s.session.inbox:
+            m.ack()
+        s.written()
+        full(s, StoreFull(16))
+        s.reads(text)
+        if commit:
+            raises(StoreFull, s.session.inbox.pop().ack, commit)
+        elif text[0] == "3":
+            s.session.inbox.pop().ack()
+        raises(StoreFull, s.session.take, 0)
+
+
 # --- the burst
 
 

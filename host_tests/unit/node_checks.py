@@ -10,7 +10,8 @@ import dormouse.sleep.node as sleep
 from core_checks import h, same
 from dormouse import Client
 from dormouse.mqtt5.session import Failed
-from dormouse.packet import ProtocolError, Refused, reader
+from dormouse.packet import ConnectionLost, ProtocolError, Refused, reader
+from dormouse.store import StoreFull
 from dormouse.trouble import Undeliverable
 from durable_checks import Medium
 
@@ -425,6 +426,137 @@ def check_no_memory():
     for owner, names in where:
         for name in names.split():
             asyncio.run(asyncio.wait_for(no_memory(owner, name), 10))
+
+
+class Keeps(Broker):
+    """Has a command for the node, at each connection until it was answered. ``closes_behind``: what
+    the node publishes has no answer, and its answer to the command is the last that is heard."""
+
+    command = b""
+    closes_behind = False
+
+    def _packet(self, first, body):
+        kind = first >> 4
+        if kind in (4, 5):
+            self.command = b""
+            self.seen[-1].append(kind)
+            self.open = not self.closes_behind
+        elif first == 0x30:
+            self.came.append(bytes(body)[3 + self.five :])
+            self.seen[-1].append(kind)
+        elif kind != PUBLISH or not self.closes_behind:
+            super()._packet(first, body)
+        if kind == CONNECT and self.command:
+            self.out += self.command
+
+
+def quiet(sleep):
+    try:
+        return sleep()  # on a chip it does not return
+    except (OSError, StoreFull, MemoryError):
+        return None
+
+
+async def full_store(five, qos):
+    # A flash that takes nothing: the newest goes at QoS 0, commands are obeyed, the wake has its
+    # end. At QoS 2 a command is not answered, for it would not be known the next time: it comes
+    # again, once in a wake.
+    broker = Keeps(five)
+    store = Medium()
+    await wake(broker, boot(broker, store, [("f", qos)]))
+    write = store.write
+
+    def full(changes):
+        raise error
+
+    for error in (StoreFull(16), OSError(28), OSError(5)):
+        for n in range(3):
+            body = h("0001'f'") + bytes((0, 7 + n)) + b"\0" * five + b"on"
+            broker.command = bytes((0x30 | qos << 1, len(body))) + body
+            node = boot(broker, store, [("f", qos)])
+            store.write = full
+            node.client.backoff = 60, 60  # it does not come to another connection
+            reading = node.publish("t", b"1", 1)
+            assert reading.error
+            before = len(broker.seen)
+            commands = 0
+            async for _ in node.wake():
+                commands += 1
+            same((commands, len(broker.seen) - before), (1, 1))
+            same((node.error, node.reached, broker.came), (error, False, [b"1"]))
+            same(not broker.command, qos == 1)
+            quiet(node.sleep)
+            broker.came = []
+            broker.command = b""
+            store.write = write
+    node = boot(broker, store, [("f", qos)])
+    await wake(broker, node)
+    same((node.error, node.reached), (None, True))
+
+
+def check_full_store():
+    for five in (False, True):
+        for qos in (1, 2):
+            asyncio.run(asyncio.wait_for(full_store(five, qos), 10))
+
+
+async def enough_and_lost(five):
+    broker = Keeps(five)
+    store = Medium()
+    await wake(broker, boot(broker, store, [("f", 1)]))
+    body = h("0001'f' 0007") + b"\0" * five + b"on"
+    broker.command = bytes((0x32, len(body))) + body
+    node = boot(broker, store, [("f", 1)])
+    node.limits = 1, 1000
+    node.client.backoff = 60, 60
+    broker.closes_behind = True
+    node.publish("t", b"1", 1)
+    async for _ in node.wake():
+        pass
+    same((node.waiting(), node.reached), (1, False))
+    assert isinstance(node.error, ConnectionLost), node.error
+
+
+def check_enough_and_the_connection_is_lost():
+    # With readings under way: that is no wake that came to its end.
+    for five in (False, True):
+        asyncio.run(asyncio.wait_for(enough_and_lost(five), 10))
+
+
+class Radio:
+    on = True
+
+    def off(self):
+        self.on = False
+
+
+def check_radio_is_off_though_the_store_is_full():
+    # RP2 would not sleep with it.
+    for error in (StoreFull(16), OSError(5), MemoryError()):
+        store = Medium()
+        node = boot(Broker(False), store, [])
+        node.wifi = Radio()
+
+        def full(changes, error=error):
+            raise error
+
+        store.write = full
+        node.session.changes[16] = b"x"
+        quiet(node.sleep)
+        assert not node.wifi.on
+
+
+def check_no_memory_while_wakes_pass():
+    # ``wake`` raises nothing: the program would end before its wake at each start.
+    node = boot(Broker(False), Medium(), [])
+    node.skip = 2
+
+    def none(changes):
+        raise MemoryError
+
+    node.store.write = none
+    node.wake()
+    assert isinstance(node.error, MemoryError)
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

@@ -216,9 +216,11 @@ class Node:
         announces the node's death, its will.
         """
         try:
-            self.session.save()
-            if self.wifi:
-                self.wifi.off()
+            try:
+                self.session.save()
+            finally:  # with its radio on, RP2 does not sleep
+                if self.wifi:
+                    self.wifi.off()
         finally:
             deepsleep(ms or self.next_wake())
 
@@ -415,7 +417,7 @@ class Node:
                 changes[_ADDRESS] = address
         try:
             self.store.save(changes)
-        except (OSError, MQTTError) as e:
+        except (OSError, MQTTError, MemoryError) as e:
             self.error = e
             return True
 
@@ -430,6 +432,7 @@ class Node:
         c = self.client
         s = self.session
         s.burst = self.strikes < _STRIKES
+        s.stuck = None
         self._ask()
         waiting = list(s.outbox)
         self.tried = s.tried
@@ -469,7 +472,9 @@ class Node:
         if self.flags & _OVERTAKES and s.resumed and s.fencing:
             await asyncio.sleep(_LINGER / 1000)
             await self._drain()
-        self.reached = not self.error  # (by now an acknowledgement's: the store did not take it)
+        # (By now an acknowledgement's: the store did not take it, or another record.)
+        self.error = self.error or s.stuck
+        self.reached = not self.error
         for o in waiting:  # it has nobody else to be told
             if o.done and o.error:
                 raise o.error
@@ -482,8 +487,10 @@ class Node:
         while (s.fencing and s.fence != CLEAN and not self._enough()) or not self._settled():
             if not c._task:
                 raise c.error or ConnectionLost("disconnected")
-            if not c.connected and self._enough():
-                break  # nobody takes what fills the inbox: connected again it would be the same
+            # Nobody takes what fills the inbox, or the store takes no record of what came:
+            # connected again it would be the same.
+            if not c.connected and (self._enough() or (s.stuck and c.error is s.stuck)):
+                raise c.error or ConnectionLost("disconnected")
             if s.fencing and s.fence == _NONE and c.connected and not (s.inbox or self._busy()):
                 s.fence = _DUE
                 s.on_output()

@@ -139,7 +139,7 @@ def durable(base=Session):
 
         Raises ValueError for clean=True. What the store raises when it cannot write, OSError or
         StoreFull, is raised by ``ack``, OSError by ``publish`` too; from ``take`` it ends the
-        connection.
+        connection, if it was for what depends on it (see ``room.without``). ``stuck``: that error.
         """
 
         # Of the class until they change, as in Session.
@@ -155,6 +155,7 @@ def durable(base=Session):
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = None
         undone = ()  # identifiers of what was not done with before: without it, it is not
+        stuck = None  # why the last record that could not be written was not, since a wake began
 
         # Found at once here: each message needs it. (And with a name less the table of this class
         # is full, so that all else of the base takes the longest way: 3 % of a wake.)
@@ -381,7 +382,7 @@ def durable(base=Session):
                 if o not in self.outbox:
                     try:
                         self.save()
-                    except (OSError, StoreFull):
+                    except (OSError, StoreFull, MemoryError):
                         pass  # the next record says it
 
         # --- the burst
@@ -428,7 +429,8 @@ def durable(base=Session):
                     pass  # it may pass
 
         def take(self, now: int) -> memoryview | None:
-            """As Session's; saves before it returns. Raises OSError or StoreFull."""
+            """As Session's; saves before it returns. Raises OSError or StoreFull, if anything in it
+            depends on that."""
             n = self.flying
             data = self.ready
             if data is not None:
@@ -463,7 +465,12 @@ def durable(base=Session):
                     self.last = last
                     self.changes[_LAST] = last.to_bytes(4, "big")
             if self.changes or self.look:
-                self.save()
+                try:
+                    self.save()
+                except (OSError, StoreFull) as e:
+                    from .room import without  # loaded now: many a node never needs it
+
+                    without(self, data, e)
             return data
 
         def _arrived(self, m, first, pid):

@@ -18,6 +18,7 @@ class _DurableSession(Session):
     wary: int
     overtaken: int
     committed: bytes | None
+    stuck: Exception | None
     def save(self) -> None: ...
     def commit(self, data: _Payload) -> None: ...
     def publish(

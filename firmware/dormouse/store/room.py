@@ -1,4 +1,5 @@
-"""How a message gets into an outbox or a store that is full: the oldest ones make room.
+"""How a message gets into an outbox or a store that is full: the oldest ones make room. And what
+goes though the store takes no record.
 
 Loaded when there is no room for the first time.
 """
@@ -8,7 +9,10 @@ from micropython import const
 from ..packet import OutboxFull
 from . import StoreFull
 
+_COMMITTED = const(1)  # a key
 _NEVER = const(-2)  # Message.sent
+_PUBACK = const(4)
+_PUBREC = const(5)
 _PUBCOMP = const(7)
 _SUBACK = const(9)
 _ASIDE = const(2)  # Message.tries
@@ -76,3 +80,29 @@ def _put_back(s, box, victims):
         s.save()  # a record meanwhile may have taken one off the medium
     except (OSError, StoreFull, MemoryError):
         pass  # the next one says it
+
+
+def without(s, data, error) -> None:
+    """The store did not take the record before ``data`` (a full flash, or one that fails). A node
+    is not mute for that: what goes all the same is CONNECT, messages, for they are on the medium or
+    at QoS 0, and what asks and answers without a state. Until there is room a message at QoS 1
+    comes once more after a reset, and one that was sent counts as never sent. Raises ``error`` for
+    the handshakes at QoS 2, and for PUBACK where the application committed something with it."""
+    # Counted once in a row; and not told by a call: who is told may publish, and this is in the
+    # middle of that.
+    s.troubles += s.stuck is None or s.trouble is not s.stuck
+    s.trouble = s.stuck = error
+    for part in (data, s.ready):
+        i = 0
+        while part and i < len(part):
+            kind = part[i] >> 4
+            if _PUBREC <= kind <= _PUBCOMP or (kind == _PUBACK and _COMMITTED in s.changes):
+                raise error
+            n = shift = 0
+            c = 128
+            while c > 127 and i + 1 < len(part):  # (a piece of a large message may be anything)
+                i += 1
+                c = part[i]
+                n |= (c & 127) << shift
+                shift += 7
+            i += 1 + n
