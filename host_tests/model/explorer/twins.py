@@ -233,9 +233,9 @@ TWINS = [
         "keeps on the medium what was withdrawn",
         DURABLE,
         "                    try:\n                        self.save()\n"
-        "                    except (OSError, StoreFull):\n",
+        "                    except (OSError, StoreFull, MemoryError):\n",
         "                    try:\n                        pass\n"
-        "                    except (OSError, StoreFull):\n",
+        "                    except (OSError, StoreFull, MemoryError):\n",
         Case(stored=True, ups=(2,), withdrawals=1, crashes=1),
     ),
     Twin(
@@ -263,8 +263,8 @@ TWINS = [
     Twin(
         "saves behind the bytes",
         DURABLE,
-        "or self.look:\n                self.save()\n            return",
-        "or self.look:\n                data or self.save()\n            return",
+        "or self.look:\n                try:\n                    self.save()\n",
+        "or self.look:\n                try:\n                    data or self.save()\n",
         STORED_DOWN,
     ),
     Twin(
