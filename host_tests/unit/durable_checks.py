@@ -893,8 +893,8 @@ def check_set_aside_in_the_store():
     s.reads("20 02 01 00 50 02 0002")
     s.written()
     line.lost()
-    for o, tries in zip(every, (2, 3, 4)):
-        o.tries = tries
+    for i in range(3):
+        every[i].tries = 2 + i
     line.suspects = 3
     line.wary = 5
     line.look = 15

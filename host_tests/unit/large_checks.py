@@ -589,6 +589,100 @@ def check_expiry():
     assert o.done
 
 
+# --- where a fault of one line was seen by no other check
+
+
+def any_length(first, body, payload):
+    """As ``expect``, of any length."""
+    n = len(body) + len(payload)
+    head = bytearray((first,))
+    while n > 127:
+        head.append(n & 127 | 128)
+        n >>= 7
+    head.append(n)
+    return bytes(head) + body + payload
+
+
+def check_all_lengths():
+    # Of its packet, and of what stands for it in the outbox.
+    line = Large().up()
+    s = line.session
+    for n in (*range(117, 127), 16377, 16378, 16379, 16380):
+        s.publish("t", BytesIO(content(n)))
+        whole(line.written(), any_length(0x30, h("0001't'"), content(n)))
+    for n in range(110, 130):
+        o = s.publish("t" * n, BytesIO(b"abc"))
+        same(line.written(), any_length(0x30, bytes((0, n)) + b"t" * n, b"abc"))
+        assert o.done
+
+
+def check_small_ones_at_qos_0():
+    line = Large().up()
+    s = line.session
+    every = [s.publish("t", BytesIO(content(n)), 0) for n in (20, 30, 40)]
+    same(len(line.piece()), 90 + 3 * 5)
+    same([(o.done, o.error) for o in every], [(True, None)] * 3)
+    same((s.outbox, s.bulk, s.used), ([], 0, 0))
+
+
+def check_keeps_alive_when_it_has_nothing_to_send():
+    line = Large(keepalive=60).up()
+    s = line.session
+    same(s.tick(2500), 50000)
+    s.tick(52500)
+    line.writes("c000")
+    raises(ConnectionLost, s.tick, 62500)
+
+
+def check_source_that_fails_behind_others():
+    line = Large().up()
+    s = line.session
+    memory = Memory(b"abc")
+    good = s.publish("u", b"x", 1)
+    bad = s.publish("t", Source(memory.__call__, 99))  # it ends early, at once
+    more = s.publish("v", b"y", 0)
+    line.writes("32 06 0001'u' 0001 'x' 30 04 0001'v' 'y'")
+    same((good.done, more.done, type(bad.error)), (False, True, SourceError))
+    same((memory.opened, memory.closed), (1, 1))
+    # At QoS 0 no other connection is made for it.
+    worn = Worn(content(2000), 1, 0)
+    bad = s.publish("t", Source(worn.__call__, 2000))
+    line.writes("")
+    same((bad.done, type(bad.error), worn.closed), (True, SourceError, 1))
+
+
+def check_source_that_fails_when_it_was_answered():
+    # A broker may answer before the end.
+    line = Large().up()
+    s = line.session
+    o = s.publish("t", Source(Memory(content(3000)).__call__, 20000), 1)
+    line.piece()
+    line.reads("40 02 0001")
+    assert o.done
+    line.piece()
+    assert raises(ConnectionLost, line.piece).again
+    same((o.done, o.error, s.outbox), (True, None, []))
+
+
+def check_nothing_between_while_something_is_set_aside():
+    line = Large(timeout=1000).up()
+    s = line.session
+    s.publish("bad", b"", 1)
+    for _ in range(2):
+        line.written()
+        line.again(CLOSED)
+    s.publish("q", b"x", 2)
+    s.publish("t", BytesIO(content(20000)), 1)
+    s.publish("u", b"y")
+    out = line.written()
+    whole(
+        out,
+        h("34 06 0001'q' 0002 'x'")
+        + expect(0x32, h("0001't' 0003"), content(20000))
+        + h("30 04 0001'u' 'y'"),
+    )
+
+
 # --- MQTT 5
 
 
@@ -650,6 +744,27 @@ def check_five_too_large():
     raises(Failed, line.session.publish, "t", BytesIO(content(20000)), 1)
     line.session.publish("t", BytesIO(content(20000)), 0)
     same(len(line.written()), 20000 + 4 + 4)
+
+
+def check_five_others_and_retained():
+    # What the server does not take after all: of large ones and of others.
+    line = Large5("27 00000064 25 00")  # 100 bytes, nothing retained
+    s = line.session
+    for publish in (
+        lambda: s.publish("t", b"x" * 200, 1),
+        lambda: s.publish("t", b"x", 1, True),
+        lambda: s.publish("t", BytesIO(b"x"), 1, True),
+    ):
+        o = publish()
+        line.up()
+        line.writes("")
+        same((o.done, type(o.error)), (True, Failed))
+        raises(Failed, publish)
+        s.lost()
+        s.server = {}
+    s.publish("t", BytesIO(b"x"), 1)
+    line.up()
+    same(line.written()[:1], b"\x32")
 
 
 def check_five_fault():
@@ -723,6 +838,29 @@ def check_stored():
         line.reads("70 02 0001")
         line.written()
         same([key for key in line.store.data if key >= 0x10000], [])
+
+
+def check_stored_beside_others():
+    # Each goes on as it was: one that is large, one that is not, and one at PUBREL.
+    path = "./" * 150 + NAME
+    line = Kept()
+    s = line.session
+    s.publish("q", b"", 2)
+    line.up(1)
+    line.written()
+    line.reads("50 02 0001")
+    line.written()
+    s.publish("t", Source(path), 2)
+    s.publish("u", b"x", 1)
+    line = line.reborn()
+    s = line.session
+    same([(o.expect, o.size) for o in s.outbox], [(7, 0), (5, 20000), (4, 0)])
+    line.session.connect(0)
+    line.written()
+    line.reads("20 02 01 00")
+    out = line.written()
+    same(out[:4], h("62 02 0001"))
+    assert content(20000) in out and out.endswith(h("0001'u' 0003 'x'"))
 
 
 def check_stored_version_changes():

@@ -660,6 +660,118 @@ def check_committed():
         line.writes("50 02 0007")
 
 
+# --- where a fault of one line was seen by no other check
+
+
+def check_keeps_alive_when_nothing_comes():
+    # Before a large message and behind one: a link that is dead is noticed.
+    line = Taker(keepalive=60, timeout=10000).up()
+    s = line.session
+    for _ in range(2):
+        line.up(1)
+        s.tick(52500)
+        line.writes("c000")
+        raises(ConnectionLost, s.tick, 62500)
+        line.up(1)
+        rest = line.feed(publish(0x30, h("0001't'"), content(N)))
+        same(get(line, rest, s.inbox.pop())[0], content(N))
+        s.tick(52500)
+        line.writes("c000")
+        raises(ConnectionLost, s.tick, 62500)
+
+
+def check_slow_and_nothing_due():
+    # Only who waits for an answer, too, loses the message that lies before it.
+    line = Taker(timeout=1000, keepalive=0).up()
+    s = line.session
+    line.feed(publish(0x32, ONE, content(N)))
+    m = s.inbox.pop()
+    assert now(m.readinto(bytearray(1)))
+    for at in range(0, 9000, 500):
+        s.tick(at)
+    same((s.shed, m.error), (False, None))
+
+
+def check_inbox_is_full_of_others():
+    line = Taker(inbox_bytes=700).up()
+    rest = line.feed(h("30 04 0001't' 'x'") * 100)
+    assert rest and line.session.behind()
+
+
+def check_long_heads():
+    # Whatever its pieces: a topic of more than 255 characters, properties that begin in the next.
+    for five in (False, True):
+        for size in (1, 300, 5000):
+            line = Taker(Session5 if five else Session, timeout=1000)
+            line.again(five=five)
+            s = line.session
+            topic = "t" * 300
+            body = h("012c") + topic.encode() + h("0007")
+            if five:
+                body += h("09 26 0001'k' 0003'abc'")
+            data = publish(0x32, body, content(N))
+            for i in range(0, 400, size):
+                s.receive(memoryview(data[i : min(i + size, 400)]), 0)
+                if s.inbox:
+                    break
+            (m,) = s.inbox
+            same((m.topic, m.length, m.pid), (topic, N, 7))
+
+
+def check_end_of_its_chunks():
+    line = Taker().up()
+    line.feed(h("30 04 0001't' 'x'"))
+    chunks = line.session.inbox.pop().chunks().__aiter__()
+    same(bytes(now(chunks.__anext__())), b"x")
+    raises(StopAsyncIteration, now, chunks.__anext__())
+    rest = line.feed(publish(0x30, h("0001't'"), content(N)))
+    m = line.session.inbox.pop()
+    chunks = m.chunks().__aiter__()
+    out = b""
+    while len(out) < N:
+        try:
+            out += bytes(now(chunks.__anext__()))
+        except Waits:
+            rest = line.feed(rest)
+    whole(out, content(N))
+    raises(StopAsyncIteration, now, chunks.__anext__())
+
+
+def check_put_back_when_it_is_done():
+    line = Taker().up()
+    s = line.session
+    rest = line.feed(publish(0x32, ONE, content(N)))
+    m = s.inbox.pop()
+    get(line, rest, m)
+    m.ack()
+    line.writes("40 02 0007")
+    s.put_back(m)
+    same((m.error, s.inbox, s.into.again), (None, [], False))
+    line.writes("")
+
+
+def check_new_one_under_an_old_identifier():
+    # Without DUP it is a new one at QoS 1, and at QoS 2 where the session may be another: it is
+    # given at once, and not read past first.
+    for qos in (1, 2):
+        line = Taker().up()
+        s = line.session
+        first = 0x30 | qos << 1
+        rest = line.feed(publish(first, ONE, content(N)))
+        m = s.inbox.pop()
+        get(line, rest, m)
+        if qos == 2:
+            m.ack()
+            line.writes("50 02 0007")
+            s.lost()
+            s.connect(0)
+            line.written()
+        line.room = None
+        line.again()
+        line.feed(publish(first, ONE, content(N)))
+        same([m.skip for m in s.inbox], [False])
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":

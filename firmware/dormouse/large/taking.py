@@ -239,8 +239,6 @@ def taking(base=Session):
             m = into.body
             if not m or not m.left:
                 return super().tick(now)
-            if self.asked is not None:
-                self.asked = self.heard
             if not m.chunk or into.seen != m.left:
                 into.seen = m.left
                 into.since = now
