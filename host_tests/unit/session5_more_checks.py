@@ -13,10 +13,7 @@ from session5_checks import MOVED, Clock, Line5, M, Owner, Sleeper5, authenticat
 
 # Reasons of a DISCONNECT that may be of the packet that was under way (section 3.14.2.1): all
 # others are the connection's.
-OF_A_PACKET = (
-    *(0x80, 0x81, 0x82, 0x83, 0x87, 0x8F, 0x90, 0x93, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9E),
-    *(0xA1, 0xA2),
-)
+OF_A_PACKET = b"\x80\x81\x82\x83\x87\x8f\x90\x93\x95\x97\x99\x9a\x9b\x9e\xa1\xa2"
 
 
 def check_which_reasons_are_of_a_packet():
