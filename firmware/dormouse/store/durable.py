@@ -389,7 +389,6 @@ def durable(base=Session):
 
         def connect(self, now: int) -> None:
             """As Session's; with ``burst``, what waits is sent at once."""
-            self.look |= _CONNECT
             base.connect(self, now)
             self.ready = None
             self.fence = _DUE if self.fencing else _NONE
@@ -418,7 +417,6 @@ def durable(base=Session):
             base.lost(self, error)
             if self.early == _DOWN:
                 self.doubt = True
-            self.early = _CONNECTING
             if _COMMITTED in self.changes:
                 try:
                     self.save()
@@ -483,8 +481,7 @@ def durable(base=Session):
             _moves(self)
 
         def _drop(self, o, done=False):
-            if 0 < o.expect <= _PUBCOMP:
-                _gone(self, o)
+            _gone(self, o)  # (key 0 is none's: of what no store has)
             base_drop(self, o, done)
 
         def _ahead(self, o):
