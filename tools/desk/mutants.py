@@ -60,6 +60,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "store/layered": ("unit/test_store.py",),
     "store/rtc": ("unit/test_store.py", "scenarios/test_power.py"),
     "store/nvs": ("unit/test_store.py", "scenarios/test_power.py"),
+    "large/sending": ("unit/test_core.py", "scenarios/test_large.py"),
+    "large/taking": ("unit/test_core.py", "scenarios/test_large.py"),
     "sleep/node": (*NODE, "scenarios/test_wake.py"),
     "sleep/chip": ("unit/test_chip.py", "unit/test_board.py", "scenarios/test_guard.py"),
     "net/wifi": ("unit/test_wifi.py", "scenarios/test_soft_reset.py"),
