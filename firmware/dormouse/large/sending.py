@@ -208,13 +208,12 @@ def sending(base=Session):
             way = self.way
             if not way.flow:
                 o = way.out
-                # What a network takes at once it may not pass on as fast: see Session's.
-                n = min(o.size, _BUFFERED) if o and not o.done and o.packet else 0
-                self.bulk += n
-                try:
-                    return super().tick(now)
-                finally:
-                    self.bulk -= n
+                # What a network takes at once it may not pass on as fast: 4 s for each KiB of it,
+                # as Session has for what it holds.
+                if o and not o.done and self.asked is not None:
+                    if now - o.sent & _TICKS < min(o.size, _BUFFERED) << 2:
+                        self.asked = now
+                return super().tick(now)
             left = max(self.keepalive, self.timeout) + self.timeout - (now - self.sent & _TICKS)
             if left <= 0:
                 raise ConnectionLost("no answer")
