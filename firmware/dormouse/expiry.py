@@ -114,12 +114,10 @@ def expiring(base=Session):
                     left = self.left(o)
                     if left is not None:
                         aging = True
-                        if o.sent != _NEVER:
-                            continue
-                        if left <= 0:
+                        if left <= 0 and o.sent == _NEVER:
                             self._drop(o, True)
                             o.error = Expired()
-                        else:
+                        elif o.sent == _NEVER:
                             soon = min(soon, now + left)
             self.aging = aging
             self.soon = soon if aging else 0

@@ -842,7 +842,7 @@ def check_stored():
 
 
 def check_stored_beside_others():
-    # Each goes on as it was: one that is large, one that is not, and one at PUBREL.
+    # Each goes on as it was: one at PUBREL, one that is not large, and behind all one that is.
     path = "./" * 150 + NAME
     line = Kept()
     s = line.session
@@ -861,7 +861,7 @@ def check_stored_beside_others():
     line.reads("20 02 01 00")
     out = line.written()
     same(out[:4], h("62 02 0001"))
-    assert content(20000) in out and out.endswith(h("0001'u' 0003 'x'"))
+    assert h("0001'u' 0003 'x'") in out and out.endswith(content(20000))
 
 
 def check_stored_version_changes():
