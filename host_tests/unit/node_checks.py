@@ -523,6 +523,36 @@ def check_enough_and_the_connection_is_lost():
         asyncio.run(asyncio.wait_for(enough_and_lost(five), 10))
 
 
+class Told(Broker):
+    """Knows the last status."""
+
+    state = None
+
+    def _packet(self, first, body):
+        if first == 0x31:
+            self.state = bytes(body)
+        else:
+            super()._packet(first, body)
+
+
+async def full_outbox(five):
+    broker = Told(five)
+    node = boot(broker, Medium(), [])
+    node.status = "s"
+    for _ in range(40):  # more than the outbox takes
+        node.publish("t", b"1", 1)
+    async for m in node.wake():
+        raise AssertionError(m)
+    same((node.waiting(), len(broker.came)), (0, 32))
+    assert broker.state and b'"asleep":' in broker.state
+
+
+def check_status_of_a_full_outbox():
+    # Behind an outage, or always: who watches took the node for dead.
+    for five in (False, True):
+        asyncio.run(asyncio.wait_for(full_outbox(five), 10))
+
+
 class Radio:
     on = True
 

@@ -437,7 +437,7 @@ class Node:
         waiting = list(s.outbox)
         self.tried = s.tried
         await self._join()
-        self._tell()
+        untold = self._tell()
         host = self.address[0]
         ip = None
         known = self.store.data.get(_ADDRESS)
@@ -472,6 +472,8 @@ class Node:
         if self.flags & _OVERTAKES and s.resumed and s.fencing:
             await asyncio.sleep(_LINGER / 1000)
             await self._drain()
+        if untold:
+            self._tell()
         # (By now an acknowledgement's: the store did not take it, or another record.)
         self.error = self.error or s.stuck
         self.reached = not self.error
@@ -542,7 +544,9 @@ class Node:
             try:
                 self.session.publish(self.status, text, 0, True)
             except MQTTError:
-                pass  # no room: what waits there is more important; or the broker retains nothing
+                # No room: what waits there is more important, and goes first. Or the broker retains
+                # nothing.
+                return True
             except Exception as e:  # no topic
                 self._refused = e
 
