@@ -772,6 +772,67 @@ def check_new_one_under_an_old_identifier():
         same([m.skip for m in s.inbox], [False])
 
 
+def check_as_one_that_was_ended():
+    # Without DUP it is another one that reads the same; and so it is at QoS 1.
+    for first, answer in ((0x34, "50 02 0007"), (0x3A, "40 02 0007")):
+        line = Taker().up()
+        s = line.session
+        rest = line.feed(publish(0x34, ONE, content(N)))
+        m = s.inbox.pop()
+        get(line, rest, m)
+        m.ack()
+        line.writes("50 02 0007")
+        line.reads("62 02 0007")
+        line.writes("70 02 0007")
+        same(len(s.ended), 1)
+        line.again()
+        rest = line.feed(publish(first, ONE, content(N)))
+        m = s.inbox.pop()
+        whole(get(line, rest, m)[0], content(N))
+        same(m.error, None)
+        m.ack()
+        line.writes(answer)
+
+
+def check_left_to_the_broker():
+    # While messages are, a large one is read past, and no one is given it.
+    line = Taker().up()
+    s = line.session
+    s.shed = True
+    rest = line.feed(publish(0x32, ONE, content(N)) + publish(0x30, h("0001't'"), content(N)))
+    same((rest, s.inbox, s.held, s.dropped), (b"", [], [], 1))
+    # Also one that came as a whole: nobody takes it, so it must not hold up what comes.
+    s.receive(memoryview(publish(0x32, ONE, content(900))), 0)
+    same((s.behind(), s.held), (False, []))
+
+
+def check_repeated_without_dup():
+    # aedes and others: at QoS 2 its identifier tells, where the session is the same.
+    line = Taker().up()
+    s = line.session
+    data = publish(0x34, ONE, content(N))
+    rest = line.feed(data)
+    m = s.inbox.pop()
+    get(line, rest, m)
+    m.ack()
+    line.writes("50 02 0007")
+    line.again()
+    same((line.feed(data), s.inbox), (b"", []))
+    line.writes("50 02 0007")
+
+
+def check_dup_beside_others():
+    # Others that wait are none of its business.
+    line = Taker().up()
+    s = line.session
+    line.feed(h("32 05 0001'u' 0003 34 05 0001'v' 0004"))
+    line.again()
+    rest = line.feed(publish(0x3C, ONE, content(N)))
+    m = s.inbox.pop()
+    same((m.topic, m.skip), ("t", False))
+    whole(get(line, rest, m)[0], content(N))
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":
