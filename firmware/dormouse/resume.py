@@ -164,8 +164,9 @@ def ask(s, part, tries: int) -> None:
 #      the application would end at the older of the two.
 #   4. without DUP [MQTT-3.3.1-1]: a new message under a free identifier. At QoS 2 only where
 #      the broker may have forgotten the session: else it is one that repeats without DUP.
-#   5. with DUP, at QoS 2, among the last ones that were ended by PUBCOMP, which may be lost:
-#      mosquitto 2.0 repeats such a one after two cuts. Answered, and not delivered.
+#   5. with DUP, among the last ones that were ended by PUBCOMP, which may be lost:
+#      mosquitto 2.0 repeats such a one after two cuts. Answered, and not delivered. So is one at
+#      QoS 1 that a store knows as done with when its connection was over.
 
 
 def repeated(s, m, first: int) -> bool:
@@ -179,7 +180,7 @@ def repeated(s, m, first: int) -> bool:
         if repeat and s.released[m.pid] in (0, mark):
             m.done = True  # 1
             new = False
-    elif m.qos == 2 and first & 8 and mark in s.ended:
+    elif first & 8 and mark in s.ended:
         m.done = True  # 5
         new = False
     before = None

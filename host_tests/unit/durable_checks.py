@@ -8,7 +8,7 @@ from binascii import crc32
 import core_checks
 from core_checks import Line, h, raises, same
 from dormouse.expiry import expiring
-from dormouse.session import OutboxFull, Refused, Session, SessionLost
+from dormouse.session import Message, OutboxFull, Refused, Session, SessionLost
 from dormouse.store import Store, StoreFull
 from dormouse.store.durable import CLEAN, durable
 
@@ -833,6 +833,52 @@ def check_state_that_does_not_fit():
     s.commit(b"x")
     s.publish("u", b"", 1)
     same(bytes(store.data[1]), b"x")
+
+
+def check_done_with_too_late():
+    """A command at QoS 1 that takes longer than its connection, or its wake, does not come again in
+    each one, with all else behind it."""
+    s = Sleeper().known()
+    s.session.fencing = True
+    s.connect(HELLO + FENCE)
+    s.reads("20 02 01 00 32 06 0001't' 0007 'x' 32 06 0001't' 0008 'y'")
+    m = s.session.inbox.pop(0)
+    s.session.lost()
+    m.ack()
+    s.session.save()
+    same(len(s.store.data[13]), 4)
+    s = s.again()
+    s.session.fencing = True
+    s.connect(HELLO + FENCE)
+    s.reads("20 02 01 00 3a 06 0001't' 0007 'x' 3a 06 0001't' 0008 'y' d0 00")
+    s.writes("40 02 0007")
+    same([m.payload for m in s.session.inbox], [b"y"])
+    s.session.inbox.pop().ack()
+    s.writes("40 02 0008")
+    s.session.save()
+    assert 13 not in s.store.data
+    # Another one under its identifier is delivered; and no more are kept than of those at QoS 2.
+    s.session.lost()
+    for n in range(30):
+        s.session.held.append(late(n + 1))
+    s.session.look = 15
+    s.session.save()
+    same(len(s.store.data[13]), 80)
+    s = s.again()
+    s.connect(HELLO)
+    s.reads("20 02 01 00 3a 06 0001't' 001e 'z' 3a 06 0001't' 001d 'x'")
+    same([m.payload for m in s.session.inbox], [b"z"])
+
+
+def late(pid):
+    m = Message()
+    m.topic = "t"
+    m.payload = b"x"
+    m.qos = 1
+    m.pid = pid
+    m.done = True
+    m.fresh = False
+    return m
 
 
 # --- where a fault of one line was seen by no other check

@@ -46,12 +46,15 @@ _LAST = const(5)  # the number of the last message that was sent, 4 bytes
 _OWED = const(14)  # there while a CONNECT has no CONNACK, or none before it had
 _SUSPECTS = const(15)  # packets at which connections ended, 5 bytes each: the key, and how often
 # (from 2 on it is set aside); key 0: the SUBSCRIBE of a Node
-_ENDED = const(13)  # what tells those whose PUBCOMP may not have reached the broker, 4 bytes each
+_ENDED = const(13)  # what tells those whose PUBCOMP may not have reached the broker, and those at
+# QoS 1 that were done with too late to be answered, 4 bytes each
 _SEEN = const(0x10000)  # + identifier: an incoming QoS 2 message that is done with, PUBREL due;
 # what tells it, 4 bytes
 _RELEASED = const(0x20000)  # + order: an outgoing one whose PUBREC came; its identifier
 _MESSAGE = const(0x40000)  # + number: an outgoing message; its packet
 _FIVE = const(0x20000000)  # + that: a packet of MQTT 5
+
+_KEPT = const(20)  # of these at most: Session.ended
 
 # DurableSession.look: where something may have changed since the last record
 _DONE = const(1)  # what is held and released, so what is done with
@@ -260,6 +263,7 @@ def durable(base=Session):
                 else:
                     changes.pop(_OWED, None)
             found = {}  # may be otherwise the next time, so it does not stay in ``changes``
+            told = self.ended
             seen = self.seen
             if look & _DONE and (seen or self.released or self.held):
                 seen = dict(self.released)
@@ -268,6 +272,11 @@ def durable(base=Session):
                     # with what the application committed, it would be processed twice.
                     if m.done and m.qos == 2:
                         seen[m.pid] = self._mark(m)
+                    elif m.done and not m.fresh:
+                        # At QoS 1, when its connection was over: a command that takes longer than
+                        # a wake would come again in each, with all else behind it.
+                        told += (self._mark(m),)
+                        look |= _ENDS
                 for pid in self.seen:
                     if pid not in seen:
                         found[_SEEN + pid] = None
@@ -276,8 +285,8 @@ def durable(base=Session):
                         found[_SEEN + pid] = seen[pid].to_bytes(4, "big")
             if look & _ENDS:
                 ended = b""
-                for told in self.ended:
-                    ended += told.to_bytes(4, "big")
+                for mark in told[-_KEPT:]:
+                    ended += mark.to_bytes(4, "big")
                 if ended != data.get(_ENDED, b""):
                     found[_ENDED] = ended or None
             if look & _TRIED:
