@@ -192,6 +192,25 @@ def check_request_that_ends_connections():
         asyncio.run(ends_connections(five, UNSUBSCRIBE, [("f", 1)], []))
 
 
+async def not_wanted(five):
+    broker = Broker(five)
+    store = Medium()
+    broker.closes_at = SUBSCRIBE
+    while not store.data.get(15) or store.data[15][4] < 5:
+        await wake(broker, boot(broker, store, [("f", 1)]))
+    await wake(broker, boot(broker, store, []))
+    assert 15 not in store.data
+    broker.closes_at = 0
+    (packets,) = await wake(broker, boot(broker, store, [("g", 1)]))
+    assert SUBSCRIBE in packets
+
+
+def check_request_that_is_not_wanted_any_more():
+    # An update asks for another filter: it is not to wait for what that before it did.
+    for five in (False, True):
+        asyncio.run(asyncio.wait_for(not_wanted(five), 10))
+
+
 async def left_over(five, kind, before, wanted):
     broker = Broker(five)
     node = boot(broker, Medium(), before)

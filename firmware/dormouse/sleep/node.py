@@ -514,6 +514,8 @@ class Node:
         for o in self.asked:  # in an earlier wake of this process
             s.withdraw(o, True)
         self.asked = []
+        if not (pairs or names):
+            s.wary = 0  # nobody wants that any more
         # What ended connections in earlier wakes goes behind all else; given up, it is tried
         # now and then, for the reason may have passed.
         if (pairs or names) and (s.wary <= _TRIES or not urandom(1)[0] % _SELDOM):
