@@ -1160,6 +1160,7 @@ def check_disconnect():
     line = Line5().up()
     line.session.disconnect()
     line.writes("e0 00")
+    raises(ProtocolError, line.reads, "d0 01 00")  # a fault of the server: it is not told any more
     line.writes("")
     line.up(present=1)
     o = line.session.publish("a", b"", 1)

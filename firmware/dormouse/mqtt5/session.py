@@ -351,6 +351,8 @@ class Session5(_Base):
                 code = 0x95 if len(e.args) > 1 else getattr(e, "code", 0x82)
             elif isinstance(e, Disconnected):
                 raise
+            if self.state == _CLOSED:
+                raise  # it has had its DISCONNECT [MQTT-3.14.4-2]
             self.fault = e
             self.state = _CLOSING
             self.asked = now  # so no PINGREQ follows either
