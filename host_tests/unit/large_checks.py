@@ -934,6 +934,14 @@ def check_what_was_cut_goes_last():
     line.again()
     same((s.outbox[0], len(s.outbox)), (large, 2))
     same(line.written()[-7:], h("3a 05 0001'u' 0005"))
+    # Large ones keep their order.
+    line = Large().up()
+    s = line.session
+    boxes = [s.publish("t", BytesIO(content(2000)), 1), s.publish("u", b"", 1)]
+    boxes += [s.publish("t", BytesIO(content(2000)), 1), s.publish("u", b"", 1)]
+    line.piece()
+    line.again()
+    same(s.outbox, [boxes[n] for n in (1, 3, 0, 2)])
 
 
 def check_stored_goes_last():

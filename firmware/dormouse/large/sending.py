@@ -165,12 +165,16 @@ def sending(base=Session):
         def connect(self, now):
             """As the base's; a large message waits for CONNACK, which may refuse it."""
             burst = getattr(self, "burst", False)
+            late = False
             for o in self.outbox[:]:
                 if _large(o.packet):
                     self.burst = False
                     # It was cut in its middle, or so it may have been in an earlier life: a
-                    # connection, or a wake, may never be as long as it takes. All else goes first.
+                    # connection, or a wake, may never be as long as it takes. What is not large
+                    # goes first.
                     if o.sent == _BEFORE and getattr(o, "least", -hasattr(o, "source")) >= 0:
+                        late = True
+                    if late:
                         self.outbox.remove(o)
                         self.outbox.append(o)
             super().connect(now)
