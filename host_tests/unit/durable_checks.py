@@ -1143,6 +1143,40 @@ def check_fence_waits_for_a_pingresp():
     same(line.fence, 0)
 
 
+def check_doubt_is_noted_where_something_could_be_lost():
+    # That a CONNACK is owed: where anything was agreed with the broker, and only there.
+    for what in ("nothing", "filters", "released", "held", "PUBREL"):
+        s = Sleeper(burst=False).known()
+        line = s.session
+        if what == "filters":
+            line.filters["a"] = 1
+        elif what != "nothing":
+            line.connect(0)
+            s.written()
+            s.reads("20 02 01 00")
+            if what == "PUBREL":
+                line.publish("t", b"", 2)
+                s.written()
+                s.reads("50 02 0001")
+            else:
+                s.reads("34 05 0001't' 0001")
+                if what == "released":
+                    line.inbox.pop().ack()
+            s.written()
+            line.lost()
+        line.connect(0)
+        s.written()
+        line.save()
+        same(14 in s.store.data, what != "nothing")
+        # One that could not be written changes nothing of that.
+        line.lost()
+        line.connect(0)
+        line.owed = False
+        line.lost()
+        line.save()
+        same((14 in s.store.data, line.unsure), (what != "nothing", True))
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":
