@@ -1177,6 +1177,61 @@ def check_doubt_is_noted_where_something_could_be_lost():
         same((14 in s.store.data, line.unsure), (what != "nothing", True))
 
 
+def check_what_answers_a_burst():
+    # What came with CONNECT was taken if it is answered: CONNACK alone says it of nothing.
+    for fencing in (False, True):
+        for answer in ("", "40 02 0001", "d000"):
+            s = Sleeper().known()
+            line = s.session
+            line.fencing = fencing
+            if not fencing or answer[:2] == "40":
+                line.publish("a", b"", 1)
+            line.connect(0)
+            s.written()
+            s.reads("20 02 01 00" + answer)
+            line.lost()
+            same((fencing, answer, line.doubt), (fencing, answer, not answer))
+
+
+def check_overtaken_by_a_pingresp():
+    # A message that was sent before, and never came, was behind the PINGRESP of the last fence.
+    for text, overtaken in (
+        ("32 05 0001't' 0002", False),
+        ("3a 05 0001't' 0002", True),
+        ("3c 05 0001't' 0001", False),  # which is with the application
+    ):
+        s = Sleeper().known()
+        line = s.session
+        line.connect(0)
+        s.written()
+        s.reads("20 02 01 00 34 05 0001't' 0001")
+        line.inbox.pop()
+        line.lost()
+        line.connect(0)
+        s.written()
+        s.reads("20 02 01 00" + text)
+        same((text, line.overtaken), (text, overtaken))
+
+
+def check_number_of_the_last_one_that_was_sent():
+    # It does not go back when an older one is repeated: the newer one may be at the broker.
+    s = Sleeper(window=2, burst=False).known()
+    line = s.session
+    line.publish("a", b"", 1)
+    line.publish("b", b"", 1)
+    line.connect(0)
+    s.written()
+    s.reads("20 02 01 00")
+    s.written()
+    line.lost()
+    line.window = 1
+    line.connect(0)
+    s.written()
+    s.reads("20 02 01 00")
+    s.writes("3a 05 0001'a' 0001")
+    same([o.sent for o in s.again().session.outbox], [-1, -1])
+
+
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))
 
 if __name__ == "__main__":
