@@ -173,8 +173,9 @@ def repeated(s, m, first: int) -> bool:
     """Put such a message where it belongs. Returns whether it is to be delivered."""
     new = not m.done
     # (Identifiers may be of a session that the broker forgot, so DUP is not enough: a message of
-    # the new one may have come with it first. What tells a message decides; 0: not known.)
-    mark = s._mark(m)
+    # the new one may have come with it first. What tells a message decides; 0: not known. At QoS 1
+    # it is another, for ``ended`` has both.)
+    mark = s._mark(m) ^ m.qos & 1
     repeat = first & 8 or (m.qos == 2 and not s.vague)
     if m.qos == 2 and m.pid in s.released:
         if repeat and s.released[m.pid] in (0, mark):
@@ -187,7 +188,7 @@ def repeated(s, m, first: int) -> bool:
     for old in s.held:
         if old.pid == m.pid:
             before = old
-            if repeat and old.qos == m.qos and s._mark(old) == mark:
+            if repeat and old.qos == m.qos and s._mark(old) ^ m.qos & 1 == mark:
                 m = old  # 2
                 m.fresh = True
                 new = False

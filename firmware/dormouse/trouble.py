@@ -104,9 +104,12 @@ def _topic(packet):
 
 
 def deny(s, pairs) -> None:
-    """Note topic filters that a repeat was refused: they are asked for at each connection."""
+    """Note topic filters that a repeat was refused: they are asked for at each connection, and
+    nobody takes them for subscribed."""
     s.denied = dict(s.denied)
     s.denied.update(pairs)
+    for name, _ in pairs:
+        s.filters.pop(name, None)
 
 
 def refused(s, o) -> None:
@@ -125,7 +128,6 @@ def apart(s, part, error):
     together. Returns what to ask for one by one; a single one is denied, and told."""
     if len(part) > 1:
         return part
-    s.filters.pop(part[0][0], None)
     deny(s, part)
     s._tell(error)
     return ()

@@ -8,7 +8,14 @@ from binascii import crc32
 import core_checks
 from core_checks import Line, h, raises, same
 from dormouse.expiry import expiring
-from dormouse.session import Message, OutboxFull, Refused, Session, SessionLost
+from dormouse.session import (
+    ConnectionLost,
+    Message,
+    OutboxFull,
+    Refused,
+    Session,
+    SessionLost,
+)
 from dormouse.store import Store, StoreFull
 from dormouse.store.durable import CLEAN, durable
 
@@ -835,6 +842,29 @@ def check_state_that_does_not_fit():
     same(bytes(store.data[1]), b"x")
 
 
+def check_given_up_is_not_subscribed():
+    """A SUBSCRIBE that repeats was given up: in the next life nobody takes its filter for one that the
+    broker has."""
+    line = Sleeper(burst=False, timeout=1000).known()
+    s = line.session
+    s.filters["a"] = 1
+    s.changes[2] = b"1 a"
+    s.save()
+    for now in range(0, 60000, 5000):
+        line.up(present=int(now > 0), now=now)
+        line.written(now)
+        line.reads("d0 00", now)
+        line.written(now + 1000)
+        line.reads("d0 00", now + 1000)
+        line.written(now + 1000)
+        s.lost(ConnectionLost("closed"))
+        if s.denied:
+            break
+    same((s.denied, s.filters), ({"a": 1}, {}))
+    s.save()
+    same(line.again().session.filters, {})
+
+
 def check_done_with_too_late():
     """A command at QoS 1 that takes longer than its connection, or its wake, does not come again in
     each one, with all else behind it."""
@@ -866,8 +896,8 @@ def check_done_with_too_late():
     same(len(s.store.data[13]), 80)
     s = s.again()
     s.connect(HELLO)
-    s.reads("20 02 01 00 3a 06 0001't' 001e 'z' 3a 06 0001't' 001d 'x'")
-    same([m.payload for m in s.session.inbox], [b"z"])
+    s.reads("20 02 01 00 3a 06 0001't' 001e 'z' 3a 06 0001't' 001d 'x' 3c 06 0001't' 001c 'x'")
+    same([(m.payload, m.qos) for m in s.session.inbox], [(b"z", 1), (b"x", 2)])
 
 
 def late(pid):

@@ -272,8 +272,8 @@ def check_repeated_subscribe_that_is_given_up():
             break
         line.up(present=1, now=now)
     same(line.told[0].args, (CLOSED, [("a", 1)]))
-    same(s.denied, {"a": 1})
-    line.up(present=1, now=now)
+    same((s.denied, s.filters), ({"a": 1}, {}))
+    line.up(present=0, now=now)  # and nobody asks for it ahead of the others
     line.writes("c000", now)
     line.reads(PONG, now)
     out = line.written(now)

@@ -99,6 +99,13 @@ def _gone(s, o):
         s.changes.pop(o.key, None)
 
 
+def _subscribed(s):
+    names = []
+    for name in s.filters:
+        names.append("%d %s" % (s.filters[name], name))
+    s.changes[_FILTERS] = "\0".join(names).encode()
+
+
 def _kept(data):
     # A copy: the application may add to what it is given, and must not change ``data``.
     return bytes(data[_COMMITTED]) if _COMMITTED in data else None
@@ -275,7 +282,7 @@ def durable(base=Session):
                     elif m.done and not m.fresh:
                         # At QoS 1, when its connection was over: a command that takes longer than
                         # a wake would come again in each, with all else behind it.
-                        told += (self._mark(m),)
+                        told += (self._mark(m) ^ 1,)
                         look |= _ENDS
                 for pid in self.seen:
                     if pid not in seen:
@@ -423,7 +430,10 @@ def durable(base=Session):
         def lost(self, error=None) -> None:
             """As Session's; notes a burst that nothing was heard of to its end."""
             self.look = _ALL
+            n = len(self.filters)
             base.lost(self, error)
+            if len(self.filters) != n:  # a SUBSCRIBE that repeats was given up
+                _subscribed(self)
             if self.early == _DOWN:
                 self.doubt = True
             if _COMMITTED in self.changes:
@@ -528,10 +538,7 @@ def durable(base=Session):
             if kind != _CONNACK or not (self.fencing or self.outbox):
                 self.early = _CONNECTING
             if kept is not None and self.filters != kept:
-                names = []
-                for name in self.filters:
-                    names.append("%d %s" % (self.filters[name], name))
-                self.changes[_FILTERS] = "\0".join(names).encode()
+                _subscribed(self)
             if kind == _SUBACK:
                 if self.fence == CLEAN:
                     self.fence = _NONE  # retained messages may follow
