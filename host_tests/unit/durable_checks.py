@@ -843,8 +843,8 @@ def check_state_that_does_not_fit():
 
 
 def check_given_up_is_not_subscribed():
-    """A SUBSCRIBE that repeats was given up: in the next life nobody takes its filter for one that the
-    broker has."""
+    """A SUBSCRIBE that repeats was given up: in the next life nobody takes its filter for one that
+    the broker has."""
     line = Sleeper(burst=False, timeout=1000).known()
     s = line.session
     s.filters["a"] = 1
