@@ -302,8 +302,8 @@ def _broken(error):
     # Whether the chip itself is the cause of an error: its flash, or its memory. (Stores have
     # errors of their own: NVS those of ESP-IDF, littlefs 84 for what is corrupt.)
     if isinstance(error, OSError):
-        store = getattr(_this, "store", None)
-        return error.errno in _BROKEN or error is getattr(store, "failed", None)
+        failed = getattr(getattr(_this, "store", None), "failed", None)
+        return error.errno in _BROKEN or (failed is not None and error.args == failed.args)
     return isinstance(error, MemoryError) or type(error).__name__ == "StoreFull"
 
 
