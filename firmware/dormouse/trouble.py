@@ -255,9 +255,10 @@ def _attempt(s, now, alone):
 def shed(s) -> None:
     """What the application waited for behind a full inbox has come. Raises ConnectionLost when it
     is time for a new connection, which brings what was left to the broker. (With clean=True that
-    would bring what is retained from its begin, for ever: no more is dropped, and that is all.)"""
+    would bring what is retained from its begin, for ever: no more is dropped, and that is all. But
+    what is set aside has not even gone, and the PINGRESP that it waits for lies there, too.)"""
     if s.clean:
-        s.shed = False
+        s.shed = bool(s.outbox) and s.behind()
     elif not s.inbox:
         e = ConnectionLost("inbox full")
         e.again = True  # at once: all that was left to the broker is still to come

@@ -910,6 +910,18 @@ def check_clean_session_that_is_behind():
         line.reads("32 08 0001'a' 0001 'abc'")
         same(([m.payload for m in s.inbox], s.dropped), ([b"abc"], 1))
         same(line.told, [])
+        # What it waits for is set aside: that has not gone, and waits for a PINGRESP.
+        o = s.publish("c", b"", 1)
+        o.tries = 2
+        s.suspects = 1
+        for _ in range(3):
+            line.reads("30 06 0001'a' 'xyz'")
+        s.shed = True
+        line.written()
+        assert s.shed
+        s.inbox.clear()
+        line.written()
+        assert not s.shed
 
 
 def check_refused_connack_is_no_owed_one():
