@@ -606,6 +606,32 @@ def check_fence_while_messages_are_left_to_the_broker():
     assert s.session.fence not in (CLEAN, 1)
 
 
+def check_done_too_late_and_never_repeated():
+    """A broker may have given up a message that was done with when its connection was over. That
+    takes one record, not two for each PINGRESP that comes as long as this program runs."""
+    s = Sleeper(burst=False).known()
+    s.connect(HELLO)
+    s.reads("20 02 01 00 32 06 0001't' 0005 'x'")
+    s.written()
+    m = s.session.inbox.pop()
+    s.session.lost()
+    m.ack()
+    s.connect(HELLO)
+    s.reads("20 02 01 00")
+    s.written()
+    kept = s.store.data[13]
+    s.store.saved()
+    for _ in range(3):
+        s.reads("30 04 0001't' 'y'")
+        s.written()
+        s.session.ping(0)
+        s.writes("c000")
+        s.reads("d000")
+        s.written()
+    same(s.store.saved(), [])
+    same(s.store.data[13], kept)
+
+
 def check_fence_behind_a_long_burst():
     s = Sleeper().known()
     s.session.fencing = True

@@ -530,7 +530,7 @@ def durable(base=Session):
             if kind == _PUBLISH:
                 look = _DONE
             elif kind == _PINGRESP:
-                look = _ENDS if _ENDED in data else 0
+                look = _DONE | _ENDS if _ENDED in data else 0
             elif kind == _CONNACK and self.resumed and _SUSPECTS not in data:
                 look = _DONE | _CONNECT
             self.look |= look
