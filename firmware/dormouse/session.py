@@ -852,6 +852,7 @@ class Session:
             if not self.clean:
                 return  # the broker repeats it on the next connection
             m.done = True
+            m.payload = b""  # it waits for its turn to be answered
         if first & 1:
             m.retain = True
         new = not m.done

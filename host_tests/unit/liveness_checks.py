@@ -924,6 +924,21 @@ def check_clean_session_that_is_behind():
         assert not s.shed
 
 
+def check_clean_session_that_is_behind_keeps_no_payloads():
+    """What does not fit waits for its turn to be answered, without its bytes: a broker has twenty
+    under way, and the inbox is a fraction of that."""
+    for first in ("32", "34"):
+        line = Told(clean=True, inbox_bytes=200, max_packet=100).up()
+        s = line.session
+        while not s.behind():
+            line.reads(first + " 08 0001'a' 00%02x 'abc'" % (len(s.inbox) + 1))
+        n = len(s.inbox)
+        s.shed = True
+        for pid in range(n + 1, 20):
+            line.reads(first + " 08 0001'a' 00%02x 'abc'" % pid)
+        same([len(m.payload) for m in s.held], [3] * n + [0] * (19 - n))
+
+
 def check_refused_connack_is_no_owed_one():
     """A CONNECT that was refused has made no session: what the next CONNACK says is the truth."""
     line = Told().up()
