@@ -737,6 +737,40 @@ def check_end_of_its_chunks():
     raises(StopAsyncIteration, now, chunks.__anext__())
 
 
+def check_clean_session_that_is_behind():
+    """It makes no new connection for what it drops, so that is answered in its turn: not answered,
+    it would take a place in the broker's window for as long as the connection lasts."""
+    for first, answer in ((0x32, 0x40), (0x34, 0x50)):
+        line = Taker(clean=True).up()
+        s = line.session
+        line.feed(bytes((first,)) + h("06 0001't' 0001 'x'"))
+        s.publish("u", b"", 1)
+        line.written()
+        s.shed = True  # as the driver
+        line.feed(publish(first, ONE, content(N)) + h("40 02 0001"))
+        line.writes("")
+        assert not s.shed
+        s.inbox.pop().ack()
+        same(line.written(), bytes((answer,)) + h("02 0001") + bytes((answer,)) + h("02 0007"))
+        same(s.held, [])
+    # Begun, and then nobody takes it.
+    line = Taker(timeout=1000, keepalive=0, clean=True).up()
+    s = line.session
+    rest = line.feed(publish(0x32, ONE, content(N)) + h("40 02 0001"))
+    m = s.inbox.pop()
+    now(m.readinto(bytearray(10)))
+    o = s.publish("u", b"", 1)
+    line.written()
+    s.tick(0)
+    s.tick(1000)
+    assert s.shed
+    same(line.feed(rest, 1000), b"")
+    assert o.done
+    raises(Incomplete, now, m.readinto(bytearray(10)))
+    assert h("40 02 0007") in line.written(1000)
+    same((s.held, s.shed), ([], False))
+
+
 def check_put_back_when_it_is_done():
     line = Taker().up()
     s = line.session

@@ -396,7 +396,11 @@ def taking(base=Session):
             m.lent = False
             m.chunk = b""
             if m in self.held:
-                self.held.remove(m)
+                if self.clean and self.into.shed:  # it does not come again: answered in its turn
+                    m.done = True
+                    self.flush()
+                else:
+                    self.held.remove(m)
             if m in self.inbox:
                 self.inbox.remove(m)
                 self.dropped += not m.qos
