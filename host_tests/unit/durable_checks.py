@@ -494,6 +494,43 @@ def check_without_a_record():
             same(0x40002 in s.store.data, False)
 
 
+def check_without_a_record_it_rests():
+    """Each record that a full flash does not take wears it, and a client may send all the time."""
+    s = Sleeper(burst=False).known()
+    s.connect(HELLO)
+    s.reads("20 02 01 00")
+    s.session.publish("a", b"1", 1)
+    s.written()
+    tries = []
+
+    def save(changes):
+        tries.append(changes)
+        raise StoreFull(16)
+
+    s.store.save = save
+    s.reads("40 02 0001")
+    for t in range(0, 60000, 1000):
+        s.session.publish("a", b"0")
+        s.writes("30 04 0001'a' '0'", t)
+    same(len(tries), 2)
+    # What depends on it does not wait, nor does a new connection.
+    s.reads("34 06 0001't' 0007 'x'")
+    s.session.inbox.pop().ack()
+    raises(StoreFull, s.session.take, 59000)
+    same(len(tries), 3)
+    s.session.lost()
+    del s.store.save
+    s.connect(HELLO, 59000)
+    assert 0x40001 not in s.store.data
+    # From here on it is as before.
+    s.reads("20 02 01 00")
+    s.session.publish("a", b"2", 1)
+    s.written(59000)
+    s.reads("40 02 0002")
+    s.written(59000)
+    assert 0x40002 not in s.store.data
+
+
 def check_without_a_record_nothing_goes_twice():
     """PUBREC and PUBCOMP depend on it. (PUBACK where something was committed with it waits until
     that is on the medium.)"""

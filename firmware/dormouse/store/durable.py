@@ -481,13 +481,18 @@ def durable(base=Session):
                 if last != self.last:
                     self.last = last
                     self.changes[_LAST] = last.to_bytes(4, "big")
+            if self.stuck is not None:
+                from .room import rests as without
+
+                if without(self, data, now):
+                    return data
             if self.changes or self.look:
                 try:
                     self.save()
                 except (OSError, StoreFull) as e:
                     from .room import without  # loaded now: many a node never needs it
 
-                    without(self, data, e)
+                    without(self, data, e, now)
             return data
 
         def _arrived(self, m, first, pid):

@@ -17,6 +17,11 @@ _PUBCOMP = const(7)
 _SUBACK = const(9)
 _ASIDE = const(2)  # Message.tries
 _ALL = const(15)  # DurableSession.look
+_TICKS = const(0x3FFFFFFF)
+_REST = const(30000)  # ms
+_HELLO = const(0x10)  # CONNECT
+
+_failed = None  # when a store took no record, in ms, if it was tried and has not since
 
 
 def publish(s, *args, **options):
@@ -82,22 +87,40 @@ def _put_back(s, box, victims):
         pass  # the next one says it
 
 
-def without(s, data, error) -> None:
+def without(s, data, error, now: int) -> None:
     """The store did not take the record before ``data`` (a full flash, or one that fails). A node
     is not mute for that: what goes all the same is CONNECT, messages, for they are on the medium or
     at QoS 0, and what asks and answers without a state. Until there is room a message at QoS 1
     comes once more after a reset, and one that was sent counts as never sent. Raises ``error`` for
     the handshakes at QoS 2, and for PUBACK where the application committed something with it."""
+    global _failed
+    _failed = now
     # Counted once in a row; and not told by a call: who is told may publish, and this is in the
     # middle of that.
     s.troubles += s.stuck is None or s.trouble is not s.stuck
     s.trouble = s.stuck = error
+    if _depends(s, data):
+        raise error
+
+
+def rests(s, data, now: int) -> bool:
+    """Return whether that is to be tried later, and not before ``data``: each try in vain wears
+    the flash, and a client may send all the time."""
+    global _failed
+    if _failed is not None and now - _failed & _TICKS < _REST:
+        if not (data and data[0] == _HELLO) and not _depends(s, data):
+            return True
+    _failed = None
+    return False
+
+
+def _depends(s, data):
     for part in (data, s.ready):
         i = 0
         while part and i < len(part):
             kind = part[i] >> 4
             if _PUBREC <= kind <= _PUBCOMP or (kind == _PUBACK and _COMMITTED in s.changes):
-                raise error
+                return True
             n = shift = 0
             c = 128
             while c > 127 and i + 1 < len(part):  # (a piece of a large message may be anything)
@@ -106,3 +129,4 @@ def without(s, data, error) -> None:
                 n |= (c & 127) << shift
                 shift += 7
             i += 1 + n
+    return False
