@@ -643,6 +643,35 @@ def check_fence_while_messages_are_left_to_the_broker():
     assert s.session.fence not in (CLEAN, 1)
 
 
+def check_done_too_late_and_another_one_like_it():
+    """Under the same identifier, for a broker may take the lowest that is free: it was lost with
+    its connection, and comes again. Once the first one was answered it is another."""
+    late = "0b 0001't' 0001 'toggle'"
+    for again in (False, True):
+        s = Sleeper(burst=False).known()
+        s.connect(HELLO)
+        s.reads("20 02 01 00 32" + late)
+        s.written()
+        m = s.session.inbox.pop()
+        s.session.lost()
+        m.ack()
+        s.session.save()
+        s = s.again(burst=False)
+        s.connect(HELLO)
+        s.session.ping(0)
+        s.writes("c000")
+        s.reads("20 02 01 00 3a" + late)
+        same((s.session.inbox, s.session.sure), ([], 0))
+        s.writes("40 02 0001")
+        if again:
+            s = s.again(burst=False)
+        s.session.lost()
+        s.connect(HELLO)
+        s.reads("20 02 01 00 3a" + late)
+        same(len(s.session.inbox), 1)
+        s.writes("")
+
+
 def check_done_too_late_and_never_repeated():
     """A broker may have given up a message that was done with when its connection was over. That
     takes one record, not two for each PINGRESP that comes as long as this program runs."""

@@ -533,7 +533,7 @@ def durable(base=Session):
             data = self.store.data
             look = _ALL
             if kind == _PUBLISH:
-                look = _DONE
+                look = _DONE | _ENDS if _ENDED in data else _DONE
             elif kind == _PINGRESP:
                 look = _DONE | _ENDS if _ENDED in data else 0
             elif kind == _CONNACK and self.resumed and _SUSPECTS not in data:
