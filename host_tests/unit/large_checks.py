@@ -452,6 +452,21 @@ def check_slow_network():
         raises(ConnectionLost, s.tick, now)
 
 
+def check_slow_network_was_another_connection():
+    """What went on an earlier one excuses no silence on this one."""
+    line = Large(timeout=10000, keepalive=0).up()
+    s = line.session
+    o = s.publish("t", Source(Zeros, 200000), 1)
+    while line.piece(1000):
+        pass
+    s.lost()
+    s.connect(2000)
+    line.written(2000)
+    s.tick(11999)
+    raises(ConnectionLost, s.tick, 12000)
+    assert not o.done
+
+
 def check_source_that_is_gone_when_it_is_set_aside():
     # Its message goes alone, in another way (``trouble.attempt``).
     line = Large(timeout=1).up()

@@ -214,7 +214,7 @@ def sending(base=Session):
                 o = way.out
                 # What a network takes at once it may not pass on as fast: 4 s for each KiB of it,
                 # as Session has for what it holds.
-                if o and not o.done and self.asked is not None:
+                if o and o.sent >= 0 and not o.done and self.asked is not None:
                     if now - o.sent & _TICKS < min(o.size, _BUFFERED) << 2:
                         self.asked = now
                 return super().tick(now)
