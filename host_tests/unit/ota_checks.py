@@ -606,6 +606,17 @@ def check_no_memory_at_the_ends():
     del ota._end_of_trial
     state(confirm(ota), "done")
     assert module.plan() is None
+    # Another one was offered meanwhile: it is asked for later, and the end is told all the same.
+    ota = plan("A1")
+    comes(ota, client, Update(6).payload)
+    asks(client)
+    client.session.request = fail
+    same(ota.confirm(client), True)
+    del client.session.request
+    assert not ota.trial and ota._slot in client.session.outbox
+    asks(client)
+    same(ota.confirm(client), False)
+    same(asks(client), 1)
 
 
 def check_an_offer_that_was_lost():

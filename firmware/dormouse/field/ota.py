@@ -256,8 +256,8 @@ class Ota:
 
                 self._missed = not urandom(1)[0] & _SELDOM
             if self._missed:
-                self._missed = False
                 session.request(0x82, self.filters)
+                self._missed = False
             return
         pairs = []
         for name in self._due():
@@ -341,7 +341,10 @@ class Ota:
             report = self._report("trouble", self.trouble)
             self.trouble = None
         if self._missed:
-            self.fetch(client)
+            try:
+                self.fetch(client)
+            except (MQTTError, MemoryError):
+                pass  # the next time
         return self.tell(report, client)
 
     def tell(self, report: str | None, client) -> bool:
