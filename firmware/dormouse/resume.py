@@ -184,9 +184,6 @@ def repeated(s, m, first: int) -> bool:
     elif first & 8 and mark in s.ended:
         m.done = True  # 5
         new = False
-        if m.qos == 1:  # once: the next one like it may have this identifier, and be lost
-            s.ended = tuple([told for told in s.ended if told != mark])
-            s.sure -= s.sure > 0
     before = None
     for old in s.held:
         if old.pid == m.pid:

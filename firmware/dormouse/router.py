@@ -24,7 +24,7 @@ def matches(pattern: str, name: str) -> bool:
     """
     if pattern.startswith("$share/"):
         pattern = pattern.split("/", 2)[-1]
-    if name[0] == "$" and pattern[0] in "+#":
+    if name[0] == "$" and pattern[:1] in "+#":
         return False
     levels = name.split("/")
     for level in pattern.split("/"):

@@ -111,6 +111,15 @@ def _kept(data):
     return bytes(data[_COMMITTED]) if _COMMITTED in data else None
 
 
+def _spent(s, m):
+    # The mark of one at QoS 1 serves once: the next one like it may have this identifier.
+    mark = s._mark(m) ^ 1
+    if m.qos == 1 and mark in s.ended:
+        i = s.ended.index(mark)
+        s.ended = s.ended[:i] + s.ended[i + 1 :]
+        s.sure -= s.sure > i
+
+
 def _moves(s):
     # The broker had something to send.
     s.moved = True
@@ -499,6 +508,8 @@ def durable(base=Session):
             n = len(self.inbox)
             m.session = self  # at QoS 0 too: what the application commits with it is kept
             base._arrived(self, m, first, pid)
+            if m.done and self.ended:
+                _spent(self, m)
             # Sent before, and it never came: with the last fence it was behind the PINGRESP.
             if first & 8 and len(self.inbox) > n:
                 self.overtaken = True
