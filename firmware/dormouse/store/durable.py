@@ -174,7 +174,6 @@ def durable(base=Session):
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = None
         undone = ()  # identifiers of what was not done with before: without it, it is not
-        stuck = None  # why the last record that could not be written was not, since a wake began
 
         # Found at once here: each message needs it. (And with a name less the table of this class
         # is full, so that all else of the base takes the longest way: 3 % of a wake.)
@@ -189,6 +188,7 @@ def durable(base=Session):
                 self.full = full
             self.changes = {}  # what is not on the medium yet, as for Store.save
             self.look = 0  # and where else to look for such
+            self.stuck = None  # why the last record was not written, if it was not in this wake
             self._load()
 
         def _load(self):
@@ -279,7 +279,7 @@ def durable(base=Session):
                 else:
                     changes.pop(_OWED, None)
             found = {}  # may be otherwise the next time, so it does not stay in ``changes``
-            told = self.ended
+            late = ()
             seen = self.seen
             if look & _DONE and (seen or self.released or self.held):
                 seen = dict(self.released)
@@ -291,7 +291,7 @@ def durable(base=Session):
                     elif m.done and not m.fresh:
                         # At QoS 1, when its connection was over: a command that takes longer than
                         # a wake would come again in each, with all else behind it.
-                        told += (self._mark(m) ^ 1,)
+                        late += (self._mark(m) ^ 1,)
                         look |= _ENDS
                 for pid in self.seen:
                     if pid not in seen:
@@ -301,7 +301,7 @@ def durable(base=Session):
                         found[_SEEN + pid] = seen[pid].to_bytes(4, "big")
             if look & _ENDS:
                 ended = b""
-                for mark in told[-_KEPT:]:
+                for mark in (self.ended + late)[-_KEPT:]:
                     ended += mark.to_bytes(4, "big")
                 if ended != data.get(_ENDED, b""):
                     found[_ENDED] = ended or None
