@@ -110,7 +110,7 @@ class Message:
         """
         if commit is not None:
             self.done = self.done  # behind the other there may be no memory for an attribute
-            self.session.commit(commit)
+            self.session.commit(commit, self)
         self.done = True
         if self.session is not None:  # at QoS 0
             self.session.flush()

@@ -909,7 +909,7 @@ def check_state_that_does_not_fit():
             line.reads(first + " 05 0001't' 0001")
             m = s.inbox.pop(0)
             raises(type(error), m.ack, b"x" * 21)
-            same((m.done, s.committed), (False, None))
+            same((m.done, s.committed, s.undone), (False, None, None))
             s.publish("u", b"", 0)
             line.writes("30 03 0001'u'")  # and no answer
             s.put_back(m)

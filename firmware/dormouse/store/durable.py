@@ -173,7 +173,7 @@ def durable(base=Session):
         ready = None  # what was taken ahead of its time
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = None
-        undone = ()  # identifiers of what was not done with before: without it, it is not
+        undone = None  # the message that is not done with, if that is not stored
 
         # Found at once here: each message needs it. (And with a name less the table of this class
         # is full, so that all else of the base takes the longest way: 3 % of a wake.)
@@ -332,13 +332,13 @@ def durable(base=Session):
             elif self.changes[key] == self.store.data.get(key):
                 del self.changes[key]
 
-        def commit(self, data) -> None:
-            """Set what the next record holds for the application; for ``Message.ack``."""
+        def commit(self, data, m=None) -> None:
+            """Set what the next record holds for the application; for ``Message.ack``, of ``m``."""
             data = data.encode() if isinstance(data, str) else memoryview(data)
-            self.undone = [m.pid for m in self.held if not m.done]
             self.committed = bytes(data)  # (of a number it would make that many zeros)
             if self.committed != self.store.data.get(_COMMITTED):
                 self.changes[_COMMITTED] = self.committed
+                self.undone = m
             else:
                 self.changes.pop(_COMMITTED, None)
 
@@ -353,13 +353,14 @@ def durable(base=Session):
             """As Session's; what the application committed is on the medium when it returns."""
             self.look |= _DONE
             if _COMMITTED in self.changes:
+                m = self.undone
+                self.undone = None
                 try:
                     self.save()  # first: what is not on the medium is not answered
                 except Exception:
                     self._uncommit()
-                    for m in self.held:
-                        if m.pid in self.undone:
-                            m.done = False
+                    if m is not None:
+                        m.done = False
                     raise
                 self.look |= _DONE
             base.flush(self)
