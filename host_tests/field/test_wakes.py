@@ -236,13 +236,8 @@ def test_programs_through_an_outage(
         outlasts(board, broker, observer, topic)
 
 
-# In RTC memory: what to do next.
-FILL = """
-import os
-from machine import RTC
-n = len(RTC().memory())
-RTC().memory(bytes(n + 1))
-for size in (4096, 1024, 100, 1) if n == 2 else ():
+FILL_IF = """
+for size in (4096, 1024, 100, 1) if {fill} else ():
     try:
         while True:
             n += 1
@@ -250,10 +245,18 @@ for size in (4096, 1024, 100, 1) if n == 2 else ():
                 f.write(b"x" * size)
     except OSError:
         pass
-for name in os.listdir() if n == 5 else ():
+for name in os.listdir() if {empty} else ():
     if name[:4] == "junk":
         os.remove(name)
 """
+
+# In RTC memory: what to do next.
+FILL = """
+import os
+from machine import RTC
+n = len(RTC().memory())
+RTC().memory(bytes(n + 1))
+""" + FILL_IF.format(fill="n == 2", empty="n == 5")
 
 
 # By a pin, for RP2 has no memory that lasts.
@@ -262,18 +265,7 @@ import os
 from machine import Pin
 n = 0
 full = Pin(4, Pin.IN).value()
-for size in (4096, 1024, 100, 1) if full and "junk1" not in os.listdir() else ():
-    try:
-        while True:
-            n += 1
-            with open("junk%d" % n, "wb") as f:
-                f.write(b"x" * size)
-    except OSError:
-        pass
-for name in () if full else os.listdir():
-    if name[:4] == "junk":
-        os.remove(name)
-"""
+""" + FILL_IF.format(fill='full and "junk1" not in os.listdir()', empty="not full")
 
 
 @ONE

@@ -36,12 +36,8 @@ def tried(line, now):
     line.again(now=now)
 
 
-# --- what an end says
-
-
-def check_missed_is_evidence_once():
-    # Its acknowledgement was missed on one connection; that later ones end says no more of it.
-    line = Told(timeout=1000).up()
+def missing(line):
+    """A message whose acknowledgement is missed for good, at 2,000 ms: the connection is to end."""
     s = line.session
     o = s.publish("t", b"", 1)
     line.written()
@@ -50,6 +46,17 @@ def check_missed_is_evidence_once():
     line.reads(PONG, now=1001)
     e = raises(ConnectionLost, s.tick, 2000)
     same(e.args, ("no acknowledgement", 0x40))
+    return o
+
+
+# --- what an end says
+
+
+def check_missed_is_evidence_once():
+    # Its acknowledgement was missed on one connection; that later ones end says no more of it.
+    line = Told(timeout=1000).up()
+    s = line.session
+    o = missing(line)
     s.lost()
     for now in (3000, 5000, 7000, 9000):
         s.connect(now)
@@ -62,12 +69,7 @@ def check_missed_and_then_answered():
     # It lay in the socket: there is nothing left that the end could speak of.
     line = Told(timeout=1000).up()
     s = line.session
-    o = s.publish("t", b"", 1)
-    line.written()
-    s.tick(1000)
-    line.writes("c000", now=1000)
-    line.reads(PONG, now=1001)
-    raises(ConnectionLost, s.tick, 2000)
+    o = missing(line)
     line.reads("40 02 0001", now=2001)
     s.lost(CLOSED)
     same((o.done, o.error, s.suspects), (True, None, 0))

@@ -446,6 +446,17 @@ async def listen(client: Any, news: asyncio.Queue[Any]) -> None:
 
 
 @contextlib.asynccontextmanager
+async def heard(client: Any) -> AsyncIterator[asyncio.Queue[Any]]:
+    """Give a queue into which all goes that is said meanwhile."""
+    news: asyncio.Queue[Any] = asyncio.Queue(10_000)
+    task = asyncio.create_task(listen(client, news))
+    try:
+        yield news
+    finally:
+        task.cancel()
+
+
+@contextlib.asynccontextmanager
 async def connected(options: argparse.Namespace, password: str | None) -> AsyncIterator[Any]:
     """Give a client. Raises CannotUpdate if it cannot connect."""
     from dormouse import Client, MQTTError, Refused  # type: ignore[import-not-found]
@@ -595,9 +606,7 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
     empty = Bundle({}, options.tries, options.limit, options.watchdog)
     offer = _numbered(make_offer(options, empty, "0" * 64), version)
     sending = Sending(client, options, owner, offer)
-    news: asyncio.Queue[Any] = asyncio.Queue(10_000)
-    task = asyncio.create_task(listen(client, news))
-    try:
+    async with heard(client) as news:
         await sending.withdraw()
         numbers.end(version)
         await client.subscribe((f"{options.update_topic}/#", 0))
@@ -606,8 +615,6 @@ async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbe
                 while True:
                     sending.hear(await news.get())
         await sending.clear()
-    finally:
-        task.cancel()
     return f"update {version} is withdrawn: no node takes it any more"
 
 
@@ -623,10 +630,8 @@ async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers:
     topic, text = options.topic, options.order
     number = options.number or numbers.order()
     secret = owner.node_key(topic)
-    news: asyncio.Queue[Any] = asyncio.Queue(10_000)
-    task = asyncio.create_task(listen(client, news))
     console = Console(stderr=True)
-    try:
+    async with heard(client) as news:
         await client.subscribe((f"{topic}/safe/#", 1), (f"{topic}/log", 1))
         signed = f"dormouse-order {topic} {number} {text}"
         await client.publish(f"{topic}/safe/do", f"{signed}\n{owner.sign(signed)}", 1)
@@ -661,8 +666,6 @@ async def order(client: Any, options: argparse.Namespace, owner: Owner, numbers:
                 raise CannotUpdate(f"{clean(topic)}: order {number}: {_in_words(answer[1])}")
             else:
                 return f"done: {clean(topic)} has carried out order {number}"
-    finally:
-        task.cancel()
 
 
 # --- The command line -----------------------------------------------------------------------------

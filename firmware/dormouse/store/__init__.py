@@ -116,21 +116,27 @@ def _add(out, n):
     out.append(n)
 
 
+def entry(key: int, value) -> int:
+    """Return how many bytes an entry takes; with a value None, that which removes the key."""
+    n = 2
+    length = 0
+    if value is not None:
+        length = len(value) + 1
+        n += length - 1
+    while key > 127:
+        key >>= 7
+        n += 1
+    while length > 127:
+        length >>= 7
+        n += 1
+    return n
+
+
 def size(changes: dict) -> int:
     """Return how many bytes the entries of changes take."""
     n = 0
     for key, value in changes.items():
-        length = 0
-        if value is not None:
-            length = len(value) + 1
-            n += length - 1
-        n += 2
-        while key > 127:
-            key >>= 7
-            n += 1
-        while length > 127:
-            length >>= 7
-            n += 1
+        n += entry(key, value)
     return n
 
 

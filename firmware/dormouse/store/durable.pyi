@@ -19,6 +19,7 @@ class _DurableSession(Session):
     overtaken: int
     committed: bytes | None
     stuck: Exception | None
+    failed: int | None
     def save(self) -> None: ...
     def commit(self, data: _Payload, m: Message | None = None) -> None: ...
     def publish(

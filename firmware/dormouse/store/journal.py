@@ -12,7 +12,7 @@ from time import sleep
 
 from micropython import const
 
-from . import MAGIC, Store, StoreFull, message, pack, size, unpack, update
+from . import MAGIC, Store, StoreFull, entry, message, pack, size, unpack, update
 
 _SMALL = const(128)  # bytes: while a file is no longer, littlefs has it in its directory (ESP32)
 _LIVE = const(116)  # and what is live makes one that is not
@@ -133,19 +133,17 @@ class Journal(Store):
     def save(self, changes: dict) -> None:
         # Not counted anew each time: there may be a thousand messages.
         data = self.data
-        live = self._live
-        gone = {}
-        come = {}
+        before = live = self._live
         for key, value in changes.items():
             if key in data:
-                gone[key] = data[key]
+                live -= entry(key, data[key])
             if value is not None:
-                come[key] = value
-        self._live += size(come) - size(gone)
+                live += entry(key, value)
+        self._live = live
         try:
             super().save(changes)
         except BaseException:
-            self._live = live
+            self._live = before
             raise
 
     def write(self, changes: dict) -> None:

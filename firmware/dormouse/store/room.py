@@ -21,8 +21,6 @@ _TICKS = const(0x3FFFFFFF)
 _REST = const(30000)  # ms
 _HELLO = const(0x10)  # CONNECT
 
-_failed = None  # when a store took no record, in ms, if it was tried and has not since
-
 
 def publish(s, *args, **options):
     """Publish with a ``DurableSession`` whose ``full`` is "oldest": the oldest messages that were
@@ -93,8 +91,7 @@ def without(s, data, error, now: int) -> None:
     at QoS 0, and what asks and answers without a state. Until there is room a message at QoS 1
     comes once more after a reset, and one that was sent counts as never sent. Raises ``error`` for
     the handshakes at QoS 2, and for PUBACK where the application committed something with it."""
-    global _failed
-    _failed = now
+    s.failed = now  # in ms; None once it is tried again. (A name less in the session's class.)
     # Counted once in a row; and not told by a call: who is told may publish, and this is in the
     # middle of that.
     s.troubles += s.stuck is None or s.trouble is not s.stuck
@@ -106,11 +103,10 @@ def without(s, data, error, now: int) -> None:
 def rests(s, data, now: int) -> bool:
     """Return whether that is to be tried later, and not before ``data``: each try in vain wears
     the flash, and a client may send all the time."""
-    global _failed
-    if _failed is not None and now - _failed & _TICKS < _REST:
+    if s.failed is not None and now - s.failed & _TICKS < _REST:
         if not (data and data[0] == _HELLO) and not _depends(s, data):
             return True
-    _failed = None
+    s.failed = None
     return False
 
 
