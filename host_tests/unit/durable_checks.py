@@ -909,7 +909,7 @@ def check_state_that_does_not_fit():
             line.reads(first + " 05 0001't' 0001")
             m = s.inbox.pop(0)
             raises(type(error), m.ack, b"x" * 21)
-            same((m.done, s.committed, s.undone), (False, None, None))
+            same((m.done, s.committed), (False, None))
             s.publish("u", b"", 0)
             line.writes("30 03 0001'u'")  # and no answer
             s.put_back(m)
@@ -932,6 +932,18 @@ def check_state_that_does_not_fit():
     s.commit(b"x")
     s.publish("u", b"", 1)
     same(bytes(store.data[1]), b"x")
+
+
+def check_state_takes_no_attribute():
+    """One more may need a larger table, in one piece: in a long life there may be none."""
+    line = Sleeper(Medium(), burst=False)
+    line.up(present=0)
+    s = line.session
+    line.reads("34 05 0001't' 0001")
+    m = s.inbox.pop(0)
+    before = set(s.__dict__)
+    m.ack(b"x")
+    same((set(s.__dict__) - before, bytes(s.store.data[1])), (set(), b"x"))
 
 
 def check_given_up_is_not_subscribed():

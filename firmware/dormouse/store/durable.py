@@ -173,7 +173,6 @@ def durable(base=Session):
         ready = None  # what was taken ahead of its time
         wary = 0  # tries of a SUBSCRIBE that no store holds: a Node makes it in each wake
         committed = None
-        undone = None  # the message that is not done with, if that is not stored
 
         # Found at once here: each message needs it. (And with a name less the table of this class
         # is full, so that all else of the base takes the longest way: 3 % of a wake.)
@@ -336,11 +335,26 @@ def durable(base=Session):
             """Set what the next record holds for the application; for ``Message.ack``, of ``m``."""
             data = data.encode() if isinstance(data, str) else memoryview(data)
             self.committed = bytes(data)  # (of a number it would make that many zeros)
-            if self.committed != self.store.data.get(_COMMITTED):
-                self.changes[_COMMITTED] = self.committed
-                self.undone = m
-            else:
+            if self.committed == self.store.data.get(_COMMITTED):
                 self.changes.pop(_COMMITTED, None)
+                return
+            self.changes[_COMMITTED] = self.committed
+            if m is not None:
+                done = m.done
+                m.done = True
+                try:
+                    self._commit()
+                except BaseException:
+                    m.done = done
+                    raise
+
+        def _commit(self):
+            self.look |= _DONE
+            try:
+                self.save()
+            except BaseException:
+                self._uncommit()
+                raise
 
         def _uncommit(self):
             # The application's own state was not taken, and it is told. If it were to go into each
@@ -351,18 +365,9 @@ def durable(base=Session):
 
         def flush(self) -> None:
             """As Session's; what the application committed is on the medium when it returns."""
-            self.look |= _DONE
             if _COMMITTED in self.changes:
-                m = self.undone
-                self.undone = None
-                try:
-                    self.save()  # first: what is not on the medium is not answered
-                except Exception:
-                    self._uncommit()
-                    if m is not None:
-                        m.done = False
-                    raise
-                self.look |= _DONE
+                self._commit()  # first: what is not on the medium is not answered
+            self.look |= _DONE
             base.flush(self)
 
         def publish(self, topic, payload=b"", qos=0, retain=False, **options) -> Message:
