@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -393,6 +394,24 @@ def test_the_proxy_ends_tls(run: Run, server: MosquittoBroker) -> None:
     out, err = process.communicate(timeout=15)
     assert process.returncode == 0, err
     assert "PUBLISH" in [p["name"] for p in json.loads(out)["packets"]]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_node_that_does_not_take_the_certificate(
+    server: MosquittoBroker, version: ssl.TLSVersion
+) -> None:
+    mine = certificates()
+    own = ("--listen-cert", str(mine.server.certificate_file),
+           "--listen-key", str(mine.server.key_file))  # fmt: skip
+    process = start("scope", "-h", HOST, "-p", str(server.port), "--listen", "0", *own, "-C", "1")
+    strict = ssl.create_default_context()  # which knows no certificate of ours
+    strict.maximum_version = version
+    address = HOST, listening(process)
+    with socket.create_connection(address) as peer, pytest.raises(ssl.SSLError):
+        strict.wrap_socket(peer, server_hostname=HOST)
+    out, err = process.communicate(timeout=15)
+    assert process.returncode == 1 and b"Traceback" not in err, err  # nothing was sent
+    assert "unknown ca" in out.decode().lower().replace("_", " "), out
 
 
 def test_ctrl_c_keeps_what_was_recorded(server: MosquittoBroker, tmp_path: Path) -> None:

@@ -48,9 +48,7 @@ class Proxy:
 
     async def __aenter__(self) -> Proxy:
         ends = self._ends
-        self._server = await asyncio.start_server(
-            self._accepted, ends.bind, ends.port, ssl=ends.listen_tls
-        )
+        self._server = await asyncio.start_server(self._accepted, ends.bind, ends.port)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -104,6 +102,12 @@ class Proxy:
         writer: asyncio.StreamWriter,
     ) -> None:
         ends = self._ends
+        if ends.listen_tls:
+            try:
+                await writer.start_tls(ends.listen_tls)
+            except OSError as error:  # ssl.SSLError is one; asyncio itself says nothing
+                connection.end = f"no TLS with the node: {error or 'it closed'}"
+                return
         try:
             up_reader, up_writer = await asyncio.open_connection(
                 ends.host, ends.host_port, ssl=ends.host_tls
@@ -140,6 +144,8 @@ class Proxy:
                 sink.write(data)
                 await sink.drain()
             end = f"closed by the {by}"
+        except ssl.SSLError as error:  # its alert, where TLS 1.3 was done with for this side
+            end = f"TLS ended by the {by}: {error.reason}"
         except OSError:
             end = f"reset by the {by}"
         if connection.end == "open":
