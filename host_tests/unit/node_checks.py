@@ -427,8 +427,8 @@ async def no_memory(owner, name):
     finally:
         setattr(short, name, good)
     assert node.over and not node._task
+    assert not node.client._task  # no deep sleep has to end it
     node.sleep()
-    await node.client.disconnect()  # a deep sleep ends whatever is left
     node = boot(broker, store, [("cmd", 1)])
     async for m in node.wake():
         raise AssertionError(m)

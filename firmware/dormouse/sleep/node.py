@@ -347,6 +347,12 @@ class Node:
                 await self._finish()
             except Exception as e:  # no memory, say
                 self.error = e
+                # Nor for DISCONNECT: a client that goes on would be beside that of the next wake,
+                # where there is no deep sleep.
+                task = self.client._task
+                while task and not task.done():
+                    task.cancel()
+                    await asyncio.sleep(0)
             finally:
                 self._end()
 

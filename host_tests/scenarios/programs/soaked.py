@@ -20,6 +20,7 @@ import sys
 
 import dormouse.client as module
 from dormouse import Client
+from dormouse.resume import reserve
 from dormouse.session import OutboxFull
 
 FACE, PORT, VERSION, STORE, BOOT, TICKS, PREFIX = sys.argv[1:8]
@@ -254,6 +255,7 @@ async def wake(Node, early):
     )
     if medium.warning:
         print("wrong:", medium.warning)
+    reserve(client.session)  # nor is it in pieces, where a table that grows has no room
     committed(client.session)
     busy = len(client.session.outbox)
     while not c.stop and len(client.session.outbox) < UPS:
