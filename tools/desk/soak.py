@@ -97,7 +97,7 @@ KINDS = {
     "node, 3.1.1, RTC memory": Kind("node", "4", False, "96k"),
     "node, 3.1.1, journal": Kind("node", "4", True, "104k"),
     "node, 5, RTC memory": Kind("node", "5", False, "128k"),
-    "node, 5, journal": Kind("node", "5", True, "120k"),
+    "node, 5, journal": Kind("node", "5", True, "136k"),
 }
 
 

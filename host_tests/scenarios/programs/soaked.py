@@ -230,6 +230,7 @@ length = [0]
 
 async def wake(Node, early):
     # Returns whether anything was left, or came; and whether it is subscribed.
+    await asyncio.sleep(0)  # what was cancelled ends, and holds the last wake's session no more
     gc.collect()  # a chip's heap is whole when a wake begins; this one as far as it can be
     medium = store()
     client = Client(
@@ -263,6 +264,7 @@ async def wake(Node, early):
         o = node.publish(PREFIX + "/up", text, qos)
         if o.error:
             print("wrong: not taken", repr(o.error))
+            break
         went(qos, number)
     async for m in node.wake():
         busy += 1
@@ -282,6 +284,10 @@ async def asleep():
 
     module.ticks_ms = ticks_now
     sys.modules["machine"] = Chip()
+    # What a chip loads in the middle of a wake is gone with that. Here it would lie for good in the
+    # middle of what is free.
+    for name in ("trouble", "reason", "store.room"):
+        __import__("dormouse." + name)
     n = 0
     told = False
     while True:
