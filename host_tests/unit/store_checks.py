@@ -161,7 +161,7 @@ class DiskFile:
         return self
 
     def __exit__(self, *_):
-        pass
+        self.close()
 
 
 def real_files():
@@ -1057,6 +1057,40 @@ def check_layered_power_cut_while_taking_back():
         store.write = write
     raises(stores.StoreFull, both.save, {0x20001: None, MESSAGE + 1: b"n", MESSAGE: None})
     same(order, ["large", "small", "large", "small", "large"])
+
+
+class OneFile(Disk):
+    """A disk below a heap in pieces: there is room for one open file, where one was before, and
+    with ``none`` not for one that is new."""
+
+    none = False
+    opened = 0
+
+    def open(self, name, mode):
+        if self.opened or (self.none and mode == "wb"):
+            raise MemoryError
+        self.opened = 1
+        file = super().open(name, mode)
+        file.close = self.closed
+        return file
+
+    def closed(self):
+        self.opened = 0
+
+
+def check_room_for_one_file():
+    disk = OneFile()
+    j = journal.Journal("j")
+    for n in range(60):
+        j.save({MESSAGE + n % 5: b"m" * 100, MESSAGE + (n + 3) % 5: None})
+        assert len(disk.files["j"]) < 1000
+        same(disk.opened, 1)  # nobody else takes its place meanwhile
+    disk.none = True  # not even for one: what is added still is
+    for n in range(60):
+        j.save({MESSAGE + n % 5: b"n" * 100, MESSAGE + (n + 3) % 5: None})
+    j._close()
+    same(sorted(disk.files), ["j"])
+    same(plain(journal.Journal("j").data), plain(j.data))
 
 
 # --- real filesystems, on MicroPython
