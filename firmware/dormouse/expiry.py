@@ -9,6 +9,7 @@ from .session import Session
 
 _YEAR = const(31536000)  # s
 _NEVER = const(-2)  # Message.sent
+_BURST = const(536)  # bytes, as session's
 _FAR = const(1 << 40)  # s: no deadline is later
 
 
@@ -97,7 +98,11 @@ def expiring(base=Session):
         def _wire(self, o):
             packet = base._wire(self, o)
             n = length(packet) if self.aging else len(packet)
-            return packet[:n] if n < len(packet) else packet
+            if n < len(packet):
+                if n > _BURST:  # nothing is put behind it; and for a copy there may be no memory
+                    packet = memoryview(packet)
+                packet = packet[:n]
+            return packet
 
         def _connack(self, body):
             base._connack(self, body)
@@ -115,8 +120,8 @@ def expiring(base=Session):
                     if left is not None:
                         aging = True
                         if left <= 0 and o.sent == _NEVER:
+                            o.error = Expired()  # first: there may be no memory for it
                             self._drop(o, True)
-                            o.error = Expired()
                         elif o.sent == _NEVER:
                             soon = min(soon, now + left)
             self.aging = aging

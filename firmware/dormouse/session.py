@@ -358,8 +358,8 @@ class Session:
                     o = spare(self)
                 if o is None:
                     raise OutboxFull
-            self._drop(o, True)
             o.error = OutboxFull()
+            self._drop(o, True)
         if not self.bare:
             return self._queue(packet, pid, qos and _PUBLISH + qos)
         # As ``_queue``: a call less for each message.

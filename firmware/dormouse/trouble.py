@@ -68,11 +68,13 @@ def blame(s, o, error):
     s.tried += o.tries > _ASIDE
     if o.tries > _TRIES:
         what = getattr(o, "filters", None) or (_topic(o.packet) if o.packet else o.pid)
-        s._drop(o, True)
-        o.error = Undeliverable(error, what)
+        e = Undeliverable(error, what)
         if o in s.again:
             deny(s, o.filters)
-        s._tell(o.error)
+        o.error = o.error  # all that takes memory: done without it, it would be delivered
+        s._drop(o, True)
+        o.error = e
+        s._tell(e)
 
 
 def _others(s):

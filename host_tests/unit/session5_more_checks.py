@@ -2,6 +2,8 @@
 check. On every runtime; see session5_checks.py, and docs/proof.md, "Mutants".
 """
 
+import dormouse.mqtt5.session as module
+import dormouse.reason as reason
 from core_checks import h, raises, same
 from dormouse.expiry import Expired, expiring
 from dormouse.mqtt5.session import Disconnected, Failed, Session5, _server
@@ -364,6 +366,65 @@ def check_server_is_what_connack_said():
     line.up(more="21 0005 1f 0002'ok'")
     line.hello()
     same(line.session.server, {"receive_maximum": 5, "reason_string": "ok"})
+
+
+# --- no memory
+
+
+def no_memory(*_):
+    raise MemoryError
+
+
+def check_a_long_one_that_expires_is_not_copied():
+    # Where there is no memory for that, it would end each connection, and nothing else went.
+    s = expiring(Session)(lambda: None)
+    s.connect(0)
+    s.take(0)
+    s.receive(memoryview(h("20 02 00 00")), 0)
+    for n, kind in ((600, memoryview), (20, bytearray)):
+        o = s.publish("t", b"x" * n, 1, message_expiry=60)
+        data = s.take(0)
+        same((type(data), bytes(data)), (kind, bytes(o.packet[:-9])))
+    s.publish("t", b"x" * 600, 1, message_expiry=60)
+    s.publish("t", b"y", 1)
+    same(len(s.take(0)), 608)
+    same(len(s.take(0)), 8)
+
+
+def check_a_long_one_goes_without_memory_to_make_it_anew():
+    line = Line5().up(more="22 0002")
+    s = line.session
+    frame = module.frame
+    try:
+        for _ in range(3):
+            s.publish("a/topic", b"x", 1)
+            line.written()
+        long = s.publish("a/topic", b"x" * 600, 1, message_expiry=60)
+        module.frame = no_memory
+        same(line.written(), bytes(long.packet[:-9]))  # with its topic
+        module.frame = frame
+        s.publish("a/topic", b"x", 1)  # the alias is a new one, and comes with it
+        data = line.written()
+        assert b"\0\x07a/topic" in data and b"\x23\0\x02" in data, data
+    finally:
+        module.frame = frame
+
+
+def check_refused_without_memory_for_words():
+    line = Line5().up()
+    s = line.session
+    told = []
+    s.on_trouble = told.append
+    o = s.publish("t", b"x", 1)
+    line.written()
+    text = reason.text
+    reason.text = no_memory
+    try:
+        line.reads("40 03 0001 97")
+    finally:
+        reason.text = text
+    same((o.done, o.error.code, told), (True, 0x97, [o.error]))
+    assert s.state == 2
 
 
 CHECKS = sorted(name for name in globals() if name.startswith("check_"))

@@ -44,6 +44,7 @@ _NAMES = const(32)  # topic names that are looked for again in a connection
 _WINDOW = const(16)  # messages at QoS 1 and 2 that the server may have in flight
 _RECEIVE = const(100)  # of them at most: so many identifiers are kept until PUBREL (``resume``)
 _REDIRECTS = const(3)
+_BURST = const(536)  # bytes, as session's
 _TICKS = const(0x3FFFFFFF)
 _SOON = const(500)  # ms
 _KEPT = "receive_maximum maximum_qos retain_available maximum_packet_size server_keepalive".split()
@@ -62,9 +63,12 @@ _BLAMES = b"\x80\x81\x82\x83\x87\x8f\x90\x93\x95\x97\x99\x9a\x9b\x9e\xa1\xa2"
 def _words(code, properties):
     if "reason_string" in properties or not isinstance(code, int):
         return properties.get("reason_string", "topic filter")
-    from ..reason import text
+    try:
+        from ..reason import text
 
-    return text(code)
+        return text(code)
+    except MemoryError:
+        return ""  # the code says it
 
 
 def _malformed(first):
@@ -396,8 +400,8 @@ class Session5(_Base):
                 # (Who is told may publish, and one of these makes room for that.)
                 error = not o.done and self._unfit(o)
                 if error:
+                    o.error = error  # first: there may be no memory for an attribute
                     self._drop(o, True)
-                    o.error = error
                     self._tell(error)
 
     def _unfit(self, o):
@@ -437,8 +441,17 @@ class Session5(_Base):
             values["message_expiry"] = min(max(left, 1), values.get("message_expiry", left))
         if alias > 0:
             values["topic_alias"] = alias
-        packet = memoryview(packet)[at:end]
-        return frame(o.packet[0], topic + pid + encode_properties(_PUBLISH, values), packet)
+        values = topic + pid + encode_properties(_PUBLISH, values)
+        try:
+            return frame(packet[0], values, memoryview(packet)[at:end])
+        except MemoryError:
+            if end <= _BURST:
+                raise
+        # As it was published: the server may keep it for longer, but at each connection it would
+        # be the first, and nothing else would go.
+        if alias > 0:
+            self.aliases[name] = 0
+        return memoryview(packet)[:end]
 
     def _packet(self, first, body):
         kind = first >> 4
@@ -490,9 +503,11 @@ class Session5(_Base):
             o.properties = properties or getattr(o, "properties", None) or {}
             if kind < _PUBREL and codes > 127 and (kind == _PUBREC or o.expect < _PUBREL):
                 # Refused: the exchange ends here, and its identifier is free [MQTT-4.3.3-4].
+                error = Failed(codes, properties)
+                o.error = o.error  # all that takes memory: done without it, it would be delivered
                 self._drop(o, True)
-                o.error = Failed(codes, properties)
-                self._tell(o.error)  # perhaps nobody waits for it
+                o.error = error
+                self._tell(error)  # perhaps nobody waits for it
                 return
             if kind == _UNSUBACK:
                 self._unsuback(o, codes)

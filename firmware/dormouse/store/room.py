@@ -38,8 +38,9 @@ def publish(s, *args, **options):
                     break
             else:
                 raise OutboxFull
-            s._drop(old)
             victims.append(old)
+            old.error = OutboxFull()  # now: behind the message there may be no memory for it
+            s._drop(old)
             try:
                 o = s.publish(*args, **options)
                 break
@@ -51,9 +52,8 @@ def publish(s, *args, **options):
     finally:
         s.full = "oldest"
     for old in victims:
-        old.packet = None
+        del old.packet  # whose place in its table is for the other
         old.done = True
-        old.error = OutboxFull()
     return o
 
 
@@ -62,10 +62,11 @@ def _put_back(s, box, victims):
     s.aging = True  # one may expire
     s.soon = 0
     for o in victims:
-        if o.key in s.store.data:
-            del s.changes[o.key]
-        else:
+        o.error = None
+        if o.key not in s.store.data:
             s.changes[o.key] = o.packet
+        else:
+            s.changes.pop(o.key, None)
     s.outbox = [o for o in box if not o.done]
     s.suspects = s.bulk = s.used = 0
     s.flying = s.asking = 0
