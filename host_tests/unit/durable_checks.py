@@ -946,6 +946,34 @@ def check_state_takes_no_attribute():
     same((set(s.__dict__) - before, bytes(s.store.data[1])), (set(), b"x"))
 
 
+class Many(dict):
+    """Topic filters for whose copy there is no memory."""
+
+    def keys(self):
+        raise MemoryError
+
+    __iter__ = items = keys
+
+
+def check_filters_are_not_copied():
+    """Many are some hundred bytes in one piece: at each connection, in a long life."""
+    line = Sleeper(Medium(), burst=False)
+    line.up(present=0)
+    s = line.session
+    for name in ("a", "b"):
+        o = s.request(0x82, [(name, 1)])
+        line.written()
+        line.reads("90 03 %04x 01" % o.pid)
+        line.written()
+    same(sorted(bytes(s.store.data[2]).split(b"\0")), [b"1 a", b"1 b"])
+    s.filters = Many(s.filters)
+    for _ in range(2):
+        s.lost()
+        line.up(present=1)
+        line.written()
+    same((s.state, 2 in s.changes), (2, False))
+
+
 def check_given_up_is_not_subscribed():
     """A SUBSCRIBE that repeats was given up: in the next life nobody takes its filter for one that
     the broker has."""

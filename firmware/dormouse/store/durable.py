@@ -103,7 +103,11 @@ def _subscribed(s):
     names = []
     for name in s.filters:
         names.append("%d %s" % (s.filters[name], name))
-    s.changes[_FILTERS] = "\0".join(names).encode()
+    names = "\0".join(names).encode()
+    if names != s.store.data.get(_FILTERS):
+        s.changes[_FILTERS] = names
+    else:
+        s.changes.pop(_FILTERS, None)
 
 
 def _kept(data):
@@ -543,9 +547,7 @@ def durable(base=Session):
         def _other(self, first, body):
             # (Of its own: its frame is on the heap.)
             kind = first >> 4
-            kept = None
-            if kind == _SUBACK or kind == _UNSUBACK or kind == _CONNACK:
-                kept = dict(self.filters)
+            n = len(self.filters)
             base_packet(self, first, body)
             data = self.store.data
             look = _ALL
@@ -559,7 +561,8 @@ def durable(base=Session):
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             if kind != _CONNACK or not (self.fencing or self.outbox):
                 self.early = _CONNECTING
-            if kept is not None and self.filters != kept:
+            # (No copy of them to compare with: for many there may be no memory, at each connection.)
+            if kind == _SUBACK or len(self.filters) != n:
                 _subscribed(self)
             if kind == _SUBACK:
                 if self.fence == CLEAN:
