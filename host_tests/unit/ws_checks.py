@@ -359,6 +359,31 @@ def check_the_end_without_memory():
     same(b.closed, True)
 
 
+def check_a_heap_in_pieces():
+    """A packet goes all the same, in smaller frames: it would be the first on each connection."""
+    w, b, _ = opened(b"")
+    frame = ws._frame
+    data = bytes([i * 7 & 0xFF for i in range(1500)])
+    for most in (1024, 300, 64, 63):
+
+        def piece(first, part, most=most):
+            if len(part) > most:
+                raise MemoryError
+            return frame(first, part)
+
+        ws._frame = piece
+        try:
+            if most < 64:
+                fails(MemoryError, w.write, b, data)
+                break
+            drive(w.write(b, data))
+        finally:
+            ws._frame = frame
+        parts = [payload for _, payload in unmasked(b.written)]
+        same((b"".join(parts), len(parts)), (data, {1024: 2, 300: 6, 64: 24}[most]))
+        b.written = b""
+
+
 def check_a_new_connection_begins_anew():
     w, b, _ = opened(b"\x02\x7e\x01\x00abc")
     drive(w.read(b, memoryview(bytearray(9))))

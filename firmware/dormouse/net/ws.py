@@ -114,7 +114,7 @@ class WebSocket:
                 if kind == 8:
                     raise ConnectionLost("closed", int.from_bytes(data[:2], "big"))
                 if kind == 9:
-                    await self._send(stream, _PONG, data)
+                    await self._send(stream, _frame(_PONG, data))
                 continue
             self._open = first < 0x80
             if n > 125:
@@ -130,12 +130,22 @@ class WebSocket:
     async def write(self, stream, buf):
         """Write all of a buffer, as messages of one frame each."""
         buf = memoryview(buf)
-        for i in range(0, len(buf), _PIECE):
-            await self._send(stream, _BINARY, buf[i : i + _PIECE])
+        n = _PIECE
+        while buf:
+            try:
+                frame = _frame(_BINARY, buf[:n])
+            except MemoryError:  # there may be some in smaller pieces
+                n >>= 1
+                if n < _MASKED:
+                    raise
+                continue
+            buf = buf[n:]
+            await self._send(stream, frame)
+            frame = None  # its memory may be what the next one needs
 
-    async def _send(self, stream, first, data):
+    async def _send(self, stream, frame):
         async with self._lock:  # a pong must not come into the middle of a frame
-            await below.write(stream, _frame(first, data))
+            await below.write(stream, frame)
 
     async def _agree(self, stream, host, port):
         key = b2a_base64(urandom(16))[:-1]
