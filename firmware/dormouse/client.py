@@ -274,7 +274,10 @@ class Client:
                 if not self._task:
                     raise self.error or ConnectionLost(_FIRST)
                 self._changed.clear()
-                await self._changed.wait()
+                try:
+                    await self._changed.wait()
+                except MemoryError:  # who published it once more would double it
+                    await sleep_ms(_GRACE)
         finally:
             if not o.done:
                 self.session.withdraw(o)

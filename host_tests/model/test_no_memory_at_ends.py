@@ -9,7 +9,7 @@ from typing import Any
 
 import dormouse.reason  # loaded in the middle it would be traced, too
 import dormouse.store.room
-import dormouse.trouble
+import dormouse.trouble  # noqa: F401
 import pytest
 from dormouse.expiry import expiring
 from dormouse.mqtt5.session import Session5

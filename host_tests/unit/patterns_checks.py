@@ -254,6 +254,21 @@ def check_counter():
     same(Counter(session(store.again())).next(), n + 1 & 0x3FFFFFFF)
 
 
+def check_counter_without_memory():
+    s = session(Medium())
+    numbers = Counter(s)
+    first = numbers.last
+    commit = s.commit
+
+    def no_memory(data):
+        raise MemoryError
+
+    s.commit = no_memory
+    raises(MemoryError, numbers.next)
+    s.commit = commit
+    same(numbers.next(), first + 1 & 0x3FFFFFFF)  # none is left out
+
+
 def check_counter_beside_what_is_committed_with_ack():
     store = Medium()
     s = session(store)
@@ -650,6 +665,19 @@ def check_state_that_did_not_get_through():
     store.full = False
     same(state.set("door", b"shut"), None)
     same(State(out, store.again()).set("door", b"shut"), None)
+
+
+def check_state_without_memory_for_its_note():
+    """It has gone: a ``set`` that raises has done nothing."""
+    out = Out()
+    state = State(out, Medium())
+
+    def no_memory(topic, value):
+        raise MemoryError
+
+    state.last.done = no_memory
+    assert state.set("door", b"open")
+    same(len(out.sent()), 1)
 
 
 def check_state_that_a_reset_would_lose():

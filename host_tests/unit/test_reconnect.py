@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from dormouse import Client, ConnectionLost, ProtocolError, Refused, Session, Will, client
+from dormouse.field import guard
 from dormouse.packet import publish
 from dormouse.session import Message
 
@@ -372,4 +373,62 @@ def test_two_loops_are_told() -> None:
         second.cancel()
         client._task.cancel()
 
+    asyncio.run(main())
+
+
+def test_no_memory_to_wait_for_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on, so ``publish`` does not raise: who did it again would send it twice."""
+
+    async def main() -> None:
+        c = Client("nowhere", client_id="c")
+        c._task = asyncio.create_task(asyncio.sleep(1))
+        short = [True]
+        wait = c._changed.wait
+
+        async def lacking() -> bool:
+            if short.pop():
+                raise MemoryError
+            return await wait()
+
+        monkeypatch.setattr(c._changed, "wait", lacking)
+        publishing = asyncio.create_task(c.publish("t", b"x", 2))
+        await asyncio.sleep(0)
+        (o,) = c.session.outbox
+        o.sent = 0  # it is under way
+        o.done = True
+        await publishing
+        assert not short
+        c._task.cancel()
+
+    asyncio.run(main())
+
+
+def test_watch_goes_on_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody feeds the watchdog any more, and a program that is well is reset for it."""
+
+    async def main() -> None:
+        fed = []
+        monkeypatch.setattr(guard, "feed", lambda: fed.append(1))
+        pauses = []
+        monkeypatch.setattr(guard.asyncio, "sleep", lambda s: pauses.append(s) or pause(0))
+        short = [1]
+
+        def good(publish) -> None:
+            if short:
+                short.pop()
+                raise MemoryError
+
+        monkeypatch.setattr(guard, "good", good)
+        c = Client("nowhere", client_id="c")
+        c.connected = True
+        task = asyncio.create_task(guard.watch(c))
+        for heard in range(3):
+            c.session.heard = heard
+            c._arrived.set()
+            for _ in range(3):
+                await pause(0)
+        assert (len(fed), pauses) == (3, [1])
+        task.cancel()
+
+    pause = asyncio.sleep
     asyncio.run(main())

@@ -239,14 +239,17 @@ async def watch(client) -> None:
     """
     seen = None
     while True:
-        now = getattr(client.session, "heard", 0), client.error, client.connected
-        if now != seen:
-            seen = now
-            feed()
-            if client.connected:
-                good(client.publish_nowait)
-        client._arrived.clear()
-        await client._arrived.wait()
+        try:
+            now = getattr(client.session, "heard", 0), client.error, client.connected
+            if now != seen:
+                seen = now
+                feed()
+                if client.connected:
+                    good(client.publish_nowait)
+            client._arrived.clear()
+            await client._arrived.wait()
+        except MemoryError:  # it may pass; a program that is well is not to be reset for it
+            await asyncio.sleep(1)
 
 
 async def _run(make, g):

@@ -40,8 +40,13 @@ class Counter:
     def next(self, state=None) -> int:
         """Return the number for the message that is published next. ``state`` (bytes): what the
         application commits with it."""
-        self.last = self.last + 1 & _MASK
-        self.session.commit(self.pack(self.state if state is None else state))
+        last = self.last
+        self.last = last + 1 & _MASK
+        try:
+            self.session.commit(self.pack(self.state if state is None else state))
+        except BaseException:  # no memory, say: none is to be left out
+            self.last = last
+            raise
         return self.last
 
     def pack(self, state) -> bytes:

@@ -52,7 +52,7 @@ class State:
         safe = not o.error and (o.done or o.key)
         try:
             self.last.done(topic, payload if safe else o)
-        except (OSError, MQTTError):
+        except (OSError, MQTTError, MemoryError):
             pass  # no room, say: it is noted later, or said again after a reset
         return o if new else None
 
