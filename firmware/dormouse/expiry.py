@@ -93,6 +93,10 @@ def expiring(base=Session):
                 if left < -_YEAR:
                     left = int.from_bytes(o.packet[n + 5 :], "big")
                     o.packet[n : n + 5] = (now + left).to_bytes(5, "big")
+                    # Else it would begin at each start of a node that sleeps. (Not of what another
+                    # version of MQTT has put there: that is converted in RAM only.)
+                    if o.key and self.store.data.get(o.key) is o.packet:
+                        self.changes[o.key] = o.packet
                 return left
 
         def _wire(self, o):

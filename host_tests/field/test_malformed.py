@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from field.conftest import VERSIONS, Broker
 
-from tools.testing import wire
+from tools.testing import wire, wire5
 from tools.testing.board import Board
 from tools.testing.peer import ScriptedPeer
 from tools.testing.runtimes import Device
@@ -58,6 +58,46 @@ def test_large(stay: Callable[..., Device], peer: ScriptedPeer, version: int) ->
     device = stay(peer.port, {"version": version, "large": True}, subscribe="cmd")
     bad = publish(broker, b"cmd/#", 7, bytes(20000))
     third_is_read_past(broker, device, bad)
+
+
+def repeated(broker: Broker) -> bytes:
+    """Return six PUBLISHes that were in flight, with DUP."""
+    packets = [bytearray(publish(broker, b"cmd", n, b"%d" % n)) for n in range(1, 7)]
+    for packet in packets:
+        packet[0] |= 8
+    return b"".join(packets)
+
+
+def test_client_beyond_receive_maximum(stay: Callable[..., Device], peer: ScriptedPeer) -> None:
+    """MQTT 5: mosquitto repeats what was in flight with an earlier client, whatever this says."""
+    broker = Broker(peer, 5)
+    client = {"version": 5, "properties": {"receive_maximum": 2}}
+    device = stay(peer.port, client, subscribe="cmd")
+    for n in range(3):
+        conn = broker.accept(present=n > 0)
+        if not n:
+            packet = broker.decode(conn.next_packet())
+            conn.send(wire5.suback(packet.packet_id, 1))
+        conn.send(repeated(broker))
+        if n < 2:
+            assert not broker.serve(conn)
+    conn.send(publish(broker, b"cmd", 10, b"stop"))
+    assert broker.serve(conn) == [*range(1, 7), 10]
+    device.wait_line("end", 5)
+
+
+def test_node_beyond_receive_maximum(board: Callable[..., Board], peer: ScriptedPeer) -> None:
+    broker = Broker(peer, 5)
+    client = {"version": 5, "properties": {"receive_maximum": 2}}
+    node = board(peer.port, client=client, node={"subscribe": [["cmd", 1]]})
+    node.power_on()
+    for n in range(3):
+        conn = broker.accept(present=n > 0)
+        conn.send(repeated(broker))
+        if n < 2:
+            assert not broker.serve(conn)
+    assert broker.serve(conn) == [*range(1, 7)]
+    assert node.wait_end(10).lines[-1] == "left 0 error None"
 
 
 @VERSIONS

@@ -1631,6 +1631,21 @@ def check_auth():
     same(method.log, [None])
 
 
+def check_authentication_is_renewed_only_where_it_stands():
+    # What renews a token by a timer knows of no connection.
+    line = Line5(properties={"auth_method": "M"}, auth=Method())
+    line.session.reauthenticate()  # before the first one
+    same(line.session.auth.log, [])
+    line, method = authenticating()
+    line.session.reauthenticate()  # in the middle of the exchange
+    line.writes("")
+    same(method.log, [None])
+    line.connack(0, M)
+    line.session.lost()
+    line.session.reauthenticate()
+    same(method.log, [None, b""])
+
+
 def check_auth_by_a_false_server():
     line, method = authenticating()
     raises(ValueError, line.connack, 0, M + "16 0003'bad'")

@@ -9,6 +9,7 @@ from dormouse.expiry import Expired, expiring
 from dormouse.mqtt5.session import Disconnected, Failed, Session5, _server
 from dormouse.packet import ProtocolError
 from dormouse.session import Session
+from dormouse.store import Store
 from dormouse.store.durable import durable
 from liveness_checks import Medium
 from session5_checks import MOVED, Clock, Line5, M, Owner, Sleeper5, authenticating, subscribed
@@ -64,6 +65,26 @@ def check_nothing_behind_a_fault():
     line.written_last("81")
     m.ack()
     raises(ProtocolError, line.session.take, 0)
+
+
+def check_receive_maximum_that_the_server_does_not_heed():
+    # mosquitto repeats all that it had in flight, though it was more with an earlier client of this
+    # session. Two connections end at it, then it is borne, and told.
+    line = Line5(properties={"receive_maximum": 2}).up()
+    s = line.session
+    for _ in range(2):
+        line.up(present=1)
+        line.reads("3a 06 0001'a' 0001 00 3a 06 0001'b' 0002 00")
+        line.fails("3a 06 0001'c' 0003 00", "93")
+        same(s.troubles, 0)
+    line.up(present=1)
+    s.inbox.clear()
+    s.held.clear()
+    line.reads("3a 06 0001'a' 0001 00 3a 06 0001'b' 0002 00 3a 06 0001'c' 0003 00")
+    same(([m.topic for m in s.inbox], s.troubles, s.trouble.code), (["a", "b", "c"], 1, 0x93))
+    for m in s.inbox:
+        m.ack()
+    line.writes("40 02 0001 40 02 0002 40 02 0003")
 
 
 # --- acknowledgements
@@ -133,6 +154,44 @@ def check_refused_when_it_is_repeated():
     line.written()
     line.reads("50 03 0001 91")  # of what is at PUBREL: there is no packet any more
     same(type(o.error), Failed)
+
+
+NOT_OFFERED = (  # in CONNACK, what goes without it, and with it
+    ("28 00", [("a/#", 1), ("b", 1)], 0, 0xA2),
+    ("28 00", [("+", 1)], 0, 0xA2),
+    ("29 00", [("b", 1)], 7, 0xA1),
+    ("2a 00", [("$share/g/b", 1)], 0, 0x9E),
+)
+
+
+def check_subscribes_to_what_is_not_offered():
+    # What waits when CONNACK says so does not go: it would end the connection, again and again.
+    for more, pairs, number, code in NOT_OFFERED:
+        for present in (None, 0, 1):  # the first connection; another one
+            line = Line5()
+            if present is not None:
+                line.up()
+                line.session.lost()
+            s = line.session
+            o = s.request(0x82, pairs, subscription_id=number)
+            good = s.publish("t", b"", 1)
+            line.up(more=more, present=present or 0).writes("32 06 0001't' 0002 00")
+            same((o.done, type(o.error), o.error.code, good.done), (True, Failed, code, False))
+            same((s.troubles, s.asking, s.flying, s.suspects), (1, 0, 1, 0))
+        line = Line5()
+        o = line.session.request(0x82, pairs, subscription_id=number)
+        assert line.up(more=more.replace(" 00", " 01")).written()
+        same(o.done, False)
+
+
+def check_what_is_not_offered_is_known_after_a_sleep():
+    for more, pairs, number, code in NOT_OFFERED:
+        s = Sleeper5().known(more).again()
+        s.session.request(0x82, pairs, subscription_id=number)  # the server may offer it by now
+        s.session.recall()
+        e = raises(Failed, s.session.request, 0x82, pairs, number)
+        same(e.code, code)
+        s.session.request(0x82, [("b", 1)])
 
 
 def check_unsuback_of_too_many():
@@ -268,6 +327,55 @@ def check_expiry_behind_a_restart():
         data = line.written()
         same((data[0], data[1], data.count(b"a")), (0x32, len(data) - 2, 1))
         same(data[-1:], b"2")
+
+
+def check_expiry_of_3_1_1_that_was_sent():
+    # Its time is over, or longer than MQTT 5 can say: it goes on to the end of its handshake.
+    for seconds, left in ((10, "00000001"), (1 << 33, "ffffffff")):
+        clock = Clock()
+        store = Medium()
+        line = Line5(durable(expiring(Session)), store=store, clock=clock)
+        line.hello()
+        line.reads("20 02 00 00")
+        line.session.publish("a", b"1", 1, message_expiry=seconds)
+        line.writes("32 06 0001'a' 0001 '1'")
+        clock.now += 100
+        line = Line5(durable(Session5), store=store, clock=clock)
+        line.up(present=1).writes("3a 0c 0001'a' 0001 05 02 %s '1'" % left)
+
+
+class Flash(Store):
+    """What was written, and nothing that was only changed in RAM."""
+
+    survives = 2
+
+    def __init__(self, pages):
+        self.pages = pages
+        super().__init__()
+
+    def read(self):
+        return {key: bytearray(self.pages[key]) for key in self.pages}
+
+    def write(self, changes):
+        for key in changes:
+            self.pages.pop(key, None)
+            if changes[key] is not None:
+                self.pages[key] = bytes(changes[key])
+
+
+def check_expiry_when_the_clock_is_set_and_it_sleeps():
+    # Its time begins once, not at each wake.
+    for kind in (durable(expiring(Session)), durable(Session5)):
+        clock = Clock()
+        pages = {}
+        line = Line5(kind, store=Flash(pages), clock=clock)
+        line.session.publish("a", b"1", 1, message_expiry=60)
+        clock.now += 800_000_000
+        for seconds, waits in ((0, 1), (59, 1), (1, 0)):
+            clock.now += seconds
+            line = Line5(kind, store=Flash(pages), clock=clock)
+            line.hello()
+            same(len(line.session.outbox), waits)
 
 
 # --- another server

@@ -520,6 +520,8 @@ class Node:
         for o in self.asked:  # in an earlier wake of this process
             s.withdraw(o, True)
         self.asked = []
+        if hasattr(s, "recall"):
+            s.recall()  # MQTT 5: what it did not offer is not asked for together with all else
         if not (pairs or names):
             s.wary = 0  # nobody wants that any more
         # What ended connections in earlier wakes goes behind all else; given up, it is tried
