@@ -184,6 +184,27 @@ def check_subscribes_to_what_is_not_offered():
         same(o.done, False)
 
 
+def check_repeats_what_is_not_offered_any_more():
+    # A repeat was cut before it went. What is not taken now is not subscribed: not in the store
+    # either, and it keeps back no other.
+    for more, name in (("28 00", "a/#"), ("27 00000010", "a/long/topic")):
+        s = Sleeper5(burst=False)
+        s.up()
+        subscribed(s, name, 1)
+        subscribed(s, "b", 1)
+        s.written()
+        s.up(present=0)
+        s.up(present=1, more=more)
+        pid = s.session.pid
+        s.writes("82 07 %04x 00 0001'b' 01" % pid)
+        same((s.session.filters, s.session.denied), ({"b": 1}, {name: 1}))
+        same((s.session.troubles, type(s.session.trouble)), (1, Failed))
+        same(s.again().session.filters, {"b": 1})
+        # It is asked for at each connection, and offered again.
+        s.up(present=1, more="")
+        assert [(name, 1)] in [o.filters for o in s.session.again]
+
+
 def check_what_is_not_offered_is_known_after_a_sleep():
     for more, pairs, number, code in NOT_OFFERED:
         s = Sleeper5().known(more).again()

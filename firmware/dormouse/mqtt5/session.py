@@ -417,7 +417,15 @@ class Session5(_Base):
                 if error:
                     o.error = error  # first: there may be no memory for an attribute
                     self._drop(o, True)
-                    self._tell(error)
+                    if o in self.again:
+                        from ..resume import ask
+                        from ..trouble import apart
+
+                        # Nobody waits for it, but all take it for subscribed.
+                        for pair in apart(self, o.filters, error):
+                            ask(self, (pair,), o.tries)
+                    else:
+                        self._tell(error)
 
     def _unfit(self, o):
         # Why the server does not take what was published before it said so, or None.
@@ -584,6 +592,7 @@ class Session5(_Base):
         super()._connack(bytes((present, 0)))
         if self.expiry:
             self.clean = False  # from now on: the session began at this connection
+        self._expire()  # now: a store notes at CONNACK what is subscribed
 
     def _heed(self, properties):
         self.server = properties
