@@ -307,6 +307,21 @@ def check_user_properties():
     same(len(many), 2 + 252)
 
 
+def check_user_properties_are_bounded():
+    # Each takes some ten times its bytes of heap, and an answer has no part in what it does.
+    for name in RECEIVED:
+        more = h(METHOD if name == "AUTH" else "")
+        for n in (15, 16, 17, 20):
+            pairs = receive(name, more + h("26 0000 0000") * n)[-1]["user_properties"]
+            same(len(pairs), n if name == "PUBLISH" else min(n, 16))
+        refuses(MALFORMED, name, more + h("26 0000 0000") * 20 + h("26 0000 0001 00"))
+    pairs = receive("PUBACK", h("26 0000 0001'a'") + h("26 0000 0001'b'") * 16)[-1]
+    same(pairs["user_properties"], [("", "a")] + [("", "b")] * 15)
+    # What follows them is read.
+    values = receive("CONNACK", h("26 0000 0000") * 20 + h("24 01"))[-1]
+    same((len(values["user_properties"]), values["maximum_qos"]), (16, 1))
+
+
 # mqtt5: MQTT-3.3.2-14
 def check_topics_in_properties():
     for bad in ("", "a/#", "+", "a+b"):

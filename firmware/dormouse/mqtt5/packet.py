@@ -34,6 +34,8 @@ _SUBSCRIPTION_ID = const(11)
 _SERVER_REFERENCE = const(28)
 _LAST = const(42)
 
+_USERS = const(16)  # user properties that are kept of what answers
+
 # Types of values. Below 128 an integer of so many bits, and 64 added where 0 is a protocol error;
 # one of 28 bits has a variable length. Above 128 it begins with a string.
 _VARIABLE = const(28 + 64)
@@ -352,7 +354,7 @@ def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
     for this packet or cut short (section 2.2.2.2), 0x82 for a repeat or a value out of range.
     They take up to ten times the packet's bytes of heap, where all are tiny user properties; with
     ``users`` False those are checked and not kept: "user_properties" is then all properties as they
-    came, bytes, to be read when somebody asks.
+    came, bytes, to be read when somebody asks. With a number so many of them are kept.
     """
     if body[at : at + 1] == b"\0":
         return {}, at + 1
@@ -376,6 +378,8 @@ def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
                 value = value, text
                 if not users:
                     values[name] = b""
+                    continue
+                if users is not True and len(values.get(name, ())) >= users:
                     continue
         elif form == _BINARY:
             value = bytes(_take(first, body, at + 2, _uint(first, body, at, 2)))
@@ -443,7 +447,7 @@ def _read_reason(first, body, at):
         code = body[at]
         at += 1
         if len(body) > at:
-            properties, at = read_properties(first, body, at)
+            properties, at = read_properties(first, body, at, _USERS)
     if at != len(body):
         raise ProtocolError5(first, _MALFORMED)
     _check(first, (code,))
@@ -473,7 +477,7 @@ def read_suback(first: int, body) -> tuple:
     """Return packet identifier, list of reason codes and properties of SUBACK, UNSUBACK
     (sections 3.9, 3.11). Raises ProtocolError5."""
     pid = _pid(first, body, 0)
-    properties, at = read_properties(first, body, 2)
+    properties, at = read_properties(first, body, 2, _USERS)
     codes = list(body[at:])
     if not codes:
         raise ProtocolError5(first, _MALFORMED)
