@@ -298,8 +298,8 @@ TWINS = [
     Twin(
         "commits in a record of its own",
         DURABLE,
-        "                self.changes[_COMMITTED] = self.committed\n",
-        "                self.changes[_COMMITTED] = self.committed\n                self.save()\n",
+        "            self.changes[_COMMITTED] = self.committed\n",
+        "            self.changes[_COMMITTED] = self.committed\n            self.save()\n",
         STORED_DOWN,
     ),
     Twin(
