@@ -67,6 +67,32 @@ def check_nothing_behind_a_fault():
     raises(ProtocolError, line.session.take, 0)
 
 
+def check_no_server_answers_to_a_burst():
+    # A captive portal, say: it is no evidence against what went before CONNACK.
+    for text in (b"HTTP/1.1 400 Bad Request" + b" " * 90, h("40 02 0001"), h("20 02 0000")):
+        s = Sleeper5().known()
+        o = s.session.publish("a", b"1", 1)
+        assert s.burst()
+        s.session.receive(memoryview(text), 0)
+        same(bytes(s.session.take(0))[0], 0xE0)
+        s.session.lost(raises(ProtocolError, s.session.take, 0))
+        same((o.tries, s.session.suspects), (0, 0))
+    # Behind CONNACK it is.
+    s = Sleeper5().known()
+    o = s.session.publish("a", b"1", 1)
+    s.burst()
+    s.connack(1).fails("40 03 0001 01", "82")
+    s.session.lost(s.session.fault)
+    same(o.tries, 1)
+    # And what ended it is the fault, also where the server did not wait to be told.
+    line = Line5().up()
+    o = line.session.publish("a", b"1", 1)
+    line.written()
+    line.reads("00 00")
+    line.session.lost(OSError(104))
+    same(o.tries, 0)
+
+
 def check_receive_maximum_that_the_server_does_not_heed():
     # mosquitto repeats all that it had in flight, though it was more with an earlier client of this
     # session. Two connections end at it, then it is borne, and told.

@@ -325,6 +325,9 @@ class Session5(_Base):
 
     def lost(self, error=None) -> None:
         """As Session's. For a DISCONNECT whose reason is the connection's no packet is given up."""
+        if self.fault:
+            # Whether it could be told or not. Before CONNACK it says nothing of what went.
+            error = None if self.resumed is None else self.fault
         if getattr(error, "code", 0x80) not in _BLAMES:
             error.mild = True
         super().lost(error)
