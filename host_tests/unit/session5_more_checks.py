@@ -151,6 +151,46 @@ def check_repeated_pubrec():
     assert o.done and not o.error
 
 
+def check_codes_that_the_standard_has_not_there():
+    # From 0x80 on it is a refusal, whatever the table says: mosquitto's PUBACK for what is longer
+    # than its message_size_limit.
+    for text, qos in (("40 03 0001 95", 1), ("50 03 0001 95", 2)):
+        line = Line5().up()
+        o = line.session.publish("a", b"", qos)
+        line.written()
+        line.reads(text)
+        same((o.done, type(o.error), o.error.code), (True, Failed, 0x95))
+        line.writes("")
+    for first, filters, text in (
+        (0x82, [("a", 0), ("b", 0)], "90 05 0001 00 01 95"),
+        (0xA2, ["a", "b"], "b0 05 0001 00 00 95"),
+    ):
+        line = Line5().up()
+        o = line.session.request(first, filters)
+        line.written()
+        line.reads(text)
+        same((o.done, o.error.code), (True, [first == 0x82, 0x95]))
+    # Below, it ends two connections, as the standard wants; then it counts for what it says
+    # (mochi-mqtt's PUBACK for a message with user properties), and at once from then on.
+    for text, qos in (("40 0c 0001 01 08 26 0001'k' 0002'vv'", 1), ("50 03 0001 02", 2)):
+        line = Line5().up()
+        s = line.session
+        o = s.publish("a", b"", qos, user_properties=[("k", "vv")])
+        line.written()
+        for _ in range(2):
+            s.lost(line.fails(text, "82"))
+            line.up(present=1)
+            line.written()
+            line.reads("d0 00")
+            line.written()
+        line.reads(text)
+        same((o.error, o.done, s.suspects), (None, qos == 1, 0))
+        o = s.publish("b", b"", 1)
+        line.written()
+        line.reads("40 03 %04x 01" % o.pid)
+        same((o.done, o.error, o.codes), (True, None, 1))
+
+
 def check_refused_when_it_is_repeated():
     # "In use" says that it is there; all else is a refusal, also with DUP.
     for code, refused in (("91", False), ("87", True), ("97", True)):

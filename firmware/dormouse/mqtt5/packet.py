@@ -434,13 +434,13 @@ def read_publish(first: int, body, users: bool = True) -> tuple:
     return topic, own(body, at), qos, pid, properties
 
 
-def _check(first, codes):
+def _check(first, codes, known=255):
     for code in codes:
-        if code and code not in _CODES.split(b"\xff")[first >> 4]:
+        if 0 < code <= known and code not in _CODES.split(b"\xff")[first >> 4]:
             raise ProtocolError5(first, _FORBIDDEN)
 
 
-def _read_reason(first, body, at):
+def _read_reason(first, body, at, known=255):
     code = 0
     properties = {}
     if len(body) > at:
@@ -450,7 +450,7 @@ def _read_reason(first, body, at):
             properties, at = read_properties(first, body, at, _USERS)
     if at != len(body):
         raise ProtocolError5(first, _MALFORMED)
-    _check(first, (code,))
+    _check(first, (code,), known)
     return code, properties
 
 
@@ -464,24 +464,25 @@ def read_connack(body) -> tuple:
     return (body[0],) + _read_reason(0x20, body, 1)
 
 
-def read_ack(first: int, body) -> tuple:
+def read_ack(first: int, body, known: int = 255) -> tuple:
     """Return packet identifier, reason code and properties of PUBACK, PUBREC, PUBREL, PUBCOMP
-    (sections 3.4 to 3.7). Raises ProtocolError5."""
+    (sections 3.4 to 3.7). Reason codes up to ``known`` have to be the standard's. Raises
+    ProtocolError5."""
     pid = _pid(first, body, 0)
     if len(body) == 2:
         return pid, 0, {}
-    return (pid,) + _read_reason(first, body, 2)
+    return (pid,) + _read_reason(first, body, 2, known)
 
 
-def read_suback(first: int, body) -> tuple:
+def read_suback(first: int, body, known: int = 255) -> tuple:
     """Return packet identifier, list of reason codes and properties of SUBACK, UNSUBACK
-    (sections 3.9, 3.11). Raises ProtocolError5."""
+    (sections 3.9, 3.11). ``known`` as there. Raises ProtocolError5."""
     pid = _pid(first, body, 0)
     properties, at = read_properties(first, body, 2, _USERS)
     codes = list(body[at:])
     if not codes:
         raise ProtocolError5(first, _MALFORMED)
-    _check(first, codes)
+    _check(first, codes, known)
     return pid, codes, properties
 
 

@@ -209,6 +209,9 @@ class Session5(_Base):
         self.fault = None
 
     _fault = staticmethod(_malformed)
+    # Reason codes above it refuse, whether or not the standard has them there (mosquitto: PUBACK
+    # 0x95); 0: any is taken for what it says, for connections ended at one twice (mochi-mqtt: 1).
+    known = 127
 
     def _hello(self, *args):
         if self.auth:
@@ -503,10 +506,10 @@ class Session5(_Base):
         elif not _PUBLISH < kind < 12 or kind == 8 or kind == 10:
             _Base._packet(self, first, body)
         elif kind < _SUBACK:
-            pid, code, properties = read_ack(first, body)
+            pid, code, properties = read_ack(first, body, 0 if self.suspects else self.known)
             self._acknowledged(first, pid, code, properties)
         else:
-            pid, codes, properties = read_suback(first, body)
+            pid, codes, properties = read_suback(first, body, 0 if self.suspects else self.known)
             codes = Codes(codes)
             codes.properties = properties
             self._acknowledged(first, pid, codes, properties)

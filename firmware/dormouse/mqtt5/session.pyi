@@ -27,6 +27,7 @@ class Message5(Message):
 
 class Session5(_ExpiringSession):
     expiry: int
+    known: int
     server: dict[str, Any]
     properties: dict[str, Any]
     will_delay: int
