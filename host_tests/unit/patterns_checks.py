@@ -598,6 +598,61 @@ def check_keeper():
         same((client.started, words.left <= 0), (1, n < 4))
 
 
+class Link:
+    """A port's WLAN, and the Wi-Fi of it; the client's way to the broker, which notes its use."""
+
+    up = True
+
+    def __init__(self):
+        self.wlan = self
+        self.used = []
+
+    def isconnected(self):
+        return self.up
+
+    async def join(self):
+        pass
+
+    def open_stream(self, *address):
+        self.used.append(address)
+
+    def read(self):
+        return "read"
+
+    def write(self):
+        return "write"
+
+
+def check_keeper_without_a_network():
+    """No name is looked up while the Wi-Fi is gone: that blocks all tasks, on RP2 for ever."""
+    link = Link()
+    for wifi in (link, Behind(link)):  # as behind a Clock
+        client = Owned()
+        client.stream = link
+        asyncio.run(Keeper(client, wifi).run())
+        way = client.stream
+        same((way.read(), way.write()), ("read", "write"))
+        link.up = False
+        same(raises(OSError, way.open_stream, "broker.local", 1883, None).args, (113,))
+        same(link.used, [])
+        link.up = True
+        way.open_stream("broker.local", 1883, None)
+        same(link.used.pop(), ("broker.local", 1883, None))
+        client._task = False
+        asyncio.run(Keeper(client, wifi).run())
+        assert client.stream is way  # no way to it through itself
+    client = Owned()
+    client.stream = link
+    asyncio.run(Keeper(client).run())
+    assert client.stream is link  # the network is there
+
+
+class Behind:
+    def __init__(self, wifi):
+        self.wifi = wifi
+        self.join = wifi.join
+
+
 class Fails:
     """A log that raises at its n-th word."""
 

@@ -25,6 +25,22 @@ _ticks = ticks_ms()
 _up = 0
 
 
+class _Way:
+    # A client's way to the broker, which is none while the Wi-Fi is not joined. To look a name up
+    # then blocks all tasks: 7 s and more, for ever on RP2 with 1.25 to 1.27 (docs/sleep.md).
+
+    def __init__(self, stream, wlan) -> None:
+        self.read = stream.read
+        self.write = stream.write
+        self._open = stream.open_stream
+        self._wlan = wlan
+
+    def open_stream(self, *address):
+        if not self._wlan.isconnected():
+            raise OSError(113)  # no route
+        return self._open(*address)
+
+
 class Keeper:
     """Joins the Wi-Fi, starts the client, and sees that both stay.
 
@@ -58,6 +74,9 @@ class Keeper:
                     await self.wifi.join()
                 if self._left():  # meanwhile
                     return
+                wlan = _wlan(self.wifi)
+                if wlan and not isinstance(client.stream, _Way):
+                    client.stream = _Way(client.stream, wlan)
                 client.start()
                 self._started = True
                 await asyncio.wait_for(client.wait_connected(), self.dead)
@@ -96,6 +115,11 @@ class Keeper:
             return True
 
 
+def _wlan(wifi):
+    # The port's, of a net.Wifi: it may stand behind a Clock. None: something else.
+    return getattr(getattr(wifi, "wifi", wifi), "wlan", None)
+
+
 def metrics(wifi=None) -> dict:
     """Return how the device is: "uptime" (s since the program began; call it once a week at least),
     "heap" (bytes free), "rssi" (dBm) of a ``net.Wifi``; without what cannot be had."""
@@ -107,7 +131,7 @@ def metrics(wifi=None) -> dict:
     if hasattr(gc, "mem_free"):
         gc.collect()
         found["heap"] = gc.mem_free()
-    wlan = getattr(getattr(wifi, "wifi", wifi), "wlan", None)  # it may stand behind a Clock
+    wlan = _wlan(wifi)
     try:
         if wlan:
             found["rssi"] = wlan.status("rssi")
