@@ -352,6 +352,25 @@ def check_connack_refused():
     same(raises(dormouse.Refused, line.reads, "20 02 01 05").code, 5)  # as amqtt says it
 
 
+def check_connack_refuses_as_mqtt_5_does():
+    # An older mochi-mqtt does, also to who speaks 3.1.1. It has made no session: nothing is lost.
+    for code, words in (("86", "user name"), ("89", "busy"), ("ff", "0xff")):
+        line = Line().up()
+        o = line.session.publish("a", b"", 2)
+        line.written()
+        line.reads("50 02 %04x" % o.pid)
+        line.session.lost()
+        line.session.connect(0)
+        line.written()
+        e = raises(dormouse.Refused, line.reads, "20 02 00" + code)
+        same(e.code, h(code)[0])
+        assert words in str(e), e
+        line.session.lost()
+        line.up(present=1).writes("62 02 %04x" % o.pid)
+        line.reads("70 02 %04x" % o.pid)
+        same((o.done, o.error), (True, None))
+
+
 # mqtt311: MQTT-2.2.2-2 MQTT-3.2.0-1 MQTT-3.2.2-1
 def check_connack_bad():
     for text in (
