@@ -966,6 +966,26 @@ def full(*args):
     raise OutboxFull
 
 
+def check_shadow_of_what_a_report_leaves():
+    """What accepts a report and the delta that it leaves have one version: that is news, once."""
+    shadow = Shadow(Out(), "t")
+    same(took(shadow, "update/delta", {"state": {"a": 1}, "version": 5}), {"a": 1})
+    shadow.report({"a": 1})
+    took(shadow, "update/accepted", {"version": 7})  # at 6 somebody desired another
+    same(took(shadow, "update/delta", {"state": {"a": 2}, "version": 7}), {"a": 2})
+    same(took(shadow, "update/delta", {"state": {"a": 2}, "version": 7}), {})
+    shadow.report({"a": 2})
+    same(took(shadow, "update/delta", {"state": {"a": 3}, "version": 9}), {"a": 3})
+    took(shadow, "update/accepted", {"version": 9})  # AWS has no order between topics
+    same(took(shadow, "update/delta", {"state": {"a": 3}, "version": 9}), {})
+    # The answer to a get has it all.
+    shadow.get()
+    took(shadow, "update/accepted", {"version": 10})
+    answer = {"state": {"delta": {"a": 4}}, "version": 10}
+    same(took(shadow, "get/accepted", answer), {"a": 4})
+    same(took(shadow, "update/delta", {"state": {"a": 4}, "version": 10}), {})
+
+
 def check_shadow_that_was_deleted():
     """Its version begins anew, 48 hours after: it must not be taken for an old one for ever."""
     shadow = Shadow(Out(), "t", store=Medium({0x103: b"\0\0\1\0"}))

@@ -47,7 +47,7 @@ class Shadow:
         self._again = None  # what is reported with ``check``, and no answer says that it is there
         self._mark = ""  # what follows the token in the answer that will
         self._left = 0  # how many conflicts it may meet yet
-        self._given = None  # the version that a delta brought since the last get
+        self._given = self.version  # what is desired of this one was given since the last get
         self.filters = tuple(
             (self.base + part, 1)
             for part in (
@@ -98,7 +98,8 @@ class Shadow:
             if kind == "update/delta":
                 version = _version(document)
                 state = dict(document["state"].items())
-                if version > self.version:
+                if version > self.version or version == self.version != self._given:
+                    # (What accepts a report has the same version, and says nothing of what is left.)
                     self.version = self._given = version
                     found = state
                 elif version < self.version:  # it came before, or a newer one did
@@ -116,6 +117,7 @@ class Shadow:
                 self.version = version
                 self.error = None
                 if version != self._given:
+                    self._given = version
                     found = state
                 if again:
                     self._update(again, True)
