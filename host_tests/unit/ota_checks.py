@@ -511,6 +511,32 @@ def check_expired_on_its_way():
         module.time = real
 
 
+def check_expiry_before_the_clock_is_set():
+    """All is there, and the power was cut: before the wake nobody knows whether it is too late."""
+    import dormouse.field.ota as module
+
+    real = module.time
+    epoch = 0 if module.gmtime(0)[0] == 1970 else 946684800
+    try:
+        for later in (1, 11):
+            module.time = lambda: 1800000000 - epoch
+            ota = node()
+            u = Update(expiry=1800000010)
+            u.offer(ota)
+            module.time = lambda: 1609459205 - epoch  # as an RP2 says at each boot
+            state(u.rest(ota), "have")
+            client = Client("h", client_id="c")
+            ota = Ota(SECRET, TOPIC)
+            ota.fetch(client)
+            same((ota.ready, client.session.outbox, ota.confirm(client)), (False, [], False))
+            module.time = lambda later=later: 1800000000 + later - epoch
+            same(ota.confirm(client), False)
+            o = client.session.outbox[0]
+            same((ota.ready, b'"refused"' in o.packet), (later == 1, later == 11))
+    finally:
+        module.time = real
+
+
 def asks(client):
     """Return how often the offer is asked for in what waits, and forget it."""
     box = client.session.outbox

@@ -99,9 +99,12 @@ def _text(data):
     return str(hexlify(data), "utf-8")
 
 
+def _now():
+    return time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)
+
+
 def _late(expiry):
-    now = time() + (_EPOCH if gmtime(0)[0] == 2000 else 0)
-    return expiry and not _SET < now < expiry
+    return expiry and not _SET < _now() < expiry
 
 
 def hmac(key: bytes, text: bytes) -> bytes:
@@ -265,7 +268,8 @@ class Ota:
             session.filters.pop(name, None)  # it is what is asked for, though it was before
             asked.append(name)
             pairs.append((name, 0))
-        session.request(0x82, pairs)
+        if pairs:  # else all is there, and the clock not set
+            session.request(0x82, pairs)
 
     def _due(self):
         # Which chunks are asked for at once.
@@ -730,6 +734,9 @@ class Ota:
             return
         why = self._wrong()  # it may have been cut before that was looked at
         if not why and _late(self._expiry):  # somebody may have held it up
+            if _now() <= _SET:  # before a wake, say, after a loss of power: see ``confirm``
+                self._missed = True
+                return
             why = _LATE
         if why:
             return self._ended("refused", why)
