@@ -163,6 +163,17 @@ def test_stands_in_the_place_of_wifi(board: Make, server: TimeServer) -> None:
     assert said(node, "join") == "True" and "off" in node.lines
 
 
+def test_who_stays_connected_asks_anew(board: Make, server: TimeServer) -> None:
+    """Without a store: `fresh` says that no broker was reached, and the time may be the reason."""
+    server.board = node = board("esp32", server.port, renew=64)
+    wake(node)
+    assert server.asked == 1
+    change(node, lie=1900000000, renew=0)
+    assert wake(node) > 10**7 and server.asked == 1
+    change(node, lie=0, fresh=True)
+    assert -2 < wake(node) < 1 and server.asked == 2
+
+
 def test_node(
     runtime: Runtime, mosquitto: Callable[..., MosquittoBroker], server: TimeServer, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 import time
 import types
 import typing
@@ -27,6 +28,7 @@ from play import PROGRAMS
 from tools.board.owner import Owner, SecretOwner
 from tools.testing.board import Board, End
 from tools.testing.brokers import AmqttBroker, MosquittoBroker
+from tools.testing.certs import certificates
 from tools.testing.chaos import ChaosProxy
 from tools.testing.observer import Observer
 from tools.testing.peer import ScriptedPeer
@@ -38,6 +40,7 @@ from tools.testing.runtimes import (
     Device,
     Runtime,
 )
+from tools.testing.sntp import TimeServer
 
 pytestmark = pytest.mark.desk("runs on the simulated board: its crashes, watchdog and power cuts")
 
@@ -287,6 +290,33 @@ def test_safe_mode(board: Callable[..., Board], broker: MosquittoBroker, chip: s
         run(node)
         observer.wait("g/n", "5")
         assert not observer.payloads("g/safe")
+
+
+@ONE
+def test_safe_mode_after_a_time_server_that_lied(board: Callable[..., Board], chip: str) -> None:
+    """No certificate is of use then, and nothing in safe mode remembers that: each wake asks."""
+    lie = 3 * 10**8  # s
+    with TimeServer(lambda: node.time + lie) as server:
+        secure = {"tls": {"verify": False, "ca": "ca.der"}, "ntp": "127.0.0.1"}
+        node = board(chip, 1, do={"*": "make"}, **SAFE, **secure, ntp_port=server.port)
+        node.put("ca.der", certificates().ca_der)
+        for wrong in (lie, 0):
+            end = run(node, 3 if lie else 1)[-1]
+            assert any(line.startswith("safe mode") for line in end.lines)
+            assert abs(end.clock_ms / 1000 - node.time - wrong) < 5
+            lie = 0
+
+
+@ONE
+def test_safe_mode_on_a_cable(
+    board: Callable[..., Board], broker: MosquittoBroker, chip: str
+) -> None:
+    """It knows Wi-Fi only: of another network the program says what joins it."""
+    node = board(chip, broker.port, do={"*": "make"}, cable=True, **SAFE)
+    with Observer(broker, ("g/safe", 1)) as observer:
+        end = run(node, 3)[2]
+        assert json.loads(first(observer, "g/safe"))["crashes"] == 2
+    assert "joined by cable" in end.lines and end.lines[-1] == "cable off"
 
 
 def test_safe_mode_amqtt(board: Callable[..., Board]) -> None:
@@ -612,6 +642,23 @@ def test_a_retry_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         g = guard.Guard({"topic": "g", "watchdog": 0, "retry": retry}, lambda _: store)
         g.person = False
         assert all(g.safe() for _ in range(20)), retry
+
+
+def test_the_last_resort_takes_the_radio_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RP2 does not sleep with it on, and begins anew at once. (Safe mode itself raises, here.)"""
+    from dormouse.field import guard
+
+    Bottle(monkeypatch)
+    done: list[Any] = []
+    wlan = types.SimpleNamespace(deinit=lambda: done.append("off"))
+    monkeypatch.setitem(sys.modules, "network", types.SimpleNamespace(WLAN=lambda: wlan))
+    monkeypatch.setattr(guard, "_this", None)
+    monkeypatch.setattr(guard, "deepsleep", done.append)
+    store = Store()
+    store.save = lambda changes: 1 / 0  # type: ignore[assignment]  # no crash can be counted
+    config = {"topic": "g", "watchdog": 0, "tls": {"ca": "missing.der"}, "host": "h"}
+    guard.run(lambda *_: 1 / 0, config, lambda _: store)
+    assert done == ["off", 300_000]
 
 
 def test_a_wake_that_had_an_error_but_reached_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -961,3 +1008,12 @@ def test_awake_and_no_answer(board: Callable[..., Board], how: str) -> None:
         if how == "silent":
             peer.accept(10)
         quiet(node, 5)
+
+
+@ONE
+def test_awake_and_no_wifi(board: Callable[..., Board], broker: MosquittoBroker, chip: str) -> None:
+    """A Keeper's attempt to join is progress, too: before the first one no client is started."""
+    node = board(chip, broker.port, "guarded_awake", **AWAKE, away=7)
+    node.power_on()
+    node.wait_line("subscribed", 15)
+    assert node.lines.count("no connection: OSError('away',)") > 3

@@ -50,12 +50,13 @@ _this = None  # the Guard of this boot
 class Guard:
     """What ``run`` knows of this boot."""
 
-    def __init__(self, config, store):
+    def __init__(self, config, store, network=None):
         import machine
 
         global _this
         _this = self
         self.config = config
+        self.network = network
         self.store = self.led = None
         self.trial = on_trial()
         limit = self.number("watchdog", 180)
@@ -163,15 +164,19 @@ class Guard:
     def sleep(self, s):
         """Sleep for s seconds, however the application left the radio."""
         self.leave()
-        try:
-            import network
+        _sleep(s)
 
-            wlan = network.WLAN()
-            if hasattr(wlan, "deinit"):  # RP2
-                wlan.deinit()
-        except Exception:  # none there, or it is as broken as all else
-            pass
-        deepsleep(s * 1000)
+
+def _sleep(s):
+    try:
+        import network
+
+        wlan = network.WLAN()
+        if hasattr(wlan, "deinit"):  # RP2, which does not sleep with its radio on
+            wlan.deinit()
+    except Exception:  # none there, or it is as broken as all else
+        pass
+    deepsleep(s * 1000)
 
 
 def on_trial() -> bool:
@@ -262,14 +267,15 @@ async def _visit(g):
     await visit(g)
 
 
-def run(make, config: dict, store=make_store) -> None:
+def run(make, config: dict, store=make_store, network=None) -> None:
     """Run the application, or safe mode. On a chip it does not return, if ``run()`` of the
     application ends in ``Node.sleep``; where that returns, this does, and the watchdog is stopped.
 
-    ``store(config)`` returns the store. Raises KeyboardInterrupt and SystemExit.
+    ``store(config)`` returns the store. ``network()``, for a node on a cable: what joins its
+    network in safe mode, which knows Wi-Fi only (see ``config.make_wifi``). Raises KeyboardInterrupt and SystemExit.
     """
     try:
-        g = Guard(config, store)
+        g = Guard(config, store, network)
         why = text = g.woken
         if why != "watchdog":
             try:
@@ -296,7 +302,7 @@ def run(make, config: dict, store=make_store) -> None:
         # Not even that went well: then again from the beginning, in a while.
         _drop_tasks()
         print(_tell(e)[1])
-        deepsleep(_SAFE * 1000)
+        _sleep(_SAFE)
     finally:
         release()
 

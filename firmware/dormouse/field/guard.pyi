@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from ..client import Client
+from ..sleep.node import _Network
 from ..store import Store
 from .led import LED
 from .log import Log
@@ -17,6 +18,7 @@ class _Application(Protocol):
 
 class Guard:
     config: _Config
+    network: Callable[[], _Network] | None
     store: Store | None
     led: LED | None
     trial: bool
@@ -29,7 +31,12 @@ class Guard:
     limit: int
     period: int
     safe_period: int
-    def __init__(self, config: _Config, store: Callable[[_Config], Store]) -> None: ...
+    def __init__(
+        self,
+        config: _Config,
+        store: Callable[[_Config], Store],
+        network: Callable[[], _Network] | None = None,
+    ) -> None: ...
     def number(self, name: str, default: int) -> int: ...
     def safe(self) -> bool: ...
     def crash(self, reason: str, text: str) -> bool: ...
@@ -51,4 +58,5 @@ def run(
     make: Callable[[_Config, Store, Log], _Application],
     config: _Config,
     store: Callable[[_Config], Store] = ...,
+    network: Callable[[], _Network] | None = None,
 ) -> None: ...

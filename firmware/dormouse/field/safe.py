@@ -278,7 +278,9 @@ async def visit(guard) -> None:
     if ota:
         filters += ota.filters
     name = config.get("client_id") or machine.unique_id().hex()
-    wifi = make_wifi(config)
+    wifi = make_wifi(config, None, guard.network and guard.network())
+    if wifi:
+        wifi.fresh = True  # what is wrong may be the network that is joined, or the clock's time
     # (Of an application that no wait is short enough for, or none long enough, say.)
     client = make_client(
         config,

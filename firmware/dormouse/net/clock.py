@@ -72,15 +72,16 @@ class Clock:
     async def join(self, timeout_ms: int = 15000) -> None:
         """Join the network and set the clock. Raises what ``wifi.join`` raises; ClockError."""
         began = ticks_ms()
+        fresh = self.fresh
+        self.fresh = False
         if self.wifi:
-            if self.fresh:
+            if fresh:
                 self.wifi.fresh = True
-                self.fresh = False
             await self.wifi.join(timeout_ms)
         data = self.store.data if self.store else {}
         known = data.get(_KEY) or b""
         good = now() > _SET
-        ask = (data.get(_NODE) or b"\0\0")[1] or (
+        ask = (data.get(_NODE) or (0, fresh))[1] or (
             self.renew and not int.from_bytes(urandom(2), "big") % self.renew
         )
         if good and not ask:

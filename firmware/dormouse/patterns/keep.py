@@ -89,6 +89,10 @@ class Keeper:
                 if self._left():
                     return
                 self._say("no connection:", repr(e))
+                arrived = getattr(client, "_arrived", None)
+                if arrived and not client._task:  # an attempt that ended: see ``guard.watch``
+                    client.error = e
+                    arrived.set()
                 await sleep_ms(int.from_bytes(urandom(2), "big") * limit >> 16)
                 limit = min(limit * 2, 60000)
                 continue

@@ -99,7 +99,7 @@ class Shadow:
                 version = _version(document)
                 state = dict(document["state"].items())
                 if version > self.version or version == self.version != self._given:
-                    # (What accepts a report has the same version, and says nothing of what is left.)
+                    # (What accepts a report has this version, too, and says not what is left.)
                     self.version = self._given = version
                     found = state
                 elif version < self.version:  # it came before, or a newer one did

@@ -5,6 +5,7 @@ memory, hoard, loop, wait, lookup, stray, cancel, reset, full, "no memory".
 ``network``: with the board's, which can be slow.
 ``writes``: print guard's.
 ``kind``: of store, "unopened", "unwritable", "worn" or "full". ``guard``: the Node's.
+``cable``: of safe mode's network.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
@@ -186,8 +187,16 @@ def open_store(config):
     return store
 
 
+class Cable:
+    async def join(self, ms):
+        print("joined by cable")
+
+    def off(self):
+        print("cable off")
+
+
 try:
-    guard.run(Device, config, open_store)
+    guard.run(Device, config, open_store, Cable if config.get("cable") else None)
 except KeyboardInterrupt:
     print("interrupted")
     if "repl" not in config:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from time import gmtime, time
 
 from dormouse.net.clock import Clock, now
 from dormouse.sleep.chip import deepsleep
 from dormouse.store import Journal
+from machine import RTC
 
 with open("config.json") as f:
     config = json.load(f)
@@ -37,6 +39,9 @@ async def main():
         config["port"],
     )
     clock.fresh = config.get("fresh", False)
+    if config.get("lie"):  # as a time server did once
+        t = gmtime(config["lie"] - now() + int(time()))
+        RTC().datetime((t[0], t[1], t[2], t[6], t[3], t[4], t[5], 0))
     print("before", now())
     try:
         await clock.join(config.get("ms", 3000))
