@@ -107,7 +107,7 @@ class Node:
         while self.wifi:
             try:
                 return await self.wifi.join()
-            except (OSError, RuntimeError) as e:  # ESP32 has both
+            except (OSError, RuntimeError, MemoryError) as e:  # (the last in a scan)
                 self.log("no network:", repr(e))
             guard.feed()  # an attempt that ended is progress
             await asyncio.sleep(5)

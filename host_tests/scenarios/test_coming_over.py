@@ -1,5 +1,6 @@
 """Programs for umqtt and mqtt_as, of which only the import was changed."""
 
+import asyncio
 import json
 import socket
 import time
@@ -335,6 +336,19 @@ def test_robust_goes_on_after_a_wrong_certificate(monkeypatch: pytest.MonkeyPatc
     client = robust.MQTTClient("r", "h")
     client.DELAY = 0
     assert client.reconnect() == 1 and not faults
+
+
+def test_mqtt_as_whose_wifi_raises_what_a_port_does() -> None:
+    """An ESP32's "Wifi Unknown Error" is no OSError, for which programs for mqtt_as look."""
+    from dormouse.compat.mqtt_as import MQTTClient
+
+    class Radio:
+        async def join(self, ms: int = 15000) -> None:
+            raise RuntimeError("Wifi Unknown Error 0x0102")
+
+    client = MQTTClient({"server": "h", "client_id": "c", "wifi": Radio()})
+    with pytest.raises(OSError, match="0x0102"):
+        asyncio.run(client.connect())
 
 
 def test_mqtt_as_with_callbacks(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:

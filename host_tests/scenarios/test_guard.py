@@ -1,6 +1,8 @@
 """A node that cannot be lost: guard on the simulated board, on both types of chip."""
 
 import ast
+import asyncio
+import importlib.util
 import json
 import os
 import socket
@@ -1008,6 +1010,29 @@ def test_awake_and_no_answer(board: Callable[..., Board], how: str) -> None:
         if how == "silent":
             peer.accept(10)
         quiet(node, 5)
+
+
+def test_awake_and_a_radio_that_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """examples/awake.py: what a port's Wi-Fi raises, or a scan without memory, is no crash."""
+    spec = importlib.util.spec_from_file_location("awake", ROOT / "examples" / "awake.py")
+    assert spec and spec.loader
+    awake = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(awake)
+    faults = [OSError(5), RuntimeError("Wifi Unknown Error 0x0102"), MemoryError()]
+
+    class Radio:
+        async def join(self, ms: int = 15000) -> None:
+            if faults:
+                raise faults.pop()
+
+    async def at_once(s: float) -> None:
+        pass
+
+    node = awake.Node({"host": "h", "topic": "t", "client_id": "c"})
+    node.wifi = Radio()
+    monkeypatch.setattr(asyncio, "sleep", at_once)
+    asyncio.run(node.join())
+    assert not faults
 
 
 @ONE

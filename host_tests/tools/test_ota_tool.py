@@ -226,6 +226,23 @@ def test_numbers_of_tools_side_by_side(tmp_path: Path) -> None:
     assert ota.Numbers(path, "c").take("others", None) == (newer, True)
 
 
+def test_expiry_of_an_update_that_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many days at least, at whatever hour; and the same command goes on, behind midnight too,
+    as long as its time is not over."""
+    options = ota.parse(["--host", "h", "--topic", "t", "--expires", "2"])
+    bundle = Bundle({"main.py": b"x"}, 3, 300, 60000)
+    numbers = ota.Numbers(tmp_path / "numbers.json", "t/update")
+    midnight = 20_000 * ota.DAY
+    for now, number in ((-10, 1), (0, 1), (10, 1), (2 * ota.DAY, 2), (2 * ota.DAY + 10, 2)):
+        monkeypatch.setattr(ota.time, "time", lambda now=now: midnight + now)
+        offer = ota.make_offer(options, bundle, "0" * 64)
+        assert 2 * ota.DAY <= offer.expiry - midnight - now < 3 * ota.DAY
+        offer = ota._resumed(offer, numbers.open()[1])
+        assert numbers.take(offer.text(0), None)[0] == number, now
+    other = ota._resumed(ota.make_offer(options, bundle, "1" * 64), numbers.open()[1])
+    assert numbers.take(other.text(0), None)[0] == 3
+
+
 def test_numbers_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "owner.numbers.lock").mkdir()
     with pytest.raises(ota.CannotUpdate, match="the numbers of updates are counted"):

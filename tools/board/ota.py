@@ -530,7 +530,7 @@ async def update(
             if not bundle:
                 return await withdraw(client, options, owner, numbers)
             first, chunks = bundle.chunks()
-            offer = make_offer(options, bundle, first)
+            offer = _resumed(make_offer(options, bundle, first), numbers.open()[1])
             version, again = numbers.take(offer.text(0), options.number)
             sending = Sending(client, options, owner, _numbered(offer, version))
             sending.chunks = chunks
@@ -557,15 +557,35 @@ async def update(
 
 def make_offer(options: argparse.Namespace, bundle: Bundle, first: str) -> Offer:
     """Return what is to be offered, without its number. Raises CannotUpdate."""
-    expiry = int(time.time()) + options.expires * DAY if options.expires else 0
+    expiry = 0
+    if options.expires:  # the end of a day, and not the one before
+        expiry = (int(time.time() - 1) // DAY + 1 + options.expires) * DAY
     trial = (bundle.tries, bundle.limit, bundle.watchdog)
     size, head = len(bundle.content), len(bundle.head)
     offer = Offer(
-        0, options.app, options.topic, options.chip, options.minimum, 0, size, head, first, trial
+        0,
+        options.app,
+        options.topic,
+        options.chip,
+        options.minimum,
+        expiry,
+        size,
+        head,
+        first,
+        trial,
     )
-    offer = Offer(**offer.__dict__ | {"expiry": expiry // DAY * DAY})  # the same when resumed
     if len(offer.text(WHOLE)) > TEXT - 16:
         raise CannotUpdate("--topic, --app: too long for an offer")
+    return offer
+
+
+def _resumed(offer: Offer, before: str) -> Offer:
+    """Return an offer with the expiry of the one before, if it is the same else: that goes on."""
+    expiry = before.split(" ")[7:8]
+    if offer.expiry and expiry and time.time() < int(expiry[0]):
+        same = Offer(**offer.__dict__ | {"expiry": int(expiry[0])})
+        if same.text(0) == before:
+            return same
     return offer
 
 
@@ -727,7 +747,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--app", default="main", help='"app" in their config.json (%(default)s)')
     add("--chip", default="-", help="only for esp32 or rp2 (sys.platform)")
     add("--minimum", type=whole(), default=0, metavar="N", help="only for those that run update N")
-    add("--expires", type=whole(0, 36500), default=0, metavar="DAYS", help="nobody takes it later")
+    add(
+        "--expires",
+        type=whole(0, 36500),
+        default=0,
+        metavar="DAYS",
+        help="nobody takes it after these, to the end of a day (UTC)",
+    )
     add("--first", action="append", dest="then", metavar="N", help="stages: nodes, 10%% or all")
     add("--then", action="append", dest="then", metavar="N", help="... repeatable (1, 10%%, all)")
     add("--failures", type=whole(), default=0, metavar="N", help="stop when more come back (0)")

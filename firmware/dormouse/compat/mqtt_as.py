@@ -121,13 +121,13 @@ class MQTTClient:
         if self._tasks:
             return
         self._left = False
-        if self.keeper.wifi:
-            await self.keeper.wifi.join()
         try:
+            if self.keeper.wifi:
+                await self.keeper.wifi.join()
             await self.client.connect()
         except Refused:
             raise
-        except (MQTTError, asyncio.TimeoutError) as e:
+        except (MQTTError, asyncio.TimeoutError, RuntimeError) as e:  # (a port's Wi-Fi: the last)
             raise OSError(104, repr(e))  # ECONNRESET
         todo = [self.keeper.run(), self._events()]
         if not self.queue:

@@ -272,7 +272,9 @@ def run(make, config: dict, store=make_store, network=None) -> None:
     application ends in ``Node.sleep``; where that returns, this does, and the watchdog is stopped.
 
     ``store(config)`` returns the store. ``network()``, for a node on a cable: what joins its
-    network in safe mode, which knows Wi-Fi only (see ``config.make_wifi``). Raises KeyboardInterrupt and SystemExit.
+    network in safe mode, which knows Wi-Fi only (see ``config.make_wifi``).
+
+    Raises KeyboardInterrupt and SystemExit.
     """
     try:
         g = Guard(config, store, network)
