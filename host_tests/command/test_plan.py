@@ -170,6 +170,10 @@ def test_the_flash_of_a_plan(run: Run) -> None:
         (("--phase", "wifi=nan:2"), 2, "'nan' is no number"),
         (("--phase", "x=1:inf"), 2, "'inf' is no number up to"),
         (("--phase", "x=1:2:nan"), 2, "'nan' is no number"),
+        (("--phase", "x=1:2:500"), 2, "'500' is no number up to 100"),
+        (("--message-bytes", "5", "--topic", "greenhouse/7/temp"), 2, "alone has 17"),
+        (("--message-bytes", "50", "--payload", "10"), 2, "a --payload of 30"),
+        (("--topic", "a/#"), 2, "are of filters"),
         (("--payload", "-5"), 2, "no whole number from 0"),
         (("--commands", "-3"), 2, "no whole number from 0"),
         (("--keepalive", "0"), 2, "from 1 to 65,535"),
@@ -212,6 +216,9 @@ HABITS = advice.Habits(session_expiry=3600, message_expiry=600)
         (replace(HABITS, keepalive=3600, broker_keepalive=1200), "the broker takes 1200 s"),
         (replace(HABITS, keepalive=3600, nat=300), "forgets after 300 s"),
         (replace(HABITS, listens=True, message_expiry=None), "without a message expiry"),
+        (replace(HABITS, listens=True), "on 3.1.1 a time in the command"),
+        (replace(HABITS, listens=True, version=5, message_expiry=60), "expires after 60 s is gone"),
+        (replace(HABITS, listens=True, version=5, command_qos=0), "QoS 0 wait for nobody"),
     ],
 )
 def test_mistakes_are_told(habits: advice.Habits, word: str) -> None:

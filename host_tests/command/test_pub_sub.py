@@ -397,6 +397,14 @@ def test_request(run: Run, server: MosquittoBroker, at: list[str]) -> None:
             2,
             "say --will-topic",
         ),
+        *[
+            (
+                ("pub", "-t", "a", "-m", "x", *will),
+                2,
+                f"{will[0]}: there is no will\nWhat to do: say",
+            )
+            for will in (("--will-payload", ""), ("--will-qos", "0"), ("--will-retain",))
+        ],
         (  # before anything is published: it would be said of what is acknowledged
             ("pub", "-V", "5", "-t", "a", "-m", "x", "-D", "disconnect", EXPIRY, "5"),
             2,
@@ -410,6 +418,16 @@ def test_wrong_arguments(
     done = run(args[0], "-h", HOST, "-p", str(server.port), *args[1:])
     assert (done.status, done.out) == (status, "")
     assert why in done.err
+
+
+def test_a_certificate_without_its_key(run: Run, tmp_path: Path) -> None:
+    own = certificates().client
+    (tmp_path / "cert.pem").write_bytes(own.certificate_pem)
+    (tmp_path / "both.pem").write_bytes(own.certificate_pem + own.key_pem)
+    args = ("pub", "-t", "a", "-m", "x", "-h", HOST, "-p", "1", "--cert")
+    done = run(*args, str(tmp_path / "cert.pem"))
+    assert done.status == 2 and "no private key is with it\nWhat to do: --key FILE" in done.err
+    assert "nobody listens there" in run(*args, str(tmp_path / "both.pem")).err
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,10 @@ def test_nodes_by_their_status(run: Run, told: MosquittoBroker, at: list[str]) -
             observer.publish(f"house/{name}/state", "", 1, True)
         done = run("watch", *at, "--once", "--nodes", "house/+/state")
         assert done.status == 0 and "nodes: 1 asleep, 1 late" in done.out
+        # A slip in the filter: that no node is dead is no good news then.
+        done = run("watch", *at, "--once", "--nodes", "hose/+/state")
+        assert done.status == 3 and "no node has left a status at hose/+/state" in done.err
+        assert "clients connected" in done.out
 
 
 def test_lines_in_a_pipe(told: MosquittoBroker, at: list[str]) -> None:

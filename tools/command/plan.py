@@ -155,9 +155,18 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         need_pictures()
     if options.commands:
         options.listen = True
-    if options.payload is None:
+    if set(options.topic) & set("+#"):
+        parser.error("--topic is where it publishes: + and # are of filters")
+    if options.message_bytes:
         topic = len(options.topic.encode())
-        options.payload = max(options.message_bytes - topic, 0) if options.message_bytes else 30
+        left = options.message_bytes - topic
+        if left < 0:
+            parser.error(f"--message-bytes: --topic alone has {topic}")
+        if options.payload not in (None, left):
+            parser.error(f"--message-bytes: with this --topic that is a --payload of {left}")
+        options.payload = left
+    elif options.payload is None:
+        options.payload = 30
     return options
 
 
@@ -261,6 +270,7 @@ def habits(options: argparse.Namespace) -> advice.Habits:
         persistent=options.session == "kept",
         client_id=options.client_id,
         listens=options.listen,
+        command_qos=options.command_qos,
         session_expiry=options.session_expiry,
         message_expiry=options.message_expiry,
         version=5 if options.version == "5" else 4,

@@ -24,6 +24,7 @@ class Habits:
     persistent: bool = True
     client_id: str = "fixed"
     listens: bool = False
+    command_qos: int = 1
     session_expiry: float | None = None
     message_expiry: float | None = None
     version: int = 4
@@ -142,13 +143,24 @@ def _expiry(h: Habits) -> list[str]:
             f"a session that expires after {h.session_expiry:g} s is gone before the next wake: "
             "what waited in it is lost"
         )
-    if h.listens and h.message_expiry is None:
-        found.append("commands without a message expiry: a node that was away obeys old ones")
+    lasts = h.message_expiry if h.version == 5 else None
+    if h.listens and lasts is None:
+        found.append(
+            "commands without a message expiry: a node that was away obeys old ones "
+            "(message_expiry on MQTT 5; on 3.1.1 a time in the command: dormouse.patterns.age)"
+        )
+    elif lasts is not None and h.listens and h.asleep and lasts <= h.period * 1.25:
+        found.append(f"a command that expires after {lasts:g} s is gone before the next wake")
     return found
 
 
 def _manners(h: Habits) -> list[str]:
     found = []
+    if h.listens and h.asleep and not h.command_qos:
+        found.append(
+            "commands at QoS 0 wait for nobody: a node that sleeps gets those of the moment that "
+            "it is awake, and no other"
+        )
     if not h.asleep:
         found.append(
             "wakes, charge and battery above are of a node that sleeps: one that stays connected "

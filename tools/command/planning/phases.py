@@ -59,9 +59,11 @@ def parse(text: str) -> Phase:
     Raises ArgumentTypeError.
     """
     name, _, rest = text.partition("=")
-    numbers = [real()(part) for part in rest.split(":")] if rest else []
-    if not name or len(numbers) not in (2, 3):
+    parts = rest.split(":")
+    kinds = (real(), real(), real(most=100))  # a spread of more would be a charge below 0
+    if not name or len(parts) not in (2, 3):
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=MS:MA or NAME=MS:MA:PERCENT")
+    numbers = [kind(part) for kind, part in zip(kinds, parts, strict=False)]
     ms, ma = numbers[:2]
     return Phase(name, ms, ms * ma / 1000, YOU, numbers[2] / 100 if len(numbers) > 2 else 0)
 

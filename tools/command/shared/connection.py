@@ -59,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--url",
         type=said,
         metavar="URL",
-        help="mqtt[s]://, ws[s]://[user[:password]@]host[:port]/topic",
+        help="mqtt[s]://[user[:password]@]host[:port]/topic; ws[s]://.../path, its topic by -t",
     )
     group.add_argument("-u", "--username", type=utf8, metavar="NAME")
     group.add_argument("-P", "--pw", metavar="WORD", help="others on this machine can read it")
@@ -112,8 +112,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     session.add_argument("--quiet", action="store_true", help="not a word of lost connections")
     will = parser.add_argument_group("will: what the broker publishes if this dies")
     will.add_argument("--will-topic", type=said, metavar="TOPIC")
-    will.add_argument("--will-payload", metavar="TEXT", default="")
-    will.add_argument("--will-qos", type=int, choices=(0, 1, 2), default=0)
+    will.add_argument("--will-payload", metavar="TEXT")
+    will.add_argument("--will-qos", type=int, choices=(0, 1, 2))
     will.add_argument("--will-retain", action="store_true")
 
 
@@ -193,11 +193,18 @@ def server_context(
             made.load_cert_chain(cert, key)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         names = ", ".join(filter(None, (cafile, cert, key)))
+        if isinstance(error, ssl.SSLError) and cert and not key and _is_alone(cert):
+            raise Failure(f"{cert}: no private key is with it", "--key FILE", WRONG) from error
         raise Failure(f"{names}: {error}", "PEM files that can be read", WRONG) from error
     if insecure:
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE
     return made
+
+
+def _is_alone(cert: str) -> bool:
+    text = Path(cert).read_bytes()
+    return b"BEGIN CERTIFICATE" in text and b"PRIVATE KEY" not in text
 
 
 def resolve(options: argparse.Namespace) -> None:
@@ -214,8 +221,15 @@ def resolve(options: argparse.Namespace) -> None:
     options.properties = Properties(options.property)
     if options.properties and options.version != 5:
         raise Failure("properties are MQTT 5's", "say -V 5", WRONG)
-    if options.properties.of("will") and not options.will_topic:
-        raise Failure("-D will: there is none", "say --will-topic", WRONG)
+    told = {
+        "-D will": options.properties.of("will"),
+        "--will-payload": options.will_payload is not None,
+        "--will-qos": options.will_qos is not None,
+        "--will-retain": options.will_retain,
+    }
+    for name, is_there in told.items():
+        if is_there and not options.will_topic:
+            raise Failure(f"{name}: there is no will", "say --will-topic", WRONG)
     if options.session_expiry_interval is not None and options.version != 5:
         raise Failure("-x is MQTT 5's", "say -V 5", WRONG)
     if options.disable_clean_session and not options.id:
@@ -267,8 +281,8 @@ def make_client(options: argparse.Namespace, **more: Any) -> Client:
         if options.will_topic:
             settings["will"] = Will(
                 options.will_topic,
-                payload(options.will_payload),
-                qos=options.will_qos,
+                payload(options.will_payload or ""),
+                qos=options.will_qos or 0,
                 retain=options.will_retain,
             )
         client = Client(options.host, options.port, options.context, **settings)
