@@ -40,6 +40,7 @@ async def main():
             store.save({PERIOD: int(value).to_bytes(2, "big")})  # from the next wake on
             home.publish("period", int(value))
     home.confirm(node.error)
+    print("error", repr(node.error))
     node.sleep()
 
 

@@ -32,6 +32,8 @@ async def main():
         command.ack(b"on" if on else b"off")  # one record: the position, and that this is done
         RELAY.value(on)
         print("toggled", "on" if on else "off")
+    if node.error:
+        print("error", repr(node.error))
     node.sleep()
 
 
