@@ -143,6 +143,48 @@ def test_tutorial_on_the_desk(mosquitto, tmp_path: Path) -> None:
             node.wait(10)
 
 
+DOOR = """
+import asyncio
+import esp32
+from dormouse import Client
+from dormouse.sleep import Node
+from dormouse.store import Journal
+from machine import Pin
+
+DOOR = Pin(4, Pin.IN)
+
+async def main():
+    client = Client("127.0.0.1", PORT, client_id="door", clean=False, store=Journal("journal"))
+    node = Node(client, period=3600)
+    node.publish("door/1", str(DOOR.value()), qos=1)
+    async for _ in node.wake(node.reason == "pin"):
+        pass
+    print(node.reason, node.error)
+    SLEEP
+
+asyncio.run(main())
+"""
+
+
+def test_a_door_wakes_it(mosquitto, tmp_path: Path) -> None:
+    """By docs/faq.md's lines."""
+    (lines,) = re.findall(
+        r"```py\n(esp32.wake_on.*?)\n```", (ROOT / "docs/faq.md").read_text(), re.S
+    )
+    broker: MosquittoBroker = mosquitto()
+    code = DOOR.replace("SLEEP", lines.replace("\n", "\n    ")).replace("PORT", str(broker.port))
+    with (
+        Observer(broker, ("door/1", 1)) as observer,
+        Board(MICROPYTHON64, tmp_path, files={"main.py": code}) as board,
+    ):
+        board.set_inputs(pins={4: 0})
+        board.run()
+        board.set_inputs(pins={4: 1})
+        board.wake(after_ms=5000, pin=True)
+        assert board.wait_end(10).lines == ["pin None"]
+        assert observer.wait_count("door/1", 2) == ["0", "1"]
+
+
 def test_trace_in_concepts(mosquitto, tmp_path: Path) -> None:
     """What the node writes before it has heard anything, and all kinds of packets of its wake."""
     broker: MosquittoBroker = mosquitto()

@@ -42,6 +42,33 @@ def test_pages_in_order_are_there() -> None:
         assert name == "index.md" or (ROOT / "docs" / name).exists(), name
 
 
+def headings(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and mkdocs make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    found = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", title.lower()).strip().replace(" ", "-") for title in found}
+
+
+def test_links_of_the_pages_lead_somewhere() -> None:
+    """In the repository, where most read them; and each page is led to from README, by some way."""
+    link = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]*)(?:#([^)\s]*))?\)")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "boards").rglob("*.md")]
+    leads: dict[Path, set[Path]] = {}
+    for page in pages:
+        for target, anchor in link.findall(page.read_text()):
+            path = (page.parent / target).resolve() if target else page
+            assert path.exists(), f"{page.name}: {target}"
+            if anchor:
+                assert anchor in headings(path), f"{page.name}: {target}#{anchor}"
+            leads.setdefault(page, set()).add(path)
+    seen, more = set(), [ROOT / "README.md"]
+    while more:
+        page = more.pop()
+        more += leads.get(page, set()) - seen
+        seen |= leads.get(page, set())
+    assert {page.name for page in (ROOT / "docs").glob("*.md") if page not in seen} == set()
+
+
 def test_names_in_the_pages_are_there() -> None:
     """`mqtt5.Failed`, say: there is such a module or package, with that name in it."""
     sources = {}
