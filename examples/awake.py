@@ -1,6 +1,6 @@
 """A sensor node, ready to flash: readings out, commands in, over one MQTT session that lasts.
 
-Reads ``config.json`` from the folder it starts in (see ``config.example.json``); on a desk its
+Reads ``config.json`` from the folder it starts in (see ``awake.example.json``); on a desk its
 path can be given as an argument. Edit ``read_sensors`` and ``obey`` for your own device. On a chip
 it runs under guard (docs/field.md): crashes are counted, and a watchdog is fed by what the broker
 says.

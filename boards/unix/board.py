@@ -42,7 +42,19 @@ def parse(args):
     if "--help" in options or not args:
         print(HELP)
         sys.exit(0 if "--help" in options else 2)
+    for name in options:
+        if not _can_be(name, options[name]):
+            print("%s %s: see --help" % (name, options[name]))
+            sys.exit(2)
     return options, args
+
+
+def _can_be(name, value):
+    if name == "--version":
+        return all(part.isdigit() for part in value.split("."))
+    if name == "--wake":
+        return value in ("timer", "pin")
+    return value.isdigit() if name in ("--after-ms", "--dies-after") else True
 
 
 def absolute(path):
@@ -173,6 +185,12 @@ def boot(main, prompt=False):
 if __name__ == "__main__":
     options, args = parse(sys.argv[1:])
     main = absolute(args[1]) if len(args) > 1 else None
+    if main:
+        try:
+            os.stat(main)
+        except OSError:
+            print("%s: no such program" % main)
+            sys.exit(2)
     folder = absolute(args[0])
     try:
         os.mkdir(folder)

@@ -695,6 +695,16 @@ def test_by_hand_help(runtime, tmp_path):
         assert "--fast" in "\n".join(device.lines)
     with runtime.start(RUNNER, "--wrong", str(tmp_path)) as device:
         assert device.wait_exit(5) == 2
+    for wrong in (
+        ("--dies-after", "x", str(tmp_path)),
+        ("--wake", "door", str(tmp_path)),
+        ("--version", "new", str(tmp_path)),
+        (str(tmp_path), "no_such.py"),
+    ):
+        with runtime.start(RUNNER, *wrong) as device:
+            assert device.wait_exit(5) == 2
+            (line,) = device.lines
+            assert line.endswith((f"{wrong[1]}: see --help", "no_such.py: no such program"))
 
 
 def test_records_of_boots_nobody_waited_for(make):

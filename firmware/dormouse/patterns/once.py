@@ -7,7 +7,7 @@ application keeps of it, so it outlasts a reset at any moment:
     once = Once(store)
     async for command in node.wake():
         id = fields(command.payload).get("id")          # of module steady
-        if not once.seen(id):
+        if id is not None and not once.seen(id):
             relay ^= 1
             once.done(id, changes={16: bytes((relay,))})     # one record: both, or none of them
 """
