@@ -185,6 +185,42 @@ def test_a_door_wakes_it(mosquitto, tmp_path: Path) -> None:
         assert observer.wait_count("door/1", 2) == ["0", "1"]
 
 
+BELL = """
+import asyncio
+from dormouse import Client
+from machine import Timer
+
+def after(ms, call):
+    Timer(0).init(mode=Timer.ONE_SHOT, period=ms, callback=call)
+
+async def main():
+    global client
+    client = Client("127.0.0.1", PORT, client_id="bell")
+    await client.connect()
+    TELL
+    await client.wait_connected(False)
+
+asyncio.run(main())
+"""
+
+
+def test_a_flag_that_a_callback_sets(mosquitto, tmp_path: Path) -> None:
+    """By docs/faq.md's lines, with a Timer in the place of the button: at once, not at a ping."""
+    text = (ROOT / "docs/faq.md").read_text()
+    (lines,) = re.findall(r"```py\n(pressed = .*?)\n```", text, re.S)
+    timer = lines.replace("button.irq(", "after(300, ").replace(", Pin.IRQ_FALLING)", ")")
+    assert timer.count("after(300, lambda pin: pressed.set())") == 1
+    broker: MosquittoBroker = mosquitto()
+    code = BELL.replace("TELL", timer.replace("\n", "\n    ")).replace("PORT", str(broker.port))
+    with (
+        Observer(broker, ("door/1/bell", 1)) as observer,
+        Board(MICROPYTHON64, tmp_path, files={"main.py": code}) as board,
+    ):
+        board.power_on()
+        observer.wait_count("door/1/bell", 1, timeout=5)
+        board.cut_power()
+
+
 def test_trace_in_concepts(mosquitto, tmp_path: Path) -> None:
     """What the node writes before it has heard anything, and all kinds of packets of its wake."""
     broker: MosquittoBroker = mosquitto()
