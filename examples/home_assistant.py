@@ -12,6 +12,7 @@ from dormouse.field.config import load, make_client, make_store, make_wifi
 from dormouse.patterns.homeassistant import HomeAssistant
 from dormouse.sleep import Node
 
+ID, NAME = "greenhouse-7", "Greenhouse"  # of its own for each node: one ID is one device there
 PERIOD = 16  # its key in the store: 16 to 255 are the application's
 
 
@@ -25,9 +26,9 @@ async def main():
     topic = config["topic"]
     will = Will(topic + "/state", b'{"lost":true}', 1, True)
     client = make_client(config, clean=False, store=store, will=will, full="oldest")
-    period = int.from_bytes(store.data.get(PERIOD) or b"\x01\x2c", "big")  # s
+    period = int.from_bytes(store.data.get(PERIOD) or b"", "big") or config.get("period", 300)  # s
     node = Node(client, period, wifi=make_wifi(config, store), status=topic + "/state")
-    home = HomeAssistant(node, topic, "greenhouse-7", "Greenhouse", model="dormouse")
+    home = HomeAssistant(node, topic, ID, NAME, model="dormouse")
     node.subscribe = (home.filter,)
     home.add("sensor", "temperature", device_class="temperature", unit_of_measurement="°C")
     home.add("number", "period", min=60, max=3600, unit_of_measurement="s", mode="box")
