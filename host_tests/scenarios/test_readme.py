@@ -221,6 +221,37 @@ def test_a_flag_that_a_callback_sets(mosquitto, tmp_path: Path) -> None:
         board.cut_power()
 
 
+HANDLER = """
+import asyncio
+from dormouse import Client
+from dormouse.router import Router
+
+def obey(message):
+    print(message.topic, message.payload)
+
+async def main():
+    client = Client("127.0.0.1", PORT, client_id="handlers")
+    await client.connect()
+    ROUTER
+
+asyncio.run(main())
+"""
+
+
+def test_handlers_by_topic(runtime: Runtime, mosquitto, tmp_path: Path) -> None:
+    """By docs/faq.md's lines."""
+    text = (ROOT / "docs/faq.md").read_text()
+    (lines,) = re.findall(r"```py\n(router = .*?)\n```", text, re.S)
+    broker: MosquittoBroker = mosquitto()
+    code = HANDLER.replace("ROUTER", lines.replace("\n", "\n    "))
+    program = tmp_path / "program.py"
+    program.write_text(code.replace("PORT", str(broker.port)))
+    with Observer(broker) as observer, runtime.start(program) as device:
+        observer.publish("greenhouse/7/cmd/x", "go", 1, True)
+        device.wait_line("greenhouse/7/cmd/x b'go'", 10)
+        device.kill()
+
+
 def test_trace_in_concepts(mosquitto, tmp_path: Path) -> None:
     """What the node writes before it has heard anything, and all kinds of packets of its wake."""
     broker: MosquittoBroker = mosquitto()
