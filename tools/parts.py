@@ -79,22 +79,12 @@ def compile_module(name: str, target: Path, text: Path | None = None) -> None:
     new.replace(target)
 
 
-def imports(name: str, later: bool = True) -> set[str]:
-    """Return the modules of the library that a module imports: all, or with ``later`` False only
-    those that come with it at once, not inside a function."""
+def imports(name: str) -> set[str]:
+    """Return the modules of the library that a module imports, also inside a function."""
     folder = name.rpartition("/")[0]
     known = {*every(), *NOT_FOR_DEVICES}
-    tree = ast.parse(source(name).read_text())
-    inside = {
-        id(node)
-        for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-    }
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if not later and id(node) in inside:
-            continue
+    for node in ast.walk(ast.parse(source(name).read_text())):
         targets: list[str] = []
         if isinstance(node, ast.ImportFrom) and (node.level or _ours(node.module or "")):
             if node.level:

@@ -121,13 +121,6 @@ class ShadowService:
             last = self._last
         last.wait_for_publish(10)
 
-    def delete(self, thing: str, name: str = "", days: float = 3) -> None:
-        """Delete a shadow; after more than 48 hours its version begins anew."""
-        with self._changed:
-            shadow = self.shadows.setdefault(_prefix(thing, name), Shadow())
-            version = shadow.version if days <= 2 else 0
-            self.shadows[_prefix(thing, name)] = Shadow(version, rejected=shadow.rejected)
-
     def wait(
         self, thing: str, found: Callable[[Shadow], object], name: str = "", timeout: float = 10
     ) -> None:

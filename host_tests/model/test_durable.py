@@ -160,10 +160,10 @@ def test_a_burst_at_a_broker_that_forgot(actions: list[str]) -> None:
     world.check_forgotten()
 
 
-def breaks(kind=DurableSession, burst: bool = True, broker=ModelBroker, count: int = 300) -> bool:
+def breaks(kind=DurableSession, burst: bool = True, count: int = 300) -> bool:
     """Run a fixed set of interleavings; return whether one of them breaks a promise."""
     for seed in range(count):
-        world = DurableWorld(burst, kind, broker)
+        world = DurableWorld(burst, kind)
         try:
             for action in random.Random(seed).choices(ACTIONS + CUTS, k=60):
                 world.act(action)

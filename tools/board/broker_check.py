@@ -89,7 +89,7 @@ def test_connect(config: Settings, folder: Path) -> None:
     except certificates.BadCertificate as error:
         raise CannotProvision(f"{where}: {error}") from None
     except ssl.SSLError as error:
-        raise CannotProvision(f"{where}: {_tls_trouble(config, error)}") from error
+        raise CannotProvision(f"{where}: {_tls_trouble(error)}") from error
     except ValueError as error:  # a file that was on the board
         raise CannotProvision(f"{error}\nWhat to do: name the files anew") from error
     except (OSError, TimeoutError) as error:
@@ -132,7 +132,7 @@ def _check_broker(config: Settings, folder: Path) -> None:
         )
 
 
-def _tls_trouble(config: Settings, error: ssl.SSLError) -> str:
+def _tls_trouble(error: ssl.SSLError) -> str:
     """Return what a failed handshake means, and what to do."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return (

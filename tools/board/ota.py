@@ -236,8 +236,8 @@ class Sending:
         self.where: str = options.update_topic
         self.chunks: list[bytes] = []
         self.large: bool = options.large
-        secret = owner.node_key if options.prove else lambda topic: None
-        self.fleet = Fleet(options.node, offer.version, offer.first[:16], secret, options.believe)
+        topics, of = options.node, offer.first[:16]
+        self.fleet = Fleet(topics, offer.version, of, owner.node_key, options.believe)
         self.share = 0
         self.kept: dict[str, bytes] = {}  # what is to be at the broker, by topic
         self.spoiled: set[str] = set()  # where it is something else
@@ -815,7 +815,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             good = False
         if not good:
             parser.error(f"--first, --then: {stage}: a number, 10% or all")
-    options.prove = True
     if not (options.main or options.file or options.library):
         options.main = FIRMWARE / "main.py"
     return options

@@ -45,7 +45,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, received: wire.Direction, made: Callable[["Connection"], None]) -> None:
         self.transcript = wire.Transcript()
         self.closed_by: str = ""  # "", "other side", "other side, by reset", "this side"
-        self.peer_port = 0
         self._received_way: wire.Direction = received
         self._sent_way: wire.Direction = "down" if received == "up" else "up"
         self._made = made
@@ -62,8 +61,6 @@ class Connection(asyncio.Protocol):
         """asyncio calls this when the connection (and its TLS handshake) is complete."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        # None if the other side has reset the connection already.
-        self.peer_port = (transport.get_extra_info("peername") or ("", 0))[1]
         self._made(self)
 
     def data_received(self, data: bytes) -> None:

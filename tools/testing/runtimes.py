@@ -256,11 +256,6 @@ RUNTIMES = {runtime.name: runtime for runtime in (CPYTHON, MICROPYTHON64, MICROP
 CHIPS = {name: EmulatedRuntime(name) for name in emulated.CHIPS}  # for programs of one process
 
 
-def available() -> list[Runtime]:
-    """Return the runtimes that can be had here; what is missing is fetched first."""
-    return [runtime for runtime in RUNTIMES.values() if runtime.reason is None]
-
-
 def reason(name: str) -> str | None:
     """Return why a runtime is not available, for a skip, or None if it is.
 

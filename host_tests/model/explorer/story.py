@@ -100,7 +100,7 @@ class Play:
             return "before that record is written"
         return f"when {n} of the bytes are on the medium (a file made or renamed counts as one)"
 
-    def calm(self, limit: int = 400) -> str | None:
+    def calm(self) -> str | None:
         """Let it come to its end; return what is wrong then, or None."""
         seen = set()
         while not self.wrong:

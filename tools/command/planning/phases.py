@@ -18,10 +18,6 @@ ROUND_TRIP = 20.0  # ms: that MQTT message took 40 ms, which were two round trip
 RADIO = 8.4 / 40 * 1000  # mA, the same message: 8.4 mC in 40 ms
 
 
-class NoFigure(Exception):
-    """A figure has no source here. The text says what to do."""
-
-
 @dataclass(frozen=True)
 class Phase:
     """A part of a wake. ms; mC; spread: 0.25 is 25 % more or less."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 CYCLES = 100_000  # erase cycles of a block of flash: what its makers promise at the least
 YEAR = 365.25 * 24 * 3600  # s
-SOURCE = "measured: make wake (a Journal on littlefs)"
 
 # Blocks of 4,096 bytes in the filesystem of MicroPython's own builds (ESP32: 4 MB of flash).
 BLOCKS = {"esp32": 512, "rp2": 212}

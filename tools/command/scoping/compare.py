@@ -34,7 +34,7 @@ def _number(text: str) -> float:
 
 def figures(before: Sequence[Decoded], after: Sequence[Decoded], milliamperes: float) -> list[Row]:
     """Return the figures of two traces, on average over their connections."""
-    old, new = table("", before, milliamperes), table("", after, milliamperes)
+    old, new = table(before, milliamperes), table(after, milliamperes)
     rows = [Row(what, a, b) for (what, a), (_, b) in zip(old, new, strict=True)]
     return [row for row in rows if _number(row.before) or _number(row.after)]
 

@@ -73,7 +73,7 @@ def lines(decoded: Decoded, milliamperes: float, plain: bool, width: int = 0) ->
         yield "  " + line
 
 
-def table(name: str, decoded: Sequence[Decoded], milliamperes: float) -> list[tuple[str, str]]:
+def table(decoded: Sequence[Decoded], milliamperes: float) -> list[tuple[str, str]]:
     """Return the figures of a trace, on average over its connections."""
     n = len(decoded) or 1
     rows = [

@@ -6,8 +6,6 @@ import random
 from binascii import crc32
 from dataclasses import dataclass
 
-STOOD = 20.0  # s, a connection that stood for so long makes the next wait short again (Client)
-
 
 @dataclass(frozen=True)
 class Waits:
