@@ -624,7 +624,7 @@ class Lives:
             # The broker forgets nothing here, so once is for ever.
             subscribed = subscribed or boot.words("subscribed") == [["2"]]
             if subscribed and batches:
-                batch = cast(list[tuple[int, str]], batches.pop(0))
+                batch = batches.pop(0)
                 life.commands += batch
                 self.side.send(client_id, batch)
             elif number > WAKES and boot.idle:

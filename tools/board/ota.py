@@ -459,7 +459,7 @@ async def heard(client: Any) -> AsyncIterator[asyncio.Queue[Any]]:
 @contextlib.asynccontextmanager
 async def connected(options: argparse.Namespace, password: str | None) -> AsyncIterator[Any]:
     """Give a client. Raises CannotUpdate if it cannot connect."""
-    from dormouse import Client, MQTTError, Refused  # type: ignore[import-not-found]
+    from dormouse import Client, MQTTError, Refused
 
     tls, name = None, options.ca
     try:
@@ -847,7 +847,7 @@ def _check_topics(parser: argparse.ArgumentParser, options: argparse.Namespace) 
             parser.error(f"--nodes: {options.nodes}: no UTF-8")
     if not many:
         options.node = [topic]
-    from dormouse.router import matches  # type: ignore[import-not-found]
+    from dormouse.router import matches
 
     for node in options.node if many else ():
         if set(node) & set("+#") or not matches(topic, node):

@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
-from rich.progress import Progress, TextColumn
+from rich.progress import Progress, TaskID, TextColumn
 
 from ..amounts import at_least_one, picture, positive, real
 from ..setup import get
@@ -171,9 +171,9 @@ def _real() -> Callable[..., Result]:
     return run
 
 
-def _teller(bar: Progress, task: object, title: str) -> Callable[[float, int], None]:
+def _teller(bar: Progress, task: TaskID, title: str) -> Callable[[float, int], None]:
     def told(seconds: float, back: int) -> None:
-        bar.update(task, completed=back, description=f"{title}, {seconds:,.0f} s")  # type: ignore[arg-type]
+        bar.update(task, completed=back, description=f"{title}, {seconds:,.0f} s")
 
     return told
 

@@ -111,8 +111,8 @@ def faults(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
         operator = plugins.get_operator(name)()
         starts: list[tuple[int, int]] = []
 
-        class Look(Visitor):  # type: ignore[misc, unused-ignore]
-            def visit(self, node, operator=operator, starts=starts):  # type: ignore[no-untyped-def]
+        class Look(Visitor):
+            def visit(self, node, operator=operator, starts=starts):
                 starts += [start for start, _ in operator.mutation_positions(node)]
                 return node
 

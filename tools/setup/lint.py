@@ -115,7 +115,9 @@ def host() -> str:
     names = [str(file.relative_to(ROOT)) for file in examples(desktop=True)]
     model = ROOT / "host_tests" / "model"
     where = (FIRMWARE, model, ROOT / "host_tests" / "fuzz")
-    return mypy("host", where, "tools", "host_tests/harness", str(model / "explorer"), *names)
+    warn = ("--warn-unused-ignores", "--warn-redundant-casts")
+    here = ("tools", "host_tests/harness", str(model / "explorer"))
+    return mypy("host", where, *warn, *here, *names)
 
 
 def user() -> str:

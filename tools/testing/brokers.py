@@ -245,7 +245,7 @@ def _tail(text: str, lines: int = 60) -> str:
 # --- amqtt ----------------------------------------------------------------------------------------
 
 
-class AccountsPlugin(BaseAuthPlugin):  # type: ignore[misc,unused-ignore]  # amqtt has no types
+class AccountsPlugin(BaseAuthPlugin):
     """Accounts in memory. amqtt's own password file costs an argon2 hash on the loop at a login."""
 
     async def authenticate(self, *, session: Session) -> bool | None:
@@ -276,7 +276,7 @@ class _Capture(logging.Handler):
         self.lines.append(self.format(record))
 
 
-class _TrackedAmqtt(_Amqtt):  # type: ignore[misc]  # amqtt has no types
+class _TrackedAmqtt(_Amqtt):
     """amqtt that knows its open connections."""
 
     def __init__(self, config: dict[str, Any]) -> None:

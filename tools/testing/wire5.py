@@ -421,9 +421,9 @@ _CODES: dict[tuple[int, Direction], set[int]] = {
 }
 for _way in ("up", "down"):
     for _kind in (PUBACK, PUBREC):
-        _CODES[_kind, _way] = _PUBLISHED  # type: ignore[index]
+        _CODES[_kind, _way] = _PUBLISHED
     for _kind in (PUBREL, PUBCOMP):
-        _CODES[_kind, _way] = _RELEASED  # type: ignore[index]
+        _CODES[_kind, _way] = _RELEASED
 
 _UP = (CONNECT, SUBSCRIBE, UNSUBSCRIBE, PINGREQ)
 _DOWN = (CONNACK, SUBACK, UNSUBACK, PINGRESP)

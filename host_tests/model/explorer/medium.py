@@ -30,7 +30,7 @@ class Media:
         store, journal, rtc = (library.module(f"store{n}") for n in ("", ".journal", ".rtc"))
         stand_on_disk(journal, rtc)
 
-        class Medium(store.Store):  # type: ignore[misc, name-defined]
+        class Medium(store.Store):  # type: ignore[name-defined]
             """Keeps what was written."""
 
             survives = 2
@@ -55,7 +55,7 @@ class Media:
                     if value is not None:
                         self.content[key] = bytes(value)
 
-        class File(journal.Journal):  # type: ignore[misc, name-defined]
+        class File(journal.Journal):  # type: ignore[name-defined]
             """A journal. ``meant``: what a record that is being written makes of it."""
 
             saves = written = property(lambda _: 0, lambda *_: None)  # they tell no states apart
@@ -66,7 +66,7 @@ class Media:
                 super().write(changes)
                 self.meant = None
 
-        class Memory(rtc.Blob):  # type: ignore[misc, name-defined]
+        class Memory(rtc.Blob):  # type: ignore[name-defined]
             """A piece of memory that may be torn when it is written."""
 
             survives = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from ..shared.foreign import read_json
 
@@ -11,7 +12,7 @@ FAR = 1e11  # s since 1970: the year 5138
 ASLEEP, LATE, DEAD, LOST, ODD = "asleep", "late", "dead", "lost", "odd"
 
 
-def _time(value: object) -> bool:
+def _time(value: object) -> TypeGuard[float]:
     # There are numbers that are no time at all.
     return isinstance(value, int | float) and 0 <= value < FAR
 
@@ -61,15 +62,14 @@ class Nodes:
             return
         if status.get("lost"):
             node.said = LOST
-        elif _time(status.get("asleep")):
-            self._asleep(node, status, retained, now)
+        elif _time(period := status.get("asleep")):
+            self._asleep(node, period, status.get("until"), retained, now)
 
-    def _asleep(self, node: Node, status: dict[str, object], retained: bool, now: float) -> None:
+    def _asleep(self, node: Node, period: float, until: object, retained: bool, now: float) -> None:
         node.said = ASLEEP
-        node.period = float(status["asleep"])  # type: ignore[arg-type]
-        until = status.get("until")
+        node.period = float(period)
         if retained and _time(until) and until:
-            node.due = float(until)  # type: ignore[arg-type]
+            node.due = float(until)
         else:
             # Left before this program came by a node that does not know the time: no later than a
             # whole period from now.
