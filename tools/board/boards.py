@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The boards: what boards/NAME/board.toml says about each.
 
     python -m tools.board.boards              # the table of docs/boards.md

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Join a serial line to a broker: what a board without a network speaks MQTT over.
 
     make bridge PORT=/dev/ttyUSB0 HOST=broker.local          # or HOST=broker.local:1884

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The console of a board, or what it prints.
 
     make console BOARD=ESP32_GENERIC        # the REPL, by mpremote; Ctrl-] ends it

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Put dormouse, boot.py and a main program on a board: only what has changed, compiled for it.
 
     make deploy BOARD=ESP32_GENERIC                     # the port is found if one board is there

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Put MicroPython's firmware on a board. On the ESP32 family all that was there is erased.
 
     make flash BOARD=ESP32_GENERIC FIRMWARE=ESP32_GENERIC-20250415-v1.25.0.bin

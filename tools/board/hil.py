@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run the scenarios on a real board: the same files and programs as `make test`, over its Wi-Fi.
 
     make hil BOARD=RPI_PICO_W                           # the port is found if one board is there

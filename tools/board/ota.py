@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Send a new version of their application to nodes through MQTT, and wait until it runs there.
 
     make ota HOST=broker.local TOPIC=greenhouse/7                  # firmware/main.py

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Make the key that updates are signed with: `make ota-key`.
 
     make ota-key                                    # ~/.config/dormouse/owner.pem, for all nodes

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write config.json and certificates onto a board: Wi-Fi, broker, TLS, client identifier, topic ...
 
     make provision BOARD=ESP32_GENERIC              # asks; what the board has is the default

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Attacks a node that is updated again and again: forged, replayed, changed, retained, always.
 
     make attack                         # 500 rounds

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """What a message costs: dormouse beside other clients, in one run, on the same Python.
 
     make bench                          all that can be had; the table, and plots in build/bench/

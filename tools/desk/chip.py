@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """What dormouse takes of a chip: instructions, bytes allocated and bytes held for each operation.
 
 Counted by real MicroPython on emulated chips, without noise: the same figures on every machine.

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The sleeping sensor node of firmware/main.py on a simulated board, and all that can go wrong.
 
     node, asleep most of the time -> proxy that cuts -> broker <- observer (paho)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Explores every order of events that a session can meet, up to bounds; some 700 explorations.
 
 The library's own sessions (3.1.1 and MQTT 5, in RAM, in a store, in two, expiring, with a burst)
@@ -39,14 +38,15 @@ from ..amounts import at_least_one, regex
 from ..paths import FIRMWARE, ROOT
 from ..testing import runtimes
 
-sys.path[:0] = [str(FIRMWARE), str(ROOT / "host_tests" / "model")]  # a program for a checkout
+sys.path.insert(0, str(ROOT / "host_tests" / "model"))  # a program for a checkout
+sys.path.insert(0, str(FIRMWARE))
 
-from explorer.cases import LONG, QUICK, wide  # noqa: E402
-from explorer.library import Library  # noqa: E402
-from explorer.record import record  # noqa: E402
-from explorer.search import Search  # noqa: E402
-from explorer.story import Play, save, whole  # noqa: E402
-from explorer.twins import TWINS, row  # noqa: E402
+from explorer.cases import LONG, QUICK, wide
+from explorer.library import Library
+from explorer.record import record
+from explorer.search import Search
+from explorer.story import Play, save, whole
+from explorer.twins import TWINS, row
 
 PAGE = ROOT / "docs" / "proof.md"
 DEVICE = ROOT / "host_tests" / "model" / "explorer" / "device.py"

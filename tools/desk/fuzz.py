@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Bytes of all kinds against whatever reads bytes of others, for some seconds; see what they did.
 
     make fuzz SECONDS=600                   # all targets in turn

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """How much the tests see: small faults in a device module, one at a time, and who notices.
 
     make mutants MODULE=sleep/node N=40
@@ -32,12 +31,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.setup.bootstrap import requirements
-
 from ..amounts import at_least_one
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-DEVICE = ROOT / "firmware" / "dormouse"
+from ..paths import LIBRARY as DEVICE
+from ..paths import ROOT
+from ..setup.bootstrap import requirements
 
 # The tests of a module: those that are over soonest first. Folders are host_tests/'s.
 CORE = ("unit/test_core.py", "unit/test_properties.py", "model/test_model.py")

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Proves that a sleeping node loses and doubles nothing, whatever fails at whatever byte.
 
 A reference life: three wakes that publish at QoS 0, 1 and 2, with commands at QoS 1 and 2 queued

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Run a device program on the simulated board, with a console, as it would run on a chip.
 
     make run PROGRAM=my/main.py                    # an ESP32 on MicroPython

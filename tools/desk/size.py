@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """What dormouse costs on a device: bytes of .mpy in flash, bytes of heap in RAM.
 
 Compiles firmware/dormouse with mpy-cross -O3 and measures the heap on MicroPython's 32-bit runtime,
@@ -7,24 +6,21 @@ whose objects have the sizes they have on an ESP32 and RP2040, against an embedd
 
 import argparse
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from rich.console import Console
+from rich.table import Table
+
+from .. import parts
+from ..paths import ROOT
+from ..testing import runtimes
+from ..testing.board import RUNNER
+from ..testing.brokers import AmqttBroker, MosquittoBroker
+from . import why
+
 REPORT = ROOT / "docs" / "footprint.md"
-BOARD = ROOT / "boards" / "unix" / "board.py"
-sys.path.insert(0, str(ROOT / "host_tests"))
-
-from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
-
-from .. import parts  # noqa: E402
-from ..testing import runtimes  # noqa: E402
-from ..testing.brokers import AmqttBroker, MosquittoBroker  # noqa: E402
-from . import why  # noqa: E402
-
 TARGETS = {"mpy": 10_000, "connected": 14_000}
 MOST = 14_845  # .mpy bytes of a plain client: what must not be exceeded by accident
 
@@ -177,9 +173,9 @@ def measure() -> Size:
         (folder / "board" / "put").mkdir(parents=True)
         (folder / "board" / "put" / "config.json").write_text(" ".join(login))
         (folder / "node.py").write_text(NODE)
-        node = run(folder, str(BOARD), "--once", "board", "node.py")
+        node = run(folder, str(RUNNER), "--once", "board", "node.py")
         (folder / "guarded.py").write_text(GUARDED)
-        guarded = run(folder, str(BOARD), "--once", "board", "guarded.py")
+        guarded = run(folder, str(RUNNER), "--once", "board", "guarded.py")
         (folder / "five.py").write_text(PROGRAM.replace("clean=False", "clean=False, version=5"))
         five = run(folder, "five.py", str(broker5.port), *login5)
         (folder / "module.py").write_text(MODULE)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Devices under load for a million messages, with a fault every 200 or so; nothing may be lost.
 
 Device programs on 32-bit MicroPython with the heap of a chip, each at a mosquitto of its own,

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """What a wake of a sleeping node costs: turnarounds and bytes on the wire, wear of its flash.
 
 A node (the firmware's own code on the simulated board) wakes, publishes one message, takes what

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """The quick look before a commit: style and types of what changed, the core on three runtimes.
 
     make check                        # what git says has changed, since the last commit

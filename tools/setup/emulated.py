@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Chips of the families that dormouse runs on, emulated: real MicroPython, compiled for them.
 
     python -m tools.setup.get cortex-m3 rv32

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Get the real parts that the tests and the simulated board run on.
 
     python -m tools.setup.get micropython64 micropython32 mosquitto node-micropython

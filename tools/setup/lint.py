@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Style, types, and names that MicroPython has not: all that can be known without running it.
 
     make lint                                    # all
@@ -21,10 +20,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-FIRMWARE = ROOT / "firmware"
-LIBRARY = FIRMWARE / "dormouse"
-STUBS = ROOT / ".cache" / "stubs"
+from ..paths import FIRMWARE, LIBRARY, ROOT
+from .bootstrap import CACHE
+
+STUBS = CACHE / "stubs"
 BUILD = ROOT / "build" / "lint"  # caches, and copies to look at
 
 # What the stubs lack though MicroPython has it, or the code asks for before it uses it.

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write down which files pip and npm may bring: the versions and hashes of all that is needed.
 
     make lock                    after a change of what is needed; what is locked stays if it can

