@@ -353,16 +353,14 @@ def measure(tables: list[Sheet], found: list[Client], only: list[str], rounds: i
 
 def plot(sheet: Sheet) -> list[Path]:
     """Write a picture of a table, as PNG and SVG; return the files."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for name, _ in sheet.found))
     cases = [case for case in sheet.cases if any((name, case) in sheet.found for name in names)]
     if not cases:
         return []
-    figure, axes = plt.subplots(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
     width = 0.8 / len(names)
     for i, name in enumerate(names):
         at, heights, least, most = [], [], [], []
@@ -386,7 +384,6 @@ def plot(sheet: Sheet) -> list[Path]:
     files = [OUT / f"{sheet.name}.{kind}" for kind in ("png", "svg")]
     for path in files:
         figure.savefig(path)
-    plt.close(figure)
     return files
 
 

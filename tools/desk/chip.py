@@ -140,12 +140,10 @@ def growth(chip: str) -> dict[str, list[tuple[int, int]]]:
 
 def plot_growth(chip: str, found: dict[str, list[tuple[int, int]]]) -> list[Path]:
     """Write a picture of what grows, as PNG and SVG; return the files."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     for name, points in found.items():
         axes.plot([n for n, _ in points], [count for _, count in points], "o-", label=name)
     axes.set(xscale="log", xlabel="n", ylabel="instructions")
@@ -156,7 +154,6 @@ def plot_growth(chip: str, found: dict[str, list[tuple[int, int]]]) -> list[Path
     files = [OUT / f"growth-{chip}.{kind}" for kind in ("png", "svg")]
     for path in files:
         figure.savefig(path)
-    plt.close(figure)
     return files
 
 

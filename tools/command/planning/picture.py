@@ -27,12 +27,10 @@ def save(
 
     Raises ImportError without matplotlib, ValueError for another suffix.
     """
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 1.2 + 0.8 * len(columns)))
+    figure = Figure(figsize=(7, 1.2 + 0.8 * len(columns)))
+    axes = figure.subplots()
     seen: dict[str, str] = {}
     for row, (name, parts) in enumerate(columns):
         left = 0.0
@@ -48,4 +46,3 @@ def save(
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
     axes.invert_yaxis()
     figure.savefig(path, bbox_inches="tight")
-    pyplot.close(figure)

@@ -91,17 +91,13 @@ def _draw(ax: Axes, decoded: Decoded, milliamperes: float) -> None:
 
 def save(path: Path, decoded: Sequence[Decoded], milliamperes: float) -> None:
     """Save connections side by side (two at most). Raises ImportError, OSError, ValueError."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     shown = list(decoded)[:2]
     height = max((_rows(d) or [1.0])[-1] for d in shown)
-    figure, axes = pyplot.subplots(
-        1, len(shown), figsize=(9 * len(shown), 2 + 0.32 * height), squeeze=False
-    )
+    figure = Figure(figsize=(9 * len(shown), 2 + 0.32 * height))
+    axes = figure.subplots(1, len(shown), squeeze=False)
     for ax, each in zip(axes[0], shown, strict=True):
         _draw(ax, each, milliamperes)
     used = {span.kind for d in shown for span in d.spans}
@@ -109,4 +105,3 @@ def save(path: Path, decoded: Sequence[Decoded], milliamperes: float) -> None:
     if patches:
         figure.legend(handles=patches, loc="lower center", ncols=3, frameon=False, fontsize=8)
     figure.savefig(path, bbox_inches="tight", dpi=120)
-    pyplot.close(figure)

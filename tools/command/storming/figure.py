@@ -34,12 +34,10 @@ def bars(result: Result, seconds: int, width: int, plain: bool) -> str:
 
 def save(path: Path, storm: Storm, results: Sequence[Result], what: str) -> None:
     """Save a picture. Raises ImportError, OSError, ValueError."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (above, below) = pyplot.subplots(2, 1, figsize=(8, 7), sharex=True)
+    figure = Figure(figsize=(8, 7))
+    above, below = figure.subplots(2, 1, sharex=True)
     end = last(results)
     begin = -min(20, int(storm.outage))
     for result in results:
@@ -62,4 +60,3 @@ def save(path: Path, storm: Storm, results: Sequence[Result], what: str) -> None
     below.legend(loc="lower right")
     above.set_title(f"{storm.nodes:,} nodes lose their broker for {storm.outage:g} s: {what}")
     figure.savefig(path, bbox_inches="tight", dpi=120)
-    pyplot.close(figure)
