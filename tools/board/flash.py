@@ -56,10 +56,14 @@ class CannotFlash(CannotDo):
     """It cannot be done. The text says why, and what to do."""
 
 
+def source(board: boards.Board) -> str:
+    """Return where the firmware of a board is to be had, as an advice."""
+    return f"What to do: take {board.firmware} from https://micropython.org/download/{board.name}/"
+
+
 def read(board: boards.Board, firmware: Path | None) -> bytes:
     """Return the firmware's bytes. Raises CannotFlash."""
-    where = f"What to do: take {board.firmware} from https://micropython.org/download/{board.name}/"
-    where += "\n    and say FIRMWARE=that file"
+    where = f"{source(board)}\n    and say FIRMWARE=that file"
     if firmware is None:
         raise CannotFlash(f"no firmware is named\n{where}")
     try:
@@ -73,7 +77,7 @@ def check_image(board: boards.Board, data: bytes) -> None:
 
     Raises CannotFlash.
     """
-    take = f"What to do: take {board.firmware} from https://micropython.org/download/{board.name}/"
+    take = source(board)
     if len(data) < 24 or data[0] != IMAGE_MAGIC:
         raise CannotFlash(f"this is no firmware of an ESP32\n{take}")
     (number,) = struct.unpack_from("<H", data, 12)
@@ -110,7 +114,7 @@ def check_size(board: boards.Board, data: bytes, said: str) -> None:
 
 def check_uf2(board: boards.Board, data: bytes) -> None:
     """Check that this is a whole UF2 file which has the board's chip in it. Raises CannotFlash."""
-    take = f"What to do: take {board.firmware} from https://micropython.org/download/{board.name}/"
+    take = source(board)
     if not data or len(data) % 512:
         raise CannotFlash(f"this is no UF2 file, or not all of it\n{take}")
     families = set()
@@ -130,10 +134,14 @@ def check_uf2(board: boards.Board, data: bytes) -> None:
 # --- ESP32: esptool -------------------------------------------------------------------------------
 
 
+def esptool(board: boards.Board, port: str) -> list[str]:
+    """Return how each command line of esptool begins."""
+    return [sys.executable, "-m", "esptool", "--chip", board.chip, "--port", port]
+
+
 def esptool_commands(board: boards.Board, port: str, firmware: Path) -> list[list[str]]:
     """Return the command lines: erase and write in one go, then verify."""
-    start = [sys.executable, "-m", "esptool", "--chip", board.chip, "--port", port]
-    start += ["--baud", str(BAUD)]
+    start = [*esptool(board, port), "--baud", str(BAUD)]
     at = [f"{board.flash_offset:#x}", str(firmware)]
     return [[*start, "write-flash", "--erase-all", *at], [*start, "verify-flash", *at]]
 
@@ -143,16 +151,7 @@ def flash_esp(board: boards.Board, port: str | None, firmware: Path, dry_run: bo
     port = ports.ready(port, board.port, dry_run)
     data = firmware.read_bytes()
     if made_for(data) > board.flash_bytes:  # the module may have more than the least
-        command = [
-            sys.executable,
-            "-m",
-            "esptool",
-            "--chip",
-            board.chip,
-            "--port",
-            port,
-            "flash-id",
-        ]
+        command = [*esptool(board, port), "flash-id"]
         if dry_run:
             print(shlex.join(command))
         else:
@@ -222,8 +221,8 @@ def copy(firmware: Path, drive: Path) -> None:
     """Copy, with a bar; the board takes it, and is gone before the copy is closed. CannotFlash."""
     total, done = firmware.stat().st_size, 0
     try:
-        with open(firmware, "rb") as source, open(drive / firmware.name, "wb", 0) as target:
-            while data := source.read(65536):
+        with open(firmware, "rb") as file, open(drive / firmware.name, "wb", 0) as target:
+            while data := file.read(65536):
                 target.write(data)
                 done += len(data)
                 if sys.stderr.isatty():

@@ -35,6 +35,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -582,14 +583,14 @@ def _resumed(offer: Offer, before: str) -> Offer:
     """Return an offer with the expiry of the one before, if it is the same else: that goes on."""
     expiry = before.split(" ")[7:8]
     if offer.expiry and expiry and time.time() < int(expiry[0]):
-        same = Offer(**offer.__dict__ | {"expiry": int(expiry[0])})
+        same = replace(offer, expiry=int(expiry[0]))
         if same.text(0) == before:
             return same
     return offer
 
 
 def _numbered(offer: Offer, version: int) -> Offer:
-    return Offer(**offer.__dict__ | {"version": version})
+    return replace(offer, version=version)
 
 
 async def discover(sending: Sending, news: asyncio.Queue[Any]) -> None:

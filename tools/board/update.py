@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 CHUNK = 2048  # bytes of content; a packet with it is below a node's max_packet, 4,096
@@ -103,8 +103,7 @@ class Offer:
 
 def withdrawal(offer: Offer) -> Offer:
     """Return what takes an offer back for good: there is nothing in it."""
-    words = offer.__dict__ | {"size": 0, "head": 0, "minimum": 0, "expiry": 0}
-    return Offer(**words)
+    return replace(offer, size=0, head=0, minimum=0, expiry=0)
 
 
 # --- Reports --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..amounts import whole
+from ..command.planning.wear import BLOCKS, CYCLES, YEAR
 from ..paths import ROOT
 from ..testing import runtimes, wire
 from ..testing.board import Board
@@ -49,11 +50,7 @@ DELAY = 10  # ms each way
 SETTLED = 2  # wakes after which each is as the one before
 ROUNDS = 3
 WEARING = 60  # wakes over which wear is averaged
-CYCLES = 100_000  # erase cycles of a block of flash: what its makers promise at the least
-YEAR = 365.25 * 24 * 3600  # s
-
-# Blocks of 4,096 bytes in the filesystem of MicroPython's own builds (ESP32: 4 MB of flash).
-FLASHES = {"esp32": ("ESP32", 512), "rp2": ("Pico W", 212)}
+FLASHES = {"esp32": ("ESP32", BLOCKS["esp32"]), "rp2": ("Pico W", BLOCKS["rp2"])}
 
 
 @dataclass(frozen=True)
