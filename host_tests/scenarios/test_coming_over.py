@@ -144,7 +144,7 @@ def test_robust_says_that_it_is_there(runtime: Runtime, mosquitto: Start) -> Non
                 proxy.refuse()
             proxy.cut_now("reset")
             if n == 1:
-                time.sleep(2)  # some 40 attempts
+                proxy.wait_refused(20, 10)
                 proxy.refuse(False)
         observer.wait_count("r/n", 60)
         seen = observer.payloads("r/n")
