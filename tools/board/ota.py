@@ -718,13 +718,7 @@ def who(options: argparse.Namespace) -> Owner:
     return found
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Return the options. Exits with 2 for what cannot be."""
-    parser = face.Parser(
-        description="Send a new version of their application to nodes, and wait until it runs.",
-        epilog="Environment: DORMOUSE_KEY_PASSPHRASE, DORMOUSE_UPDATE_KEY, DORMOUSE_USERNAME, "
-        "DORMOUSE_PASSWORD." + (BY_MAKE if CHECKOUT else ""),
-    )
+def _broker_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", help="the broker")
     add("--port", type=whole(0, 65535), default=0, help="1883; 8883 with TLS")
@@ -738,8 +732,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="... its private key, if it is not in that file",
     )
     add("--username", default=os.environ.get("DORMOUSE_USERNAME"), help="at the broker")
-    group = parser.add_argument_group("for whom")
-    add = group.add_argument
+
+
+def _whom_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("for whom").add_argument
     add("--topic", help="the node's, as in its config.json; or a filter, such as greenhouse/+")
     add("--update-topic", metavar="TOPIC", help="where they read updates; TOPIC/update for one")
     add("--node", action="append", default=[], metavar="TOPIC", help="one of them; repeatable")
@@ -757,8 +753,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--first", action="append", dest="then", metavar="N", help="stages: nodes, 10%% or all")
     add("--then", action="append", dest="then", metavar="N", help="... repeatable (1, 10%%, all)")
     add("--failures", type=whole(), default=0, metavar="N", help="stop when more come back (0)")
-    group = parser.add_argument_group("what")
-    add = group.add_argument
+
+
+def _what_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what").add_argument
     add("--main", type=Path, metavar="FILE", help="main.py; if nothing is named the project's")
     add("--file", action="append", default=[], metavar="[NAME=]FILE", help="another; repeatable")
     add("--library", action="store_true", help="dormouse too, compiled (not where it is frozen)")
@@ -793,6 +791,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--number", type=at_least_one, metavar="N", help="of the update; counted if not given")
     add("--withdraw", action="store_true", help="take back the one that was offered last")
     add("--order", help='to a node in safe mode: log, files, restart, "stay S", "erase NAME"')
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options. Exits with 2 for what cannot be."""
+    parser = face.Parser(
+        description="Send a new version of their application to nodes, and wait until it runs.",
+        epilog="Environment: DORMOUSE_KEY_PASSPHRASE, DORMOUSE_UPDATE_KEY, DORMOUSE_USERNAME, "
+        "DORMOUSE_PASSWORD." + (BY_MAKE if CHECKOUT else ""),
+    )
+    _broker_options(parser)
+    _whom_options(parser)
+    _what_options(parser)
     add_options(parser)
     add = parser.add_argument
     add("--believe", action="store_true", help="reports that nothing proves count, too")

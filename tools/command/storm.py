@@ -43,7 +43,7 @@ moment = real(0.001)  # s: a session counts in whole ms
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line."""
-    default, waits = Storm(rate=100, backlog=1024), Waits()
+    default = Storm(rate=100, backlog=1024)
     parser = argparse.ArgumentParser(
         prog="dormouse storm",
         description="A fleet loses its broker, and comes back: connects per second, until all are.",
@@ -76,22 +76,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     )
     add("--rtt", type=positive, default=default.rtt * 1000, metavar="MS", help="%(default)g ms")
     add("--timeout", type=moment, default=default.timeout, metavar="S", help="%(default)g s")
-    add("--delay", type=moment, default=waits.delay, metavar="S", help="fixed: %(default)g s")
-    add(
-        "--shortest",
-        type=moment,
-        default=waits.shortest,
-        metavar="S",
-        help="exponential, jitter: the first bound (%(default)g s)",
-    )
-    add("--longest", type=moment, default=waits.longest, metavar="S", help="(%(default)g s)")
-    add(
-        "--period",
-        type=moment,
-        default=waits.period,
-        metavar="S",
-        help="phase: from wake to wake (%(default)g s)",
-    )
+    _add_waits(parser)
     add(
         "--limit",
         type=positive,
@@ -111,6 +96,26 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     if options.outage is None:
         options.outage = REAL_OUTAGE if options.real else default.outage
     return options
+
+
+def _add_waits(parser: argparse.ArgumentParser) -> None:
+    waits, add = Waits(), parser.add_argument
+    add("--delay", type=moment, default=waits.delay, metavar="S", help="fixed: %(default)g s")
+    add(
+        "--shortest",
+        type=moment,
+        default=waits.shortest,
+        metavar="S",
+        help="exponential, jitter: the first bound (%(default)g s)",
+    )
+    add("--longest", type=moment, default=waits.longest, metavar="S", help="(%(default)g s)")
+    add(
+        "--period",
+        type=moment,
+        default=waits.period,
+        metavar="S",
+        help="phase: from wake to wake (%(default)g s)",
+    )
 
 
 def storm_of(options: argparse.Namespace) -> Storm:

@@ -51,6 +51,17 @@ NO_CERTIFICATE = ("CERTIFICATE_REQUIRED", "UNKNOWN_CA", "BAD_CERTIFICATE", "HAND
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of a connection."""
+    _add_broker(parser)
+    _add_tls(parser)
+    _add_session(parser)
+    will = parser.add_argument_group("will: what the broker publishes if this dies")
+    will.add_argument("--will-topic", type=said, metavar="TOPIC")
+    will.add_argument("--will-payload", metavar="TEXT")
+    will.add_argument("--will-qos", type=int, choices=(0, 1, 2))
+    will.add_argument("--will-retain", action="store_true")
+
+
+def _add_broker(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("broker")
     group.add_argument("-h", "--host", metavar="HOST", help="its name or address (localhost)")
     group.add_argument("-p", "--port", type=port, metavar="PORT", help="1883; TLS 8883; ws 80")
@@ -69,6 +80,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--ws", type=said, metavar="PATH", nargs="?", const="/mqtt", help="WebSocket (/mqtt)"
     )
+
+
+def _add_tls(parser: argparse.ArgumentParser) -> None:
     tls = parser.add_argument_group("TLS")
     tls.add_argument("--tls", action="store_true", help="by the system's authorities")
     tls.add_argument(
@@ -81,6 +95,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--psk", type=given, metavar="HEX", help="a key instead of certificates (Python 3.13)"
     )
     tls.add_argument("--psk-identity", type=utf8, metavar="NAME")
+
+
+def _add_session(parser: argparse.ArgumentParser) -> None:
     session = parser.add_argument_group("session")
     session.add_argument("-i", "--id", type=utf8, metavar="ID", help="the client identifier")
     session.add_argument(
@@ -110,11 +127,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--connect-timeout", type=positive, default=10, metavar="S", help="and for answers: 10 s"
     )
     session.add_argument("--quiet", action="store_true", help="not a word of lost connections")
-    will = parser.add_argument_group("will: what the broker publishes if this dies")
-    will.add_argument("--will-topic", type=said, metavar="TOPIC")
-    will.add_argument("--will-payload", metavar="TEXT")
-    will.add_argument("--will-qos", type=int, choices=(0, 1, 2))
-    will.add_argument("--will-retain", action="store_true")
 
 
 def _apply_url(options: argparse.Namespace) -> None:
