@@ -21,6 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
 from .. import parts
 from ..paths import BUILD, FIRMWARE
 from . import boards, tool
@@ -166,29 +170,6 @@ def mkdir_program(folders: list[str]) -> str:
     )
 
 
-class Bar:
-    """A bar that tells how many files are done; nothing where output is no terminal."""
-
-    def __init__(self, total: int):
-        self.total, self.done = total, 0
-        self.live = sys.stderr.isatty() and total > 0
-
-    def line(self, text: str) -> None:
-        """Take a line of mpremote's output."""
-        if text.startswith(("cp ", "rm ")):
-            self.done += 1
-            if self.live:
-                full = 30 * self.done // self.total
-                name = text.split()[-1][-28:]
-                bar = "#" * full + "-" * (30 - full)
-                print(f"\r[{bar}] {self.done}/{self.total} {name:<28}", end="", file=sys.stderr)
-
-    def end(self) -> None:
-        """Leave the line."""
-        if self.live:
-            print(file=sys.stderr)
-
-
 def carry_out(device: Device, todo: Plan, main: str) -> None:
     """Copy and remove, the main program last, and reset. Raises DeviceError."""
     commands: list[str] = []
@@ -198,12 +179,18 @@ def carry_out(device: Device, todo: Plan, main: str) -> None:
         commands += ["rm", f":{name}", "+"]
     for name in sorted(todo.copy, key=lambda name: name == main):
         commands += ["cp", str(todo.copy[name]), f":{name}", "+"]
-    bar = Bar(len(todo.copy) + len(todo.remove))
-    device.changed = bool(todo.copy or todo.remove) and not device.dry_run
-    try:
-        device.run(*commands, "reset", each=bar.line)
-    finally:
-        bar.end()
+    total, console = len(todo.copy) + len(todo.remove), Console(stderr=True)
+    device.changed = bool(total) and not device.dry_run
+    columns = BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
+    hidden = not (device.changed and console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden) as progress:
+        task = progress.add_task("", total=total)
+
+        def line(text: str) -> None:
+            if text.startswith(("cp ", "rm ")):
+                progress.update(task, advance=1, description=escape(text.split()[-1]))
+
+        device.run(*commands, "reset", each=line)
 
 
 def deploy(board: boards.Board, port: str, main: Path, dry_run: bool) -> str:

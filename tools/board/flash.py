@@ -23,6 +23,9 @@ import sys
 import time
 from pathlib import Path
 
+from rich import progress
+from rich.console import Console
+
 from . import boards, ports, tool
 from .device import Device, DeviceError
 from .safety import CannotDo
@@ -219,21 +222,20 @@ def start_bootloader(board: boards.Board, port: str | None, given: Path | None) 
 
 def copy(firmware: Path, drive: Path) -> None:
     """Copy, with a bar; the board takes it, and is gone before the copy is closed. CannotFlash."""
-    total, done = firmware.stat().st_size, 0
+    console, left = Console(stderr=True), firmware.stat().st_size
     try:
-        with open(firmware, "rb") as file, open(drive / firmware.name, "wb", 0) as target:
+        with (
+            progress.open(
+                firmware, "rb", description="", console=console, disable=not console.is_terminal
+            ) as file,
+            open(drive / firmware.name, "wb", 0) as target,
+        ):
             while data := file.read(65536):
                 target.write(data)
-                done += len(data)
-                if sys.stderr.isatty():
-                    full = 30 * done // total
-                    bar = "#" * full + "-" * (30 - full)
-                    print(f"\r[{bar}] {done // 1024} KB", end="", file=sys.stderr)
-            if sys.stderr.isatty():
-                print(file=sys.stderr)
+                left -= len(data)
             os.fsync(target.fileno())
     except OSError as error:
-        if done < total:
+        if left:
             raise CannotFlash(f"{drive}: {error.strerror}\nWhat to do: try again") from error
 
 
