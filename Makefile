@@ -15,8 +15,9 @@ $(foreach name,$(VARIABLES),$(eval export GIVEN_$(name)_FROM := $$(origin $(name
 tool = $(VENV_PYTHON) -m tools.make
 
 .DEFAULT_GOAL := help
-.PHONY: conformance docs help demo run check test prove explore fuzz attack mutants wake size lint clean bootstrap bootstrap-board flash deploy hil \
-	mip-index plan provision ota ota-key console logs bridge
+.PHONY: attack bench bootstrap bootstrap-board bridge check chip clean conformance console demo deploy \
+	docs explore flash fuzz help hil interop lint lock logs mip-index mutants ota ota-key plan prove \
+	provision run size soak test test-long wake
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -74,7 +75,6 @@ mutants:  ## small faults in a device module, and which tests notice: MODULE=sle
 	@$(PYTHON) tools/setup/bootstrap.py --mutants
 	@$(tool) $@
 
-.PHONY: test-long
 test-long: bootstrap-board  ## what make test leaves out for its time; TESTS goes to pytest
 	@$(VENV_PYTHON) -m tools.setup.get --keep-going all
 	@$(tool) $@
@@ -92,11 +92,9 @@ fuzz:  ## bytes of all kinds against what reads bytes: SECONDS=600 ARGS="session
 	@$(PYTHON) tools/setup/bootstrap.py --fuzz
 	@$(tool) $@
 
-.PHONY: interop
 interop: bootstrap  ## other brokers, as real processes: aedes, RabbitMQ, ejabberd, mosquitto; ARGS goes to pytest
 	@$(tool) $@
 
-.PHONY: soak
 soak: bootstrap  ## clients and nodes under load, a fault every 200 messages; ARGS="--minutes 20"
 	@$(tool) $@
 
@@ -127,7 +125,6 @@ lint:  ## style, types, .pyi files; names that MicroPython's modules have not
 	@$(PYTHON) tools/setup/bootstrap.py --lint
 	@$(tool) $@
 
-.PHONY: lock
 lock:  ## the versions and hashes that pip and npm may bring; ARGS=--upgrade
 	@$(PYTHON) tools/setup/bootstrap.py --lock
 	@$(tool) $@
