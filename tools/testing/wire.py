@@ -29,7 +29,7 @@ NAMES = {
     PINGRESP: "PINGRESP",
     DISCONNECT: "DISCONNECT",
 }
-_FLAGS = {PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}  # 2.2.2: all others 0; PUBLISH has its own
+FLAGS = {PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}  # 2.2.2: all others 0; PUBLISH has its own
 _ID_ONLY = (PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK)
 _EMPTY = (PINGREQ, PINGRESP, DISCONNECT)
 MAX_REMAINING = 268_435_455
@@ -124,7 +124,8 @@ def build(packet_type: int, flags: int, body: bytes = b"") -> bytes:
     return bytes([packet_type << 4 | flags]) + encode_remaining_length(len(body)) + body
 
 
-def _id(packet_id: int) -> bytes:
+def encode_id(packet_id: int) -> bytes:
+    """Encode a packet identifier (2.3.1)."""
     return packet_id.to_bytes(2, "big")
 
 
@@ -172,50 +173,50 @@ def publish(
     """Build PUBLISH (3.3). Raises ValueError if the packet identifier does not fit the QoS."""
     if (packet_id is None) != (qos == 0):
         raise ValueError("a packet identifier goes with QoS 1 and 2, and only with them")
-    identifier = b"" if packet_id is None else _id(packet_id)
+    identifier = b"" if packet_id is None else encode_id(packet_id)
     flags = (8 if dup else 0) | qos << 1 | (1 if retain else 0)
     return build(PUBLISH, flags, encode_string(topic) + identifier + payload)
 
 
 def puback(packet_id: int) -> bytes:
     """Build PUBACK (3.4)."""
-    return build(PUBACK, 0, _id(packet_id))
+    return build(PUBACK, 0, encode_id(packet_id))
 
 
 def pubrec(packet_id: int) -> bytes:
     """Build PUBREC (3.5)."""
-    return build(PUBREC, 0, _id(packet_id))
+    return build(PUBREC, 0, encode_id(packet_id))
 
 
 def pubrel(packet_id: int) -> bytes:
     """Build PUBREL (3.6)."""
-    return build(PUBREL, 2, _id(packet_id))
+    return build(PUBREL, 2, encode_id(packet_id))
 
 
 def pubcomp(packet_id: int) -> bytes:
     """Build PUBCOMP (3.7)."""
-    return build(PUBCOMP, 0, _id(packet_id))
+    return build(PUBCOMP, 0, encode_id(packet_id))
 
 
 def subscribe(packet_id: int, *subscriptions: tuple[str, int]) -> bytes:
     """Build SUBSCRIBE (3.8) from (topic filter, maximum QoS) pairs."""
     payload = b"".join(encode_string(name) + bytes([qos]) for name, qos in subscriptions)
-    return build(SUBSCRIBE, 2, _id(packet_id) + payload)
+    return build(SUBSCRIBE, 2, encode_id(packet_id) + payload)
 
 
 def suback(packet_id: int, *return_codes: int) -> bytes:
     """Build SUBACK (3.9)."""
-    return build(SUBACK, 0, _id(packet_id) + bytes(return_codes))
+    return build(SUBACK, 0, encode_id(packet_id) + bytes(return_codes))
 
 
 def unsubscribe(packet_id: int, *topic_filters: str) -> bytes:
     """Build UNSUBSCRIBE (3.10)."""
-    return build(UNSUBSCRIBE, 2, _id(packet_id) + b"".join(map(encode_string, topic_filters)))
+    return build(UNSUBSCRIBE, 2, encode_id(packet_id) + b"".join(map(encode_string, topic_filters)))
 
 
 def unsuback(packet_id: int) -> bytes:
     """Build UNSUBACK (3.11)."""
-    return build(UNSUBACK, 0, _id(packet_id))
+    return build(UNSUBACK, 0, encode_id(packet_id))
 
 
 def pingreq() -> bytes:
@@ -268,7 +269,7 @@ def encode(packet: Packet) -> bytes:
         return unsubscribe(identifier, *packet.topic_filters)
     if kind == SUBACK:
         return suback(identifier, *packet.return_codes)
-    return build(kind, _FLAGS.get(kind, 0), _id(identifier))
+    return build(kind, FLAGS.get(kind, 0), encode_id(identifier))
 
 
 # --- Decoding -------------------------------------------------------------------------------------
@@ -291,49 +292,60 @@ def _frame(data: bytes, at: int) -> tuple[int, int] | None:
     raise WireError("remaining length longer than 4 bytes", at)
 
 
-class _Body:
+class Body:
     """A cursor over one packet's body that raises WireError instead of running over its end."""
 
     def __init__(self, data: bytes, at: int, end: int) -> None:
         self.data, self.at, self.end = data, at, end
 
+    def bad(self, reason: str, *, at: int | None = None) -> WireError:
+        """Make the error for what is wrong here, or at another offset."""
+        return WireError(reason, self.at if at is None else at)
+
     def left(self) -> int:
+        """Return how many bytes are left."""
         return self.end - self.at
 
     def take(self, count: int, what: str) -> bytes:
+        """Take so many bytes."""
         if count > self.left():
-            raise WireError(f"{what} cut short", self.at)
+            raise self.bad(f"{what} cut short")
         self.at += count
         return self.data[self.at - count : self.at]
 
     def number(self, count: int, what: str) -> int:
+        """Take an integer of so many bytes."""
         return int.from_bytes(self.take(count, what), "big")
 
     def packet_id(self) -> int:
+        """Take a packet identifier."""
         value = self.number(2, "packet identifier")
         if not value:
-            raise WireError("packet identifier 0", self.at - 2)  # [MQTT-2.3.1-1]
+            raise self.bad("packet identifier 0", at=self.at - 2)  # [MQTT-2.3.1-1]
         return value
 
     def binary(self, what: str) -> bytes:
+        """Take bytes behind their length."""
         return self.take(self.number(2, f"length of {what}"), what)
 
     def string(self, what: str) -> str:
+        """Take a string behind its length."""
         start = self.at
         try:
             text = self.binary(what).decode()
         except UnicodeDecodeError as error:
-            raise WireError(f"{what} is not UTF-8", start) from error
+            raise self.bad(f"{what} is not UTF-8", at=start) from error  # [MQTT-1.5.3-1], 5: 1.5.4
         if "\0" in text:
-            raise WireError(f"{what} contains U+0000", start)  # [MQTT-1.5.3-2]
+            raise self.bad(f"{what} contains U+0000", at=start)  # [MQTT-1.5.3-2]
         return text
 
     def done(self) -> None:
+        """Raise if anything is left."""
         if self.left():
-            raise WireError(f"{self.left()} bytes too many", self.at)
+            raise self.bad(f"{self.left()} bytes too many")
 
 
-def _decode_connect(body: _Body, raw: bytes) -> Packet:
+def _decode_connect(body: Body, raw: bytes) -> Packet:
     name = body.string("protocol name")
     level = body.number(1, "protocol level")
     flags = body.number(1, "connect flags")
@@ -364,7 +376,7 @@ def _decode_connect(body: _Body, raw: bytes) -> Packet:
     )
 
 
-def _decode_publish(body: _Body, raw: bytes, flags: int, at: int) -> Packet:
+def _decode_publish(body: Body, raw: bytes, flags: int, at: int) -> Packet:
     qos = flags >> 1 & 3
     if qos == 3:
         raise WireError("PUBLISH with QoS 3", at)  # [MQTT-3.3.1-4]
@@ -387,7 +399,7 @@ def _decode_publish(body: _Body, raw: bytes, flags: int, at: int) -> Packet:
     )
 
 
-def _decode_subscribe(body: _Body, raw: bytes) -> Packet:
+def _decode_subscribe(body: Body, raw: bytes) -> Packet:
     packet_id = body.packet_id()
     subscriptions: list[tuple[str, int]] = []
     while body.left() or not subscriptions:  # at least one: [MQTT-3.8.3-3]
@@ -398,7 +410,7 @@ def _decode_subscribe(body: _Body, raw: bytes) -> Packet:
     return Packet(SUBSCRIBE, raw, packet_id=packet_id, subscriptions=tuple(subscriptions))
 
 
-def _decode_unsubscribe(body: _Body, raw: bytes) -> Packet:
+def _decode_unsubscribe(body: Body, raw: bytes) -> Packet:
     packet_id = body.packet_id()
     filters: list[str] = []
     while body.left() or not filters:
@@ -406,7 +418,7 @@ def _decode_unsubscribe(body: _Body, raw: bytes) -> Packet:
     return Packet(UNSUBSCRIBE, raw, packet_id=packet_id, topic_filters=tuple(filters))
 
 
-def _decode_suback(body: _Body, raw: bytes) -> Packet:
+def _decode_suback(body: Body, raw: bytes) -> Packet:
     packet_id = body.packet_id()
     codes = body.take(max(1, body.left()), "return codes")
     if any(code not in (0, 1, 2, FAILURE) for code in codes):
@@ -414,7 +426,7 @@ def _decode_suback(body: _Body, raw: bytes) -> Packet:
     return Packet(SUBACK, raw, packet_id=packet_id, return_codes=tuple(codes))
 
 
-def _decode_connack(body: _Body, raw: bytes) -> Packet:
+def _decode_connack(body: Body, raw: bytes) -> Packet:
     flags, code = body.number(1, "acknowledge flags"), body.number(1, "return code")
     if flags > 1 or (flags and code):
         raise WireError("acknowledge flags", body.at - 2)  # [MQTT-3.2.2-4]
@@ -426,10 +438,10 @@ def _decode_connack(body: _Body, raw: bytes) -> Packet:
 def _decode_at(data: bytes, at: int, start: int, end: int) -> Packet:
     """Decode the packet from `at` to `end` whose body starts at `start`. Raises WireError."""
     kind, flags = data[at] >> 4, data[at] & 15
-    body, raw = _Body(data, start, end), data[at:end]
+    body, raw = Body(data, start, end), data[at:end]
     if kind not in NAMES:
         raise WireError(f"packet type {kind}", at)
-    if kind != PUBLISH and flags != _FLAGS.get(kind, 0):
+    if kind != PUBLISH and flags != FLAGS.get(kind, 0):
         raise WireError(f"{NAMES[kind]} with flags {flags}", at)  # [MQTT-2.2.2-2]
     if kind == CONNECT:
         packet = _decode_connect(body, raw)

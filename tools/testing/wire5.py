@@ -17,6 +17,7 @@ from .wire import (
     CONNACK,
     CONNECT,
     DISCONNECT,
+    FLAGS,
     MAX_REMAINING,
     PINGREQ,
     PINGRESP,
@@ -29,16 +30,21 @@ from .wire import (
     SUBSCRIBE,
     UNSUBACK,
     UNSUBSCRIBE,
+    Body,
     Direction,
     Splitter,
     Transcript,
     WireError,
     build,
+    encode_id,
     encode_remaining_length,
     encode_string,
+    pingreq,
+    pingresp,
 )
 
 __all__ = ["Packet", "Splitter", "Subscription", "Transcript", "Will", "WireError", "decode"]
+__all__ += ["pingreq", "pingresp"]
 
 AUTH = 15
 WILL = 0  # stands for will properties where a packet type is asked for
@@ -51,7 +57,6 @@ Properties = Mapping[str, Any]
 Writable = Properties | bytes | None
 
 _ACKS = (PUBACK, PUBREC, PUBREL, PUBCOMP)
-_FLAGS = {PUBREL: 2, SUBSCRIBE: 2, UNSUBSCRIBE: 2}  # 2.1.3: all others 0; PUBLISH has its own
 
 
 class WireError5(WireError):
@@ -159,13 +164,9 @@ class Subscription(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Will:
+class Will(wire.Will):
     """A will as CONNECT carries it."""
 
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
     properties: Properties = field(default_factory=dict)
 
 
@@ -208,10 +209,6 @@ class Packet:
 
 
 # --- Encoding -------------------------------------------------------------------------------------
-
-
-def _id(packet_id: int) -> bytes:
-    return packet_id.to_bytes(2, "big")
 
 
 def connect(
@@ -265,7 +262,7 @@ def publish(
     """Build PUBLISH (3.3). Raises ValueError if the packet identifier does not fit the QoS."""
     if (packet_id is None) != (qos == 0):
         raise ValueError("a packet identifier goes with QoS 1 and 2, and only with them")
-    identifier = b"" if packet_id is None else _id(packet_id)
+    identifier = b"" if packet_id is None else encode_id(packet_id)
     flags = (8 if dup else 0) | qos << 1 | (1 if retain else 0)
     head = encode_string(topic) + identifier + encode_properties(properties)
     return build(PUBLISH, flags, head + payload)
@@ -277,27 +274,27 @@ def _reasoned(packet_type: int, head: bytes, reason_code: int, properties: Writa
         head += bytes([reason_code]) + encode_properties(properties)
     elif reason_code:
         head += bytes([reason_code])
-    return build(packet_type, _FLAGS.get(packet_type, 0), head)
+    return build(packet_type, FLAGS.get(packet_type, 0), head)
 
 
 def puback(packet_id: int, reason_code: int = 0, properties: Writable = None) -> bytes:
     """Build PUBACK (3.4); properties {} are written as such, None is left out where it can be."""
-    return _reasoned(PUBACK, _id(packet_id), reason_code, properties)
+    return _reasoned(PUBACK, encode_id(packet_id), reason_code, properties)
 
 
 def pubrec(packet_id: int, reason_code: int = 0, properties: Writable = None) -> bytes:
     """Build PUBREC (3.5)."""
-    return _reasoned(PUBREC, _id(packet_id), reason_code, properties)
+    return _reasoned(PUBREC, encode_id(packet_id), reason_code, properties)
 
 
 def pubrel(packet_id: int, reason_code: int = 0, properties: Writable = None) -> bytes:
     """Build PUBREL (3.6)."""
-    return _reasoned(PUBREL, _id(packet_id), reason_code, properties)
+    return _reasoned(PUBREL, encode_id(packet_id), reason_code, properties)
 
 
 def pubcomp(packet_id: int, reason_code: int = 0, properties: Writable = None) -> bytes:
     """Build PUBCOMP (3.7)."""
-    return _reasoned(PUBCOMP, _id(packet_id), reason_code, properties)
+    return _reasoned(PUBCOMP, encode_id(packet_id), reason_code, properties)
 
 
 def subscribe(
@@ -310,33 +307,25 @@ def subscribe(
     for each in subscriptions:
         subscription = Subscription(*each)
         payload += encode_string(subscription.topic_filter) + bytes([subscription.options])
-    return build(SUBSCRIBE, 2, _id(packet_id) + encode_properties(properties) + payload)
+    return build(SUBSCRIBE, 2, encode_id(packet_id) + encode_properties(properties) + payload)
 
 
 def suback(packet_id: int, *reason_codes: int, properties: Writable = None) -> bytes:
     """Build SUBACK (3.9)."""
-    return build(SUBACK, 0, _id(packet_id) + encode_properties(properties) + bytes(reason_codes))
+    head = encode_id(packet_id) + encode_properties(properties)
+    return build(SUBACK, 0, head + bytes(reason_codes))
 
 
 def unsubscribe(packet_id: int, *topic_filters: str, properties: Writable = None) -> bytes:
     """Build UNSUBSCRIBE (3.10)."""
     payload = b"".join(map(encode_string, topic_filters))
-    return build(UNSUBSCRIBE, 2, _id(packet_id) + encode_properties(properties) + payload)
+    return build(UNSUBSCRIBE, 2, encode_id(packet_id) + encode_properties(properties) + payload)
 
 
 def unsuback(packet_id: int, *reason_codes: int, properties: Writable = None) -> bytes:
     """Build UNSUBACK (3.11)."""
-    return build(UNSUBACK, 0, _id(packet_id) + encode_properties(properties) + bytes(reason_codes))
-
-
-def pingreq() -> bytes:
-    """Build PINGREQ (3.12)."""
-    return build(PINGREQ, 0)
-
-
-def pingresp() -> bytes:
-    """Build PINGRESP (3.13)."""
-    return build(PINGRESP, 0)
+    head = encode_id(packet_id) + encode_properties(properties)
+    return build(UNSUBACK, 0, head + bytes(reason_codes))
 
 
 def disconnect(reason_code: int = 0, properties: Writable = None) -> bytes:
@@ -390,7 +379,7 @@ def encode(packet: Packet) -> bytes:
     if kind not in NAMES or identifier is None:
         raise ValueError(f"no such packet: {packet!r}")
     if kind in _ACKS:
-        return _reasoned(kind, _id(identifier), packet.reason_code, properties or None)
+        return _reasoned(kind, encode_id(identifier), packet.reason_code, properties or None)
     if kind == SUBSCRIBE:
         return subscribe(identifier, *packet.subscriptions, properties=properties)
     if kind == UNSUBSCRIBE:
@@ -435,26 +424,15 @@ def codes(packet_type: int, direction: Direction | None = None) -> set[int]:
     return set().union(*(_CODES.get((packet_type, way), set()) for way in ways))
 
 
-class _Body:
+class _Body(Body):
     """A cursor over one packet's body that raises WireError5 instead of running over its end."""
 
     def __init__(self, data: bytes, at: int, end: int, way: Direction | None) -> None:
-        self.data, self.at, self.end, self.way = data, at, end, way
+        super().__init__(data, at, end)
+        self.way = way
 
-    def bad(self, reason: str, code: int = MALFORMED) -> WireError5:
-        return WireError5(reason, self.at, code)
-
-    def left(self) -> int:
-        return self.end - self.at
-
-    def take(self, count: int, what: str) -> bytes:
-        if count > self.left():
-            raise self.bad(f"{what} cut short")
-        self.at += count
-        return self.data[self.at - count : self.at]
-
-    def number(self, count: int, what: str) -> int:
-        return int.from_bytes(self.take(count, what), "big")
+    def bad(self, reason: str, code: int = MALFORMED, *, at: int | None = None) -> WireError5:
+        return WireError5(reason, self.at if at is None else at, code)
 
     def varint(self, what: str) -> int:
         start, value = self.at, 0
@@ -472,19 +450,6 @@ class _Body:
         if not value:
             raise self.bad("packet identifier 0", PROTOCOL_ERROR)  # [MQTT-2.2.1-3]
         return value
-
-    def binary(self, what: str) -> bytes:
-        return self.take(self.number(2, f"length of {what}"), what)
-
-    def string(self, what: str) -> str:
-        data = self.binary(what)
-        try:
-            text = data.decode()
-        except UnicodeDecodeError as error:
-            raise self.bad(f"{what} is not UTF-8") from error  # [MQTT-1.5.4-1]
-        if "\0" in text:
-            raise self.bad(f"{what} contains U+0000")  # [MQTT-1.5.4-2]
-        return text
 
     def topic(self, what: str) -> str:
         text = self.string(what)
@@ -506,10 +471,6 @@ class _Body:
         if code not in codes(packet_type, self.way):
             raise self.bad(f"reason code {code:#04x} in {NAMES[packet_type]}", PROTOCOL_ERROR)
         return code
-
-    def done(self) -> None:
-        if self.left():
-            raise self.bad(f"{self.left()} bytes too many")
 
     def properties(self, packet_type: int) -> dict[str, Any]:
         """Take the properties of a packet of this type, or will properties (2.2.2)."""
@@ -708,7 +669,7 @@ def _decode_one(data: bytes, at: int, start: int, end: int, way: Direction | Non
     body, raw = _Body(data, start, end, way), data[at:end]
     if kind not in NAMES:
         raise WireError5(f"packet type {kind}", at)
-    if kind != PUBLISH and flags != _FLAGS.get(kind, 0):
+    if kind != PUBLISH and flags != FLAGS.get(kind, 0):
         raise WireError5(f"{NAMES[kind]} with flags {flags}", at)  # [MQTT-2.1.3-1]
     if (way == "up" and kind in _DOWN) or (way == "down" and kind in _UP):
         raise WireError5(f"{NAMES[kind]} from the wrong side", at, PROTOCOL_ERROR)
