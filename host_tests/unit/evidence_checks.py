@@ -14,13 +14,18 @@ def answered(line, o, first=0x40, now=0):
     line.session.receive(memoryview(bytes((first, 2, o.pid >> 8, o.pid & 0xFF))), now)
 
 
+def ended(line, times):
+    """The broker ends so many connections, each at what it wrote."""
+    for _ in range(times):
+        line.written()
+        line.again()
+
+
 def aside(line):
     """Two messages that were set aside, and a line that is up."""
     s = line.session
     every = [s.publish(topic, b"", 1) for topic in ("bad", "worse")]
-    for _ in range(4):
-        line.written()
-        line.again()
+    ended(line, 4)
     same([o.tries for o in every[:2]], [2, 2])
     return every
 
@@ -133,9 +138,7 @@ def check_with_others_beside_it_it_says_nothing():
     line = Told(timeout=1000).up()
     s = line.session
     bad = s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     line.writes("c000")
     line.reads(PONG)
     line.writes("3a 07 0003'bad' 0001")
@@ -185,9 +188,7 @@ def check_what_went_through_long_ago():
     line = Told(timeout=1000).up()
     s = line.session
     one = s.publish("one", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     other = s.publish("t", b"", 1)
     line.written()
     answered(line, other)
@@ -218,9 +219,7 @@ def check_what_is_under_way_makes_no_room():
     line = Told(timeout=1000, outbox=2).up()
     s = line.session
     bad = s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     o = s.publish("t", b"", 1)
     line.written()
     answered(line, o)
@@ -296,14 +295,10 @@ def check_what_makes_room():
     ask = s.request(0x82, [("f", 1)])
     line.written()
     line.again()
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     same((rel.tries >= 2, ask.tries >= 2), (True, True))
     bad = s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     same((bad.tries, s.suspects), (2, 3))
     good = s.publish("good", b"", 2)
     line.written()
@@ -326,9 +321,7 @@ def check_others_go_while_it_may_not():
     line = Told(timeout=1000, outbox=200).up()
     s = line.session
     bad = s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     tried(line, 0)
     same(bad.tries, 3)
     for _ in range(40):
@@ -343,9 +336,7 @@ def check_turn_is_counted_from_when_it_was_set_aside():
     s = line.session
     for topic in ("one", "bad"):
         bad = s.publish(topic, b"", 1)
-        for _ in range(2):
-            line.written()
-            line.again()
+        ended(line, 2)
         if topic == "one":
             for _ in range(4):  # its turn is not there yet
                 o = s.publish("t", b"", 1)
@@ -371,9 +362,7 @@ def check_which_one_is_tried():
     s = line.session
     s.publish("one", b"", 2)
     s.publish("two", b"", 2)
-    for _ in range(4):
-        line.written()
-        line.again()
+    ended(line, 4)
     same([o.tries for o in s.outbox], [2, 2])
     one, two = s.outbox
     one.tries = 3
@@ -395,9 +384,7 @@ def check_window_beside_what_is_set_aside():
     line = Told(timeout=1000, window=1).up()
     s = line.session
     s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     s.request(0x82, [("a", 1)])
     same(line.written()[:1], b"\x82")
     s.publish("t", b"", 1)
@@ -408,9 +395,7 @@ def check_inbox_is_full_and_something_set_aside():
     line = Told(timeout=1000).up()
     s = line.session
     s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     s.shed = True
     assert raises(ConnectionLost, s.take, 0).again
 
@@ -419,9 +404,7 @@ def check_disconnect_does_not_try_it():
     line = Told(timeout=1000).up()
     s = line.session
     s.publish("bad", b"", 1)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     s.disconnect()
     line.writes("e000")
 
