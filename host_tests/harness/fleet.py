@@ -1,7 +1,8 @@
 """Many nodes in one process: each its own Client and Ota, and boot.py, in a folder of its own.
 
-    async with Nodes(broker, [f"green/{n}" for n in range(50)], folder) as nodes:
-        await nodes.live(lambda: ..., broken={"green/7": 1})
+    async with Nodes(broker, [f"green/{n}" for n in range(50)], "green/update", folder) as nodes:
+        nodes.nodes["green/7"].broken.add(1)
+        await nodes.live(lambda: ...)
 
 They wake one after the other, as sleeping nodes do, and know nothing from one wake to the next but
 what is in their folder. A version that is broken on a node does not connect there.
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -128,12 +129,3 @@ class Nodes:
 
     async def __aexit__(self, *_: object) -> None:
         sys.modules.pop("machine", None)
-
-
-@contextlib.asynccontextmanager
-async def fleet(
-    broker: Broker, topics: list[str], update: str, folder: Path
-) -> AsyncIterator[Nodes]:
-    """Give nodes."""
-    async with Nodes(broker, topics, update, folder) as nodes:
-        yield nodes

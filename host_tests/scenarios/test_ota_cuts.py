@@ -29,7 +29,6 @@ STEADY = 3  # boots that write nothing more, nor tell anything new
 MOST = 20  # boots
 KEY = "k" * 32  # fed.py's
 OTHERS = {"boot.py", "update.id", "update.id2", "messages"}
-NAMES = ("main.py", "part.py", "data", "extra/new", "gone")
 
 
 def version(number: int, connects: bool = True) -> str:

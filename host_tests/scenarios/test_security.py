@@ -2,6 +2,7 @@
 program that moves a node to another authority. Only names of hosts and numbers of ports differ.
 """
 
+import os
 import re
 import ssl
 import subprocess
@@ -154,7 +155,7 @@ class Scene:
         process = subprocess.Popen(
             argv,
             cwd=ROOT,
-            env={**runtimes.os.environ, "XDG_CONFIG_HOME": str(self.folder)},
+            env={**os.environ, "XDG_CONFIG_HOME": str(self.folder)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

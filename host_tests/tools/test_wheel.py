@@ -18,8 +18,6 @@ from tools.testing.address import HOST
 from tools.testing.brokers import MosquittoBroker
 from tools.testing.needs import missing
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
 
 def run(*argv: object, cwd: Path, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(

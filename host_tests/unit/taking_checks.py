@@ -13,7 +13,6 @@ from dormouse.store.durable import durable
 from durable_checks import Medium
 from large_checks import content, whole
 
-CLOSED = ConnectionLost("closed")
 N = 3000  # bytes of a payload
 
 

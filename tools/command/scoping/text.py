@@ -16,7 +16,6 @@ KINDS = {
     "thinks": "the node is at work",
     "ends": "to the end of the connection",
 }
-LONG = 5.0  # ms, a gap that is marked
 
 
 def arrow(way: str, plain: bool) -> str:
