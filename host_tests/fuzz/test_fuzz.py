@@ -111,7 +111,7 @@ def test_every_short_body(name: str) -> None:
     assert n == 1 + 256 + 65536
 
 
-def test_a_fault_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that looks behind the end, and a session that is spoiled by an error."""
     import dormouse.packet as packet
     from dormouse.session import Session

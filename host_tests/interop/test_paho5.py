@@ -238,9 +238,7 @@ def test_will(start, broker: MosquittoBroker, stop: dict[str, Any] | None) -> No
         assert p.MessageExpiryInterval <= 30
 
 
-def test_limits_of_the_server(
-    start, broker: MosquittoBroker, mosquitto: Callable[..., MosquittoBroker]
-) -> None:
+def test_limits_of_the_server(start, mosquitto: Callable[..., MosquittoBroker]) -> None:
     extra = "max_packet_size 1000\nmax_keepalive 30\nretain_available false\n"
     strict = mosquitto(extra_config=extra, listener_config="max_qos 1")
     client = {"port": strict.port, "client_id": "strict"}

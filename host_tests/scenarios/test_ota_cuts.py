@@ -95,7 +95,7 @@ def check(board: Board, ends: list[End], good: bool) -> None:
 
 
 @pytest.fixture
-def board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Board]]:
+def board(tmp_path: Path) -> Iterator[Callable[..., Board]]:
     """Return a function that makes a board with version 1 on it; for a runtime by its name."""
     with life.library() as folder:
 

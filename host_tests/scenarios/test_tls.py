@@ -174,7 +174,7 @@ MESSAGES = {
 
 
 @pytest.mark.parametrize("what", MESSAGES)
-def test_what_is_not_taken(secure, mosquitto: Mosquitto, certs, what: str, runtime) -> None:
+def test_what_is_not_taken(secure, certs, what: str, runtime) -> None:
     """Each is for good: the client does not try again; and CONNECT is never sent."""
     server = {
         "wrong host": certs.wrong_host,

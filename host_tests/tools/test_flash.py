@@ -139,7 +139,7 @@ def uf2(family: int, blocks: int = 3) -> bytes:
 
 
 @pytest.mark.parametrize("board", RP2, ids=lambda board: board.name)
-def test_uf2(board: boards.Board, tmp_path: Path) -> None:
+def test_uf2(board: boards.Board) -> None:
     good = uf2(board.uf2_family)
     flash.check_uf2(board, good)
     flash.check_uf2(board, uf2(0xE48BFF57, 1) + good)  # a first block for any chip, as RP2350's has

@@ -1,7 +1,5 @@
 """make mutants: which faults it makes, and that what no test notices is told. No test runs here."""
 
-from pathlib import Path
-
 import pytest
 
 from tools.desk import mutants
@@ -56,7 +54,7 @@ def test_all_named_tests_are_there() -> None:
 
 
 def test_what_survives_is_told(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each in a copy, never in this repository."""
     original = (mutants.DEVICE / "expiry.py").read_text()
