@@ -18,6 +18,10 @@ WORD = re.compile(r"[^\s\x00-\x1f\x7f]+")
 LONGEST = 4096  # bytes of a report
 
 
+class CannotUpdate(Exception):
+    """It cannot be done, or was not. The text says why, and what to do; it holds no secret."""
+
+
 @dataclass(frozen=True)
 class Bundle:
     """Files by their names on the node (None: to be removed), and how a trial goes: how many
