@@ -29,10 +29,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from ..paths import CACHE
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -391,6 +392,20 @@ def once(part: str, get: Callable[[], T]) -> T:
             raise
 
 
+def found_once(find: Callable[P, list[str]]) -> Callable[P, list[str]]:
+    """Let a part be looked for once in a process; who asks gets an argv of its own to append to."""
+    known: dict[tuple[object, ...], list[str]] = {}
+
+    @functools.wraps(find)
+    def copy(*args: P.args, **options: P.kwargs) -> list[str]:
+        key = (args, *options.items())
+        if key not in known:
+            known[key] = find(*args, **options)
+        return [*known[key]]
+
+    return copy
+
+
 def forget_failures() -> None:
     """Let the next call try again what failed a moment ago."""
     for path in CACHE.glob("*.failed"):
@@ -442,8 +457,15 @@ def micropython_on_path(bits: int) -> list[str] | None:
     return None
 
 
-@functools.cache
-def _micropython(bits: int) -> list[str]:
+@found_once
+def micropython(bits: int) -> list[str]:
+    """Return the argv prefix of a MicroPython, unix port, with 64- or 32-bit objects.
+
+    Order: $MICROPYTHON (64) or $MICROPYTHON32 (32), PATH, the distribution's package fetched into
+    `.cache/`. Raises NotAvailable; ValueError for any other number of bits.
+    """
+    if bits not in (32, 64):
+        raise ValueError(f"bits is 32 or 64, not {bits}")
     variable = {64: "MICROPYTHON", 32: "MICROPYTHON32"}[bits]
     if given := from_environment(variable):
         try:
@@ -470,19 +492,14 @@ def _micropython(bits: int) -> list[str]:
         raise NotAvailable(f"MicroPython, {bits}-bit: {error}\nWhat to do: {advice}.") from error
 
 
-def micropython(bits: int) -> list[str]:
-    """Return the argv prefix of a MicroPython, unix port, with 64- or 32-bit objects.
+@found_once
+def mosquitto() -> list[str]:
+    """Return the argv prefix of the broker mosquitto.
 
-    Order: $MICROPYTHON (64) or $MICROPYTHON32 (32), PATH, the distribution's package fetched into
-    `.cache/`. Raises NotAvailable; ValueError for any other number of bits.
+    Order: $MOSQUITTO, PATH and the usual sbin folders, the distribution's package fetched into
+    `.cache/`. Started as root a broker without a configuration wants to become the user
+    "mosquitto": write `user root` into the configuration. Raises NotAvailable.
     """
-    if bits not in (32, 64):
-        raise ValueError(f"bits is 32 or 64, not {bits}")
-    return list(_micropython(bits))
-
-
-@functools.cache
-def _mosquitto() -> list[str]:
     if given := from_environment("MOSQUITTO"):
         if not shutil.which(given[0]):
             raise NotAvailable(f"$MOSQUITTO: {given[0]} is no program")
@@ -500,18 +517,10 @@ def _mosquitto() -> list[str]:
         raise NotAvailable(f"mosquitto: {error}\nWhat to do: {advice}.") from error
 
 
-def mosquitto() -> list[str]:
-    """Return the argv prefix of the broker mosquitto.
-
-    Order: $MOSQUITTO, PATH and the usual sbin folders, the distribution's package fetched into
-    `.cache/`. Started as root a broker without a configuration wants to become the user
-    "mosquitto": write `user root` into the configuration. Raises NotAvailable.
-    """
-    return list(_mosquitto())
-
-
-@functools.cache
-def _newer_mosquitto() -> list[str]:
+@found_once
+def newer_mosquitto() -> list[str]:
+    """Return the argv prefix of mosquitto 2.1 or later, of Debian's next release. Raises
+    NotAvailable."""
     if is_ubuntu():
         raise NotAvailable(f"mosquitto 2.1 is taken from Debian's {NEWER_SUITE}, on Debian only")
     argv = once("mosquitto-2.1", lambda: fetch("mosquitto", 64, "mosquitto", NEWER_SUITE))
@@ -521,14 +530,12 @@ def _newer_mosquitto() -> list[str]:
     return argv
 
 
-def newer_mosquitto() -> list[str]:
-    """Return the argv prefix of mosquitto 2.1 or later, of Debian's next release. Raises
-    NotAvailable."""
-    return list(_newer_mosquitto())
+@found_once
+def mosquitto_client(name: str = "mosquitto_pub") -> list[str]:
+    """Return the argv prefix of mosquitto_pub, mosquitto_sub or mosquitto_rr.
 
-
-@functools.cache
-def _mosquitto_client(name: str) -> list[str]:
+    Order: PATH, the distribution's package fetched into `.cache/`. Raises NotAvailable.
+    """
     if found := shutil.which(name):
         return [found]
     try:
@@ -537,14 +544,6 @@ def _mosquitto_client(name: str) -> list[str]:
     except NotAvailable as error:
         advice = install_command("mosquitto-clients")
         raise NotAvailable(f"{name}: {error}\nWhat to do: {advice}.") from error
-
-
-def mosquitto_client(name: str = "mosquitto_pub") -> list[str]:
-    """Return the argv prefix of mosquitto_pub, mosquitto_sub or mosquitto_rr.
-
-    Order: PATH, the distribution's package fetched into `.cache/`. Raises NotAvailable.
-    """
-    return list(_mosquitto_client(name))
 
 
 CHROMIUM_PACKAGE = "chromium-headless-shell"  # Debian's chromium, without a window
@@ -591,8 +590,12 @@ def fetch_chromium() -> list[str]:
     return [str(start)]
 
 
-@functools.cache
-def _chromium() -> list[str]:
+@found_once
+def chromium() -> list[str]:
+    """Return the argv prefix of a chromium, to be started headless.
+
+    Order: $CHROMIUM, PATH, the distribution's package fetched into `.cache/`. Raises NotAvailable.
+    """
     if given := from_environment("CHROMIUM"):
         return given
     for name in CHROMIUM_NAMES:
@@ -603,14 +606,6 @@ def _chromium() -> list[str]:
     except NotAvailable as error:
         advice = f"{install_command('chromium')}, or point $CHROMIUM at a browser of its family"
         raise NotAvailable(f"chromium: {error}\nWhat to do: {advice}.") from error
-
-
-def chromium() -> list[str]:
-    """Return the argv prefix of a chromium, to be started headless.
-
-    Order: $CHROMIUM, PATH, the distribution's package fetched into `.cache/`. Raises NotAvailable.
-    """
-    return list(_chromium())
 
 
 def node() -> str:
@@ -747,8 +742,12 @@ def pip_wheel() -> Path:
         return fetch_pip_wheel()
 
 
-@functools.cache
-def _node_micropython() -> list[str]:
+@found_once
+def node_micropython() -> list[str]:
+    """Return the argv prefix of the newest MicroPython (WebAssembly, no sockets) in Node.
+
+    Append `[--path FOLDER]... SCRIPT [ARGUMENT]...`. Raises NotAvailable.
+    """
     try:
         program = node()
         package = once("node-micropython", install_node_package)
@@ -763,14 +762,6 @@ def _node_micropython() -> list[str]:
         "--package",
         str(package),
     ]
-
-
-def node_micropython() -> list[str]:
-    """Return the argv prefix of the newest MicroPython (WebAssembly, no sockets) in Node.
-
-    Append `[--path FOLDER]... SCRIPT [ARGUMENT]...`. Raises NotAvailable.
-    """
-    return list(_node_micropython())
 
 
 def emulated_chip(name: str) -> list[str]:
