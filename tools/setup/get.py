@@ -241,10 +241,10 @@ class Apt:
         """Fetch the index. Raises NotAvailable with apt's own words."""
         run(self._argv("update"), timeout=APT_TIMEOUT)
 
-    def package(self, name: str, root: Path) -> None:
-        """Fetch one package alone, without its dependencies, and unpack it into `root`."""
+    def put(self, packages: list[str], root: Path) -> None:
+        """Fetch these packages, without their dependencies, and unpack them into `root`."""
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
-            unpack(self.download([name], Path(folder)), root)
+            unpack(self.download(packages, Path(folder)), root)
 
     def closure(self, package: str) -> list[tuple[str, str]]:
         """Return `package` and all that it depends on, as (name, architecture or "all")."""
@@ -325,8 +325,7 @@ def fetch(package: str, bits: int, program: str, suite: str = DEBIAN_SUITE) -> l
         say(f"fetching {package} for {architecture} by apt ...")
         apt = Apt(native, architecture, suite=suite)
         apt.update()
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
-            unpack(apt.download(apt.libraries(package), Path(folder)), root)
+        apt.put(apt.libraries(package), root)
     return loader_argv(root, program)
 
 
@@ -572,8 +571,7 @@ def fetch_chromium() -> list[str]:
         apt.update()
         libraries = apt.libraries(CHROMIUM_PACKAGE)
         packages = [name for name in libraries if not name.startswith(CHROMIUM_WITHOUT)]
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
-            unpack(apt.download([*packages, *CHROMIUM_MORE], Path(folder)), root)
+        apt.put([*packages, *CHROMIUM_MORE], root)
     home = root / "usr" / "lib" / "chromium"
     start = home / "start"
     if not start.exists():
@@ -688,8 +686,7 @@ def of_own_release(name: str, packages: Callable[[Apt], list[str]]) -> Path:
             say(f"fetching {name} and Erlang by apt ...")
             apt = Apt(architecture, architecture, suite=suite)
             apt.update()
-            with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=CACHE) as folder:
-                unpack(apt.download(packages(apt), Path(folder)), root)
+            apt.put(packages(apt), root)
             for script in ("erl", "start"):  # where Erlang is, is written into these
                 program = root / "usr/lib/erlang/bin" / script
                 if program.is_symlink():
@@ -726,7 +723,7 @@ def fetch_pip_wheel() -> Path:
         native = native_architecture()
         apt = Apt(native, native)
         apt.update()
-        apt.package("python3-pip-whl", root)
+        apt.put(["python3-pip-whl"], root)
     wheels = sorted(root.glob("usr/share/python-wheels/pip-*.whl"))
     if not wheels:
         raise NotAvailable(f"{root} holds no wheel of pip: delete that folder and try again")
