@@ -54,11 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_broker(parser)
     _add_tls(parser)
     _add_session(parser)
-    will = parser.add_argument_group("will: what the broker publishes if this dies")
-    will.add_argument("--will-topic", type=said, metavar="TOPIC")
-    will.add_argument("--will-payload", metavar="TEXT")
-    will.add_argument("--will-qos", type=int, choices=(0, 1, 2))
-    will.add_argument("--will-retain", action="store_true")
+    _add_will(parser)
 
 
 def _add_broker(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +123,14 @@ def _add_session(parser: argparse.ArgumentParser) -> None:
         "--connect-timeout", type=positive, default=10, metavar="S", help="and for answers: 10 s"
     )
     session.add_argument("--quiet", action="store_true", help="not a word of lost connections")
+
+
+def _add_will(parser: argparse.ArgumentParser) -> None:
+    will = parser.add_argument_group("will: what the broker publishes if this dies")
+    will.add_argument("--will-topic", type=said, metavar="TOPIC")
+    will.add_argument("--will-payload", metavar="TEXT")
+    will.add_argument("--will-qos", type=int, choices=(0, 1, 2))
+    will.add_argument("--will-retain", action="store_true")
 
 
 def _apply_url(options: argparse.Namespace) -> None:
