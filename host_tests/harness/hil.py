@@ -150,7 +150,7 @@ class Link:
         return str(said.decode())
 
     def put(self, name: str, data: bytes) -> None:
-        """Put a file into FOLDER, if it is not there with this content already."""
+        """Put a file into FOLDER, if it is not there with this content already. Raises as call."""
         if self._files.get(name) == data:
             return
         self._files.pop(name, None)
@@ -176,7 +176,7 @@ class Link:
         self.reset()
 
     def reset(self) -> None:
-        """Reset the board, hard. It is in nobody's hands then."""
+        """Reset the board, hard. It is in nobody's hands then. Raises BoardLost."""
         try:
             self.serial.exec_raw_no_follow("import machine\nmachine.reset()")
         except (TransportError, OSError) as error:

@@ -96,7 +96,7 @@ def library(replace: tuple[str, str, str] | None = None) -> Iterator[Path]:
     """Give a folder with the library, compiled: boots are many, and half of one is compiling.
 
     replace: a module's file, a text that is in it once, and what stands in its place: a broken
-    twin. Beside it is the same as source, for CPython, in src/.
+    twin; ValueError if it is not. Beside it is the same as source, for CPython, in src/.
     """
     with tempfile.TemporaryDirectory(prefix="dormouse-library-") as name:
         source = Path(name) / "src" / "dormouse"

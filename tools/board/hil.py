@@ -244,7 +244,10 @@ def probe(runtime: BoardRuntime, host: str, own: str) -> None:
 
 
 def prepare(runtime: BoardRuntime, host: str | None) -> str:
-    """Join, probe, put on the board what all programs need; return this machine's address."""
+    """Join, probe, put on the board what all programs need; return this machine's address.
+
+    Raises CannotDo.
+    """
     own = join(runtime)
     if not host and not own:
         raise CannotDo(

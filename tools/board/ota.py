@@ -505,7 +505,10 @@ def _numbered(offer: Offer, version: int) -> Offer:
 
 
 async def discover(sending: Sending, news: asyncio.Queue[Any]) -> None:
-    """Find who is there, where nodes were not named, by what the broker retains of them."""
+    """Find who is there, where nodes were not named, by what the broker retains of them.
+
+    Raises CannotUpdate where nobody is.
+    """
     deadline = time.monotonic() + sending.options.look
     while not sending.fleet.fixed and (left := deadline - time.monotonic()) > 0:
         with contextlib.suppress(TimeoutError):
@@ -530,7 +533,7 @@ def stages(options: argparse.Namespace, fleet: Fleet) -> list[str]:
 
 
 async def withdraw(client: Any, options: argparse.Namespace, owner: Owner, numbers: Numbers) -> str:
-    """Take back the update that was offered last."""
+    """Take back the update that was offered last. Raises CannotUpdate if none was from here."""
     version = options.number or numbers.open()[0] or numbers.last
     if not version:
         raise CannotUpdate("no update was offered from here\nWhat to do: --number, which one")

