@@ -33,7 +33,6 @@ BY_DESIGN = {
     "rp2": (*LACKING, '"RTC" has no attribute "memory"'),
     # A Pico without radio: what needs no network is for it, too.
     "pico": (
-        *LACKING,
         '"RTC" has no attribute "memory"',
         'named "network"',
         'named "socket"',
