@@ -506,7 +506,9 @@ class Session5(_Base):
         elif not _PUBLISH < kind < 12 or kind == 8 or kind == 10:
             _Base._packet(self, first, body)
         elif kind < _SUBACK:
-            pid, code, properties = read_ack(first, body, 0 if self.suspects else self.known)
+            # (An attribute of the class is looked for only where there is a code.)
+            known = self.known if len(body) > 2 and not self.suspects else 0
+            pid, code, properties = read_ack(first, body, known)
             self._acknowledged(first, pid, code, properties)
         else:
             pid, codes, properties = read_suback(first, body, 0 if self.suspects else self.known)
