@@ -600,7 +600,8 @@ class Session5(_Base):
         super()._connack(bytes((present, 0)))
         if self.expiry:
             self.clean = False  # from now on: the session began at this connection
-        self._expire()  # now: a store notes at CONNACK what is subscribed
+        if self.again:
+            self._expire()  # now: a store notes at CONNACK what is subscribed
 
     def _heed(self, properties):
         self.server = properties
