@@ -24,7 +24,7 @@ def matches(pattern: str, name: str) -> bool:
     """
     if pattern.startswith("$share/"):
         pattern = pattern.split("/", 2)[-1]
-    if name[0] == "$" and pattern[:1] in "+#":
+    if name[:1] == "$" and pattern[:1] in "+#":  # ([0] would be a name that MicroPython keeps)
         return False
     levels = name.split("/")
     for level in pattern.split("/"):

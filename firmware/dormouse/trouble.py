@@ -293,7 +293,9 @@ def malformed(s, m, first: int, body, error) -> int:
 
 
 def _shown(c):
-    return chr(c) if 31 < c < 127 else "?"
+    # (By chr it would be a name, as MicroPython keeps them: their table may have to grow, by more
+    # than there is in one piece.)
+    return "%c" % c if 31 < c < 127 else "?"
 
 
 def skip(s, m, first: int, n: int, data, i: int):

@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 from dormouse import Client, _host
-from paho.mqtt import publish
+from paho.mqtt.client import Client as Paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from play import PROGRAMS, acknowledge, connected, grant
 
 from tools.testing import wire, wire5
@@ -44,24 +47,44 @@ def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
     assert device.wait_exit(5) == 0
 
 
-@pytest.mark.parametrize(("version", "heap"), [(4, "88k"), (5, "160k")])
-def test_heap_in_pieces(version: int, heap: str, mosquitto: Callable[..., MosquittoBroker]) -> None:
+@pytest.mark.parametrize(
+    ("version", "heap", "trouble"),
+    [(4, "88k", []), (5, "160k", []), (4, "96k", ["trouble"])],
+)
+def test_heap_in_pieces(
+    version: int, heap: str, trouble: list[str], mosquitto: Callable[..., MosquittoBroker]
+) -> None:
     """A reconnect loads nothing, and takes nothing that is long: there may be no room for it, ever.
 
     Not where the broker forgot the session, either: what is subscribed anew then, and a handshake.
+    Nor does a message that is too long for a client, or has a property that none had before: no
+    character of them is a name, for which MicroPython's table may have to grow.
     """
     broker = mosquitto()
     argv = [*needed(lambda: MICROPYTHON32.argv), "-X", f"heapsize={heap}"]
     small = Runtime("small", lambda: argv, MICROPYTHON32.path_env, (".frozen",))
     program = PROGRAMS / "in_pieces.py"
-    with small.start(program, str(broker.port), str(version), str(PIECE)) as device:
+    properties = None
+    if version == 5:
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.ContentType = "text/plain"
+    with small.start(program, str(broker.port), str(version), str(PIECE), *trouble) as device:
         device.wait_line("in pieces", 20)
         broker.kill()
         broker.start()
-        publish.single("down", "x" * 60, 2, True, broker.host, broker.port)
+        sender = Paho(CallbackAPIVersion.VERSION2, protocol=version)
+        sender.connect(broker.host, broker.port)
+        sender.loop_start()
+        sent = [sender.publish("down", "x" * 60, 2, True, properties)]
+        if trouble:
+            sent.append(sender.publish("large", "x" * 9000, 1, True))
+        for each in sent:
+            each.wait_for_publish(5)
+        sender.disconnect()
+        sender.loop_stop()
         device.wait_line("again ", 10)
         device.wait_line(f"got {b'x' * 60}", 10)
-        device.wait_line("end", 5)
+        device.wait_line(f"end {len(trouble)}", 5)
 
 
 @pytest.mark.parametrize("version", [4, 5])

@@ -1162,6 +1162,26 @@ def check_matches():
         assert not matches(pattern, topic), (pattern, topic)
 
 
+def check_router_keeps_no_characters():
+    """MicroPython keeps a character of a str, text[0], as a name, for ever: no stranger's topics
+    are to take the heap."""
+    import gc
+
+    from dormouse.router import matches
+
+    if not hasattr(gc, "mem_alloc") or sys.platform == "webassembly":  # collects at its end only
+        return
+    held = []
+    for start in (0x4000, 0x8000):
+        gc.collect()
+        held.append(gc.mem_alloc())
+        for c in range(start, start + 1000):
+            data = bytes((0xE0 | c >> 12, 0x80 | c >> 6 & 63, 0x80 | c & 63))
+            matches("#", str(data, "utf-8") + "/a")
+    gc.collect()
+    assert gc.mem_alloc() - held[1] < 2000, (held, gc.mem_alloc())
+
+
 def check_router_calls_what_matches():
     # In the order in which they were added, each once; and a message is not compared with all.
     import dormouse.router as module

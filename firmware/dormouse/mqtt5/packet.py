@@ -368,7 +368,9 @@ def read_properties(first: int, body, at: int, users: bool = True) -> tuple:
         key, at = _varint(first, body, at)
         if not _goes(first >> 4, key):
             raise ProtocolError5(first, _MALFORMED)
-        start = _NAMES.find(chr(key)) + 1
+        # (By chr it would be a name, as MicroPython keeps them: their table may have to grow, by
+        # more than there is in one piece.)
+        start = _NAMES.find("%c" % key) + 1
         name = _NAMES[start : _NAMES.find(" ", start)]
         form = _TABLE[3 * key]
         if form > _BINARY:

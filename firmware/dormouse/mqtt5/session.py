@@ -695,10 +695,10 @@ def _server(reference):
     else:
         host, colon, rest = host.partition(":")
         rest = colon + rest
-    for c in host:
-        if not ("/" < c < ";" or "@" < c < "[" or "`" < c < "{" or c in ".-_"):
+    for c in host.encode():  # (of a str each would be a name, as MicroPython keeps them)
+        if not (47 < c < 59 or 64 < c < 91 or 96 < c < 123 or c in b".-_"):
             host = ""
     port = rest[1:]
-    if rest and (rest[0] != ":" or not port.isdigit() or port[0] == "0"):
+    if rest and (rest[:1] != ":" or not port.isdigit() or port[:1] == "0"):
         host = ""
     return host, int(port[:6]) if host and port else 0

@@ -561,7 +561,7 @@ def durable(base=Session):
             # Whether the broker took what came with CONNECT: it answers to it, if it has to.
             if kind != _CONNACK or not (self.fencing or self.outbox):
                 self.early = _CONNECTING
-            # (No copy of them to compare with: for many there may be no memory, ever.)
+            # (No copy of them to compare with: for many there may be no memory, each time.)
             if kind == _SUBACK or len(self.filters) != n:
                 _subscribed(self)
             if kind == _SUBACK:

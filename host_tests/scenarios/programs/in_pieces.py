@@ -1,5 +1,6 @@
 """A client that has to connect again while its heap is in pieces: much is free, all of it in small
-ones. Its arguments: the broker's port, MQTT's version, and the bytes of a piece.
+ones. Its arguments: the broker's port, MQTT's version, and the bytes of a piece; with one more,
+what is loaded when there is trouble is loaded at its start.
 
 Names that MicroPython has not seen yet go into pools that double: where one is full, the next name
 takes some KB in one piece. Here the next name does.
@@ -12,6 +13,8 @@ import sys
 from dormouse import Client
 
 PORT, VERSION, PIECE = (int(each) for each in sys.argv[1:4])
+if sys.argv[4:]:
+    import dormouse.trouble  # noqa: F401
 
 
 class Names:
@@ -80,7 +83,7 @@ async def main():
         version=VERSION,
     )
     await c.connect()
-    await c.subscribe("down", qos=2)
+    await c.subscribe("large", "down", qos=2)
     fill_pool()
     pieces = break_up()
     print("free", gc.mem_free())
@@ -97,7 +100,7 @@ async def main():
             break
     await c.publish("a", b"x", 1)
     await c.disconnect()
-    print("end")
+    print("end", c.session.troubles)
 
 
 asyncio.run(main())
