@@ -140,9 +140,14 @@ def _repeat(s, filters):
 
 def ask(s, part, tries: int) -> None:
     """Subscribe to pairs of topic filter and options again, in one SUBSCRIBE."""
+    # Behind PUBREL and others of its kind, and before what the application asked for meanwhile:
+    # that is what it is told there is.
+    i = s.flying
+    while i < len(s.outbox) and (s.outbox[i].expect == _PUBCOMP or s.outbox[i] in s.again):
+        i += 1
     try:
         o = s.request(0x82, part)
-        s._ahead(s.outbox.pop())
+        s.outbox.insert(i, s.outbox.pop())
     except Refused as e:
         from .trouble import apart
 

@@ -820,6 +820,32 @@ def check_suback_refuses_as_mqtt_5_does():
     same(line.session.filters, {"a": 1})
 
 
+def check_what_is_asked_for_counts_behind_what_is_repeated():
+    # The broker forgot while an UNSUBSCRIBE, or a SUBSCRIBE with another QoS, was under way: that
+    # one goes last, so what the application is told is what there is.
+    for first, filters, text, answer, left in (
+        (0xA2, ["a"], "a2 05 0002 0001'a'", "b0 02 0002", {"b": 0}),
+        (0x82, [("a", 2)], "82 06 0002 0001'a' 02", "90 03 0002 02", {"a": 2, "b": 0}),
+    ):
+        line = Line().up()
+        s = line.session
+        s.request(0x82, [("a", 0), ("b", 0)])
+        line.written()
+        line.reads("90 04 0001 00 00")
+        s.publish("x", b"", 2)
+        line.written()
+        line.reads("50 02 0002")
+        line.written()
+        line.reads("70 02 0002")
+        s.pid = 1
+        o = s.request(first, filters)
+        line.writes(text)
+        for pid in (3, 4):  # again, behind a connection that says so, too
+            line.up(present=0).writes("82 0a %04x 0001'a' 00 0001'b' 00" % pid + text)
+        line.reads("90 04 0004 00 00" + answer)
+        same((o.done, o.error, s.filters, s.outbox), (True, None, left, []))
+
+
 # mqtt311: MQTT-3.2.2-2 MQTT-3.2.2-3
 def check_subscribe_again():
     line = Line().up()

@@ -191,6 +191,20 @@ def check_codes_that_the_standard_has_not_there():
         same((o.done, o.error, o.codes), (True, None, 1))
 
 
+def check_what_is_asked_for_counts_behind_what_is_repeated():
+    for first, filters, code, left in ((0xA2, ["a"], "00", {}), (0x82, [("a", 2)], "02", {"a": 2})):
+        line = Line5().up()
+        s = line.session
+        s.request(0x82, [("a", 0)])
+        line.written()
+        line.reads("90 04 0001 00 00")
+        o = s.request(first, filters)
+        asked = line.written()
+        line.up(present=0).writes("82 07 0003 00 0001'a' 00" + asked.hex())
+        line.reads("90 04 0003 00 00 %02x 04 0002 00" % (first + 14) + code)
+        same((o.done, o.error, s.filters), (True, None, left))
+
+
 def check_refused_when_it_is_repeated():
     # "In use" says that it is there; all else is a refusal, also with DUP.
     for code, refused in (("91", False), ("87", True), ("97", True)):
