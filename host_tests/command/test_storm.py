@@ -170,6 +170,8 @@ def test_some_are_never_back(run: Run) -> None:
     assert done.status == 1 and "never" in done.out
     assert run("storm", "--nodes", "0").status == 2
     assert run("storm", "--real", "--nodes", "5000").status == 2
+    real = [storm.arguments(("--real", *more)).period for more in ((), ("--period", "7"))]
+    assert real == [20, 7], "two periods, in real time: of 300 s it would be ten minutes"
 
 
 def test_a_picture_that_cannot_be_is_told_first(

@@ -38,6 +38,7 @@ exit status: 0 all nodes are back, with every way of waiting; 1 some are not; 2 
 
 
 REAL_NODES, REAL_OUTAGE = 200, 3.0  # within what --real takes; s
+REAL_PERIOD = 20.0  # s: each way of waiting is played to its end, in real time
 moment = real(0.001)  # s: a session counts in whole ms
 
 
@@ -95,6 +96,8 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         options.nodes = REAL_NODES if options.real else default.nodes
     if options.outage is None:
         options.outage = REAL_OUTAGE if options.real else default.outage
+    if options.period is None:
+        options.period = REAL_PERIOD if options.real else Waits().period
     return options
 
 
@@ -112,9 +115,8 @@ def _add_waits(parser: argparse.ArgumentParser) -> None:
     add(
         "--period",
         type=moment,
-        default=waits.period,
         metavar="S",
-        help="phase: from wake to wake (%(default)g s)",
+        help=f"phase: from wake to wake ({waits.period:g} s; --real {REAL_PERIOD:g} s)",
     )
 
 
