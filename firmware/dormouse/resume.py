@@ -65,7 +65,7 @@ def connected(s, present: int) -> None:
                 o.error = SessionLost()  # PUBCOMP comes also for what it does not know
     resume(s, present)
     forgot = s.unsure or not present
-    if forgot or s.denied:
+    if forgot or s.denied or s.suspects:
         _repeat(s, s.filters if forgot else {})
 
 
@@ -97,14 +97,14 @@ def resume(s, present: int) -> None:
     s.outbox = outbox  # (made beside it: there may be no memory in the middle)
 
 
-def groups(pairs):
+def groups(pairs, most=_FILTERS):
     """Yield pairs of topic filter and options, as they go in one SUBSCRIBE each: not too many, and
     with one subscription identifier."""
     while pairs:
         part = []
         rest = []
         for pair in pairs:
-            fits = len(part) < _FILTERS and pair[1] >> 8 == pairs[0][1] >> 8
+            fits = len(part) < most and pair[1] >> 8 == pairs[0][1] >> 8
             (part if fits else rest).append(pair)
         yield part
         pairs = rest
@@ -112,7 +112,9 @@ def groups(pairs):
 
 def _repeat(s, filters):
     # SUBSCRIBE again, before all else; apart from that, one by one and behind all else, what was
-    # denied: it may have ended connections. What of both is under way already goes on.
+    # denied, for it may have ended connections, and what is in a SUBSCRIBE at which two have ended:
+    # one of its filters is the reason, and the others are not to wait for it. What of all that is
+    # under way already goes on; what was tried alone keeps its place, and its tries.
     pairs = dict(filters)
     denied = dict(s.denied)
     tries = 0
@@ -121,18 +123,22 @@ def _repeat(s, filters):
     for o in again:
         if o not in s.outbox:
             continue
-        if o.sent >= 0:
+        name, options = o.filters[0]
+        stays = o.sent >= 0 or (
+            o.tries > _ASIDE and options in (s.filters.get(name), denied.get(name))
+        )
+        if stays:
             s.again.append(o)
         else:
             s._drop(o)
         for name, options in o.filters:
-            if o.sent >= 0:
+            if stays:
                 pairs.pop(name, None)
                 denied.pop(name, None)
             elif name in s.filters:  # believed, and not even asked for
                 pairs[name] = options
-                tries = max(tries, o.tries)
-    for part in groups(list(pairs.items())):
+                tries = max(tries, min(o.tries, _ASIDE))
+    for part in groups(list(pairs.items()), 1 if tries == _ASIDE else _FILTERS):
         ask(s, part, tries)
     for pair in denied.items():
         ask(s, (pair,), _ASIDE)

@@ -246,14 +246,19 @@ def _attempt(s, now, alone):
         data = s.control
         s.control = b""
         return data
+    # That which was tried least: one that ends each connection is not to be the first always.
     rested = _rest(s, now) <= 0
+    least = None
     for o in s.outbox:
         if o.tries == _ASIDE or (o.tries > _ASIDE and rested):
-            if alone:
-                s.turn = 0
-            packet = s._wire(o)
-            s._sent(o, now)
-            return packet
+            if least is None or o.tries < least.tries:
+                least = o
+    if least is not None:
+        if alone:
+            s.turn = 0
+        packet = s._wire(least)
+        s._sent(least, now)
+        return packet
 
 
 def shed(s) -> None:

@@ -236,6 +236,34 @@ def check_request_of_an_earlier_wake():
         asyncio.run(left_over(five, UNSUBSCRIBE, [("f", 1)], []))
 
 
+class Picky(Broker):
+    """Closes at a SUBSCRIBE with a certain topic filter in it. (All have one level more.)"""
+
+    def _packet(self, first, body):
+        text = bytes(body)
+        self.closes_at = SUBSCRIBE if first >> 4 == SUBSCRIBE and b"bad/" in text else 0
+        self.granted = b"\x01" * text[2:].count(b"/")  # (an identifier may have one, too)
+        super()._packet(first, body)
+
+
+async def one_of_them(five, luck):
+    broker = Picky(five)
+    wanted = [("a/1", 1), ("bad/1", 1), ("b/1", 1)]
+    store = Medium()
+    for i in range(2):
+        store = Medium({key: bytearray(value) for key, value in store.data.items()})
+        node = boot(broker, store, wanted, luck + i)
+        await wake(broker, node)
+    same(sorted(node.session.filters), ["a/1", "b/1"])
+
+
+def check_one_filter_that_ends_connections():
+    # The others do not wait for it: from the second connection on each goes by itself.
+    for five in (False, True):
+        for luck in range(3):
+            asyncio.run(one_of_them(five, luck))
+
+
 async def refused(five):
     broker = Broker(five)
     node = boot(broker, Medium(), [("f", 1)])

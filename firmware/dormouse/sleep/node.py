@@ -31,6 +31,7 @@ _OUTGOING = const(0x20000)  # from here on
 _NONE = const(0)  # DurableSession.fence
 _DUE = const(1)
 _PUBCOMP = const(7)  # Message.expect
+_NEVER = const(-2)  # Message.sent
 _TICKS = const(0x3FFFFFFF)
 _GRACE = const(300)  # ms for DISCONNECT when the budget is spent
 _GUARD = const(1000)  # ms beyond the budget, after which the chip sleeps in the middle of anything
@@ -528,6 +529,11 @@ class Node:
         # now and then, for the reason may have passed.
         if (pairs or names) and (s.wary <= _TRIES or not urandom(1)[0] % _SELDOM):
             parts = list(groups(pairs)) + [names]
+            if s.wary >= _ASIDE:
+                # One of them is the reason: each by itself, in each wake another one first.
+                parts = [[x] for x in pairs + names]
+                n = urandom(1)[0] % len(parts)
+                parts = parts[n:] + parts[:n]
             for part in parts:
                 try:
                     if part:
@@ -580,11 +586,12 @@ class Node:
 
     def _settled(self):
         # The end of a QoS 2 handshake can wait where the broker keeps sessions: PUBREL goes in the
-        # next burst if it has to. What is set aside gets one try in a wake.
+        # next burst if it has to. What is set aside gets one try in a wake: one of the messages,
+        # and each request, for one filter that ends connections is not to hold up the others.
         s = self.session
         for o in s.outbox:
             if o.tries >= _ASIDE:
-                if o.sent >= 0 or s.tried == self.tried:
+                if o.sent >= 0 or s.tried == self.tried or (o.sent == _NEVER and o in self.asked):
                     return False
             elif o.expect != _PUBCOMP or s.resumed == 0:
                 return False
