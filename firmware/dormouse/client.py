@@ -24,7 +24,6 @@ _TICKS = const(0x3FFFFFFF)
 _GRACE = const(50)  # ms
 _BEHIND = const(200)  # ms for an application that is behind to take a message
 _POLL = const(10)  # ms
-_FIRST = const("connect() first")
 _LEFT = const(2)  # Client._first: its owner disconnects it
 
 
@@ -148,14 +147,15 @@ class Client:
     def start(self) -> None:
         """Connect in the background, and try again until it works: nothing but ``disconnect`` ends
         it (or ``strict``). ``error`` tells why it has not yet worked."""
+        s = self.session
         if not self._task:
-            if not self.session.patience:  # a Node's lives for a wake
+            if not s.patience:  # a Node's lives for a wake
                 # What lives long is not to lie behind the garbage of imports, in the middle of what
                 # is free.
                 collect()
-                reserve(self.session)
+                reserve(s)
             self.error = None
-            self.publish_nowait = self.session.publish
+            self.publish_nowait = s.publish
             self._first = False
             self._task = asyncio.create_task(self._run())
 
@@ -163,7 +163,7 @@ class Client:
         """Wait until connected, or with False until not. Raises what ended the client for good."""
         while self.connected != connected:
             if not self._task:
-                raise self.error or ConnectionLost(_FIRST)
+                self._fault()
             self._changed.clear()
             await self._changed.wait()
 
@@ -210,7 +210,7 @@ class Client:
         """
         return self._answer(None, *args, **options)
 
-    async def subscribe(self, *filters, qos: int = 0, **options) -> list:
+    def subscribe(self, *filters, qos: int = 0, **options) -> list:
         """Subscribe to topic filters, each a str or a (str, QoS); repeated when the broker forgot.
 
         Returns the granted QoS of each. Raises Refused if the broker refused any.
@@ -218,7 +218,7 @@ class Client:
         pairs = []
         for f in filters:
             pairs.append((f, qos) if isinstance(f, str) else f)
-        return await self._answer(self.session.request, 0x82, pairs, **options)
+        return self._answer(self.session.request, 0x82, pairs, **options)
 
     def unsubscribe(self, *filters: str, **options):
         """Give up topic filters. Messages already on their way still come."""
@@ -248,7 +248,7 @@ class Client:
             while not s.inbox:
                 if not self._task:
                     if self.error or self._first is None:
-                        raise self.error or ConnectionLost(_FIRST)
+                        self._fault()
                     raise StopAsyncIteration
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -272,12 +272,12 @@ class Client:
         try:
             while not o.done:
                 if not self._task:
-                    raise self.error or ConnectionLost(_FIRST)
+                    self._fault()
                 self._changed.clear()
                 try:
                     await self._changed.wait()
                 except MemoryError:  # who published it once more would double it
-                    await sleep_ms(_GRACE)
+                    await sleep_ms(_POLL)
         finally:
             if not o.done:
                 self.session.withdraw(o)
@@ -295,10 +295,11 @@ class Client:
         self._arrived.set()
 
     def _fault(self, *args, **options):
-        raise self.error
+        raise self.error or ConnectionLost("connect() first")
 
     async def _run(self):
-        limit, longest = self.backoff
+        shortest, longest = self.backoff
+        limit = shortest
         error = None
         try:
             while True:
@@ -307,8 +308,8 @@ class Client:
                     began = ticks_ms()
                     try:
                         e = await self._connection()
-                    except MemoryError as why:  # even for a coroutine
-                        e = why
+                    except MemoryError:  # even for a coroutine
+                        e = MemoryError()
                     self.error = e
                     if getattr(e, "again", False):  # MQTT 5: the broker is elsewhere now
                         continue
@@ -332,7 +333,7 @@ class Client:
                     if hopeless:
                         limit = longest
                     elif ticks_ms() - began & _TICKS > self.timeout * 2000:
-                        limit = self.backoff[0]
+                        limit = shortest
                     # Full jitter: a fleet that lost its broker together does not come back so.
                     pause = int(int.from_bytes(urandom(2), "big") * limit / 65.536)
                     limit = min(limit * 2, longest)
@@ -433,7 +434,7 @@ class Client:
         # Keep alive, or with a stream, write.
         s = self.session
         error = None
-        left = False  # whether CONNECT has left: a connection that failed says so only at a write
+        first = stream  # CONNECT has not left: a connection that failed says so only at a write
         try:
             while not stream:
                 try:
@@ -447,13 +448,13 @@ class Client:
                 data = s.take(ticks_ms())
                 if data:
                     await self.stream.write(stream, data)
-                    left = True
+                    first = None
                 else:
                     self._changed.clear()
                     await self._changed.wait()
         except Exception as e:  # for _run to sort
             error = e
-            if stream and not left:
+            if first:
                 s.owed = False
             if isinstance(e, MemoryError):
                 # Maybe for some packets in one piece: from now on they go one by one.
