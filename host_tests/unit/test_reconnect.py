@@ -10,6 +10,7 @@ from dormouse import Client, ConnectionLost, ProtocolError, Refused, Session, Wi
 from dormouse.field import guard
 from dormouse.packet import publish
 from dormouse.session import Message
+from dormouse.store import Store
 
 
 class Attempts:
@@ -401,6 +402,23 @@ def test_no_memory_to_wait_for_what_was_sent(monkeypatch: pytest.MonkeyPatch) ->
         c._task.cancel()
 
     asyncio.run(main())
+
+
+def test_watch_loads_what_is_for_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later the heap may be in pieces, and have no room for it."""
+    names = ("dormouse.text", "dormouse.trouble", "dormouse.store.room")
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, None)
+        del sys.modules[name]
+
+    async def main() -> None:
+        options = {"client_id": "c", "clean": False, "store": Store()}
+        task = asyncio.create_task(guard.watch(Client("nowhere", **options)))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    asyncio.run(main())
+    assert [name for name in names if name not in sys.modules] == []
 
 
 def test_watch_goes_on_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,6 +242,16 @@ async def watch(client) -> None:
     be longer than keepalive + timeout, and than the longest wait of backoff with an attempt
     (a name lookup included: 30 s). Notes, too, that the broker was reached (``good``).
     """
+    # What is loaded when there is trouble takes some of the heap in one piece: in a life as long as
+    # this one it may be in pieces by then, and one message too long would end each connection.
+    try:
+        from ..text import check  # noqa: F401
+        from ..trouble import skip  # noqa: F401
+
+        if hasattr(client.session, "store"):
+            from ..store.room import without  # noqa: F401
+    except MemoryError:
+        pass
     seen = None
     while True:
         try:
