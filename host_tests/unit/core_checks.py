@@ -1261,6 +1261,30 @@ def check_router_calls_what_matches():
         module.matches = matches
 
 
+class Untold(Exception):
+    def __str__(self):
+        return "Untold" + 1  # a mistake in it
+
+    __repr__ = __str__
+
+
+def check_router_error_that_cannot_be_told():
+    """It ends no loop over messages: the broker would send that one again, for ever."""
+    import dormouse.router as module
+
+    def fail(message):
+        raise Untold
+
+    router = module.Router()
+    router.on("a", fail)
+    message = dormouse.Message()
+    message.topic = "a"
+    try:
+        router.handle(message).send(None)
+    except StopIteration as e:
+        same(e.value, True)
+
+
 def check_public_names():
     for name in ("Will", "Message", "MQTTError", "ProtocolError", "Refused"):
         assert getattr(dormouse, name).__name__ == name

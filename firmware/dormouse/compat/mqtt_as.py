@@ -13,7 +13,7 @@ import sys
 from ..client import Client
 from ..packet import MQTTError, Refused, Will
 from ..patterns.keep import Keeper
-from ..router import print_exception
+from ..router import _tell
 
 try:
     from machine import unique_id
@@ -217,7 +217,7 @@ async def _call(f, *args):
         if hasattr(result, "send"):
             await result
     except Exception as e:
-        print_exception(e, sys.stdout)
+        _tell(e)
 
 
 class _Queue:
