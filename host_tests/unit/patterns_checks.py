@@ -1009,6 +1009,13 @@ def check_shadow_of_a_lower_version():
     same(took(shadow, "get/accepted", {"state": state, "version": 5}), {"a": 1})
     same(took(shadow, "update/delta", {"state": {"a": 2}, "version": 6}), {"a": 2})
     same(out.sent(), [])
+    # One at a time: anybody's messages are not to fill the outbox, and push readings out of it.
+    for out.done, count in ((False, 0), (True, 3)):
+        shadow.get()
+        out.sent()
+        for _ in range(3):
+            same(took(shadow, "update/delta", {"state": {}, "version": 1}), {})
+        same(len(out.sent()), count)
 
 
 def check_shadow_without_room():

@@ -37,19 +37,24 @@ class Crossing(ShadowService):
         self._changed = threading.Condition()
         self.chance = random.Random(seed)
         self.disorder = disorder
-        self.up: list[tuple[str, str]] = []
+        self.up: list[tuple[str, str, Message]] = []
         self.down: list[tuple[str, str]] = []
         self.settings: dict[str, object] = {"a": 0, "b": 0}
         self.device = Shadow(self._publish, "t", store=Store())
         self.device.get()
 
-    def _publish(self, topic: str, payload: str, qos: int) -> None:
-        self.up.append((topic, payload))
+    def _publish(self, topic: str, payload: str, qos: int) -> Message:
+        message = Message()
+        message.done = False
+        self.up.append((topic, payload, message))
+        return message
 
     def _send(self, topic: str, document: Any) -> None:
         self.down.append((topic, json.dumps(document)))
 
-    def take(self, topic: str, payload: str) -> None:
+    def take(self, topic: str, payload: str, message: Message | None = None) -> None:
+        if message:
+            message.done = True
         prefix, _, kind = topic.rpartition("/")
         with self._changed:
             self._answer(prefix, kind, payload.encode())

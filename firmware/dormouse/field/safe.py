@@ -312,7 +312,7 @@ async def visit(guard) -> None:
             orders.take(message)
     if node.error:
         log("error", repr(node.error))
-    if ota and node.reached and not guard.trial:
+    if ota and node.reached and not ota.trial:
         ota.confirm(client)  # what had to wait until the clock was set
     if orders.stay and node.reached:
         node.unguard()

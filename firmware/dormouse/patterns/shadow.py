@@ -44,6 +44,7 @@ class Shadow:
         kept = store.data.get(key) if store else None
         self.version = self._kept = int.from_bytes(kept, "big") if kept else 0
         self.error = None
+        self._asked = None  # the last get
         self._again = None  # what is reported with ``check``, and no answer says that it is there
         self._mark = ""  # what follows the token in the answer that will
         self._left = 0  # how many conflicts it may meet yet
@@ -63,7 +64,8 @@ class Shadow:
         """Ask for the whole shadow. Returns the Message of the request; raises what ``publish``
         raises."""
         self._given = None
-        return self.publish(self.base + "get", json.dumps({"clientToken": self.token}), 1)
+        self._asked = self.publish(self.base + "get", json.dumps({"clientToken": self.token}), 1)
+        return self._asked
 
     def report(self, state: dict | None, desired=False, check: bool = False):
         """Say what is. None as a value removes its name.
@@ -102,8 +104,10 @@ class Shadow:
                     # (What accepts a report has this version, too, and says not what is left.)
                     self.version = self._given = version
                     found = state
-                elif version < self.version:  # it came before, or a newer one did
-                    self.get()  # or the shadow was deleted meanwhile
+                elif version < self.version and getattr(self._asked, "done", True):
+                    # It came before, or a newer one did; or the shadow was deleted meanwhile. (One
+                    # at a time: whoever says so again and again would fill the outbox by that.)
+                    self.get()
                 return found
             token, _, mark = document["clientToken"].partition("#")
             if token != self.token:
