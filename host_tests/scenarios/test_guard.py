@@ -11,6 +11,7 @@ import sys
 import time
 import types
 import typing
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from harness.programs import argv_of
 from play import PROGRAMS
 
 from tools.board.owner import Owner, SecretOwner
+from tools.board.update import Bundle
 from tools.testing.board import Board, End
 from tools.testing.brokers import AmqttBroker, MosquittoBroker
 from tools.testing.certs import certificates
@@ -307,6 +309,34 @@ def test_safe_mode_after_a_time_server_that_lied(board: Callable[..., Board], ch
             assert any(line.startswith("safe mode") for line in end.lines)
             assert abs(end.clock_ms / 1000 - node.time - wrong) < 5
             lie = 0
+
+
+@ONE
+def test_safe_mode_and_an_update_that_expires(
+    board: Callable[..., Board], mosquitto: Callable[..., MosquittoBroker], chip: str
+) -> None:
+    """All of it is there, and the power was cut: what its expiry means is known when the clock is
+    set, which is behind the network; then it is put in place."""
+    certs = certificates()
+    broker = mosquitto(tls=certs)
+    with TimeServer(lambda: node.time) as server:
+        secure = {"host": "localhost", "tls": {"ca": "ca.der"}, "ntp": "127.0.0.1"}
+        secure |= {"ntp_port": server.port, "update_key": "k" * 32}
+        node = board(chip, broker.tls_port, do={"*": "make"}, **SAFE, **secure)
+        run(node, 2)
+        node.cut_power()
+        bundle = Bundle({"new": b"new"}, 3, 60, 8000)
+        expiry = int(node.time) + 86400
+        (_, offer), *chunks = owner.messages(bundle, 5, "g", SecretOwner("k" * 32), expiry=expiry)
+        text = offer.partition(b"\n")[0] + b"\n"
+        record = b'[5, 0, "", null, "", 0]'
+        node.put("update.part", text + b"".join(data for _, data in chunks))
+        node.put("update.id", record + b"\n%x" % zlib.crc32(record))
+        node.put("ca.der", certs.ca_der)
+        end = run(node, 2)[1]  # the first one, after power-on, is the application's
+        assert any(line.startswith("safe mode") for line in end.lines)
+        node.cut_power()
+        assert json.loads(node.read("update.json"))["id"] == 5
 
 
 @ONE
