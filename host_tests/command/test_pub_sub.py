@@ -489,6 +489,12 @@ def test_another_protocol(run: Run, server: MosquittoBroker, at: list[str]) -> N
         peer.accept().send(b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 99)
         done = asked.result(10)
     assert done.status == 1 and "what answers is no MQTT broker" in done.err
+    with ScriptedPeer() as peer, ThreadPoolExecutor(1) as beside:  # as a web server waits for more
+        at = ("-h", HOST, "-p", str(peer.port), "--connect-timeout", "0.2")
+        asked = beside.submit(run, "pub", *at, "-t", "a", "-m", "x")
+        peer.accept()
+        done = asked.result(10)
+    assert done.status == 1 and "no answer within 0.2 s\nWhat to do: is it the right" in done.err
 
 
 def test_what_was_sent_at_qos_0_is_not_called_acknowledged(run: Run, at: list[str]) -> None:

@@ -341,7 +341,7 @@ def explain(error: BaseException, options: argparse.Namespace) -> Failure:
         return Failure(f"{where}: nobody knows this name", "is -h right? try the address")
     if isinstance(error, ConnectionRefusedError):
         return Failure(f"{where}: nobody listens there", "is the broker up, is it the right -p?")
-    if isinstance(error, asyncio.TimeoutError):
+    if isinstance(error, asyncio.TimeoutError) or error.args == ("no answer",):
         advice = "is it the right host and port? TLS or not, WebSocket or not?"
         return Failure(f"{where}: no answer within {options.connect_timeout:g} s", advice)
     if isinstance(error, ProtocolError):
