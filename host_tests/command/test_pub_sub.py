@@ -491,6 +491,9 @@ def test_another_protocol(run: Run, server: MosquittoBroker, at: list[str]) -> N
     assert done.status == 1 and "what answers is no MQTT broker" in done.err
     with ScriptedPeer() as peer, ThreadPoolExecutor(1) as beside:  # as a web server waits for more
         at = ("-h", HOST, "-p", str(peer.port), "--connect-timeout", "0.2")
+        done = run("sub", *at[:4], "-t", "a", "-W", "0.2")
+        assert (done.status, done.err) == (3, "dormouse sub: not subscribed within 0.2 s\n")
+        peer.accept()
         asked = beside.submit(run, "pub", *at, "-t", "a", "-m", "x")
         peer.accept()
         done = asked.result(10)

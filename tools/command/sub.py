@@ -172,15 +172,19 @@ async def run(options: argparse.Namespace) -> int:
     """Connect, subscribe and print; return the exit status. Raises Failure."""
     options.seen = 0
     subscribe_options(options)
+    subscribed = False
     try:
         async with (
             asyncio.timeout(options.timeout),
             connection.connected(options, "sub") as client,
         ):
             await prepare(client, options)
+            subscribed = True
             if options.topic and not options.exit_subscribed:
                 await receive(client, options)
     except TimeoutError:
+        if not subscribed:  # that nothing came is no word of what there is
+            output.note(f"dormouse sub: not subscribed within {options.timeout:g} s")
         return DONE if options.seen and not options.count else LATE
     except (MQTTError, OSError, ValueError, TypeError) as error:
         if isinstance(error, ConnectionLost) and not client.error:
