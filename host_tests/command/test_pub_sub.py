@@ -285,6 +285,18 @@ def test_two_with_one_name(at: list[str]) -> None:
             process.communicate(timeout=10)
 
 
+def test_limits_of_mosquitto(run: Run, mosquitto: Callable[..., MosquittoBroker]) -> None:
+    """What it says of them is told as what it is, and with what to do."""
+    limits = "max_keepalive 30\nmessage_size_limit 100"
+    broker = mosquitto(persistence=False, extra_config=limits)
+    args = ["pub", "-h", HOST, "-p", str(broker.port), "-t", "a", "-q", "1"]
+    done = run(*args, "-m", "b")
+    assert done.status == 1 and "a shorter -k" in done.err
+    assert run(*args, "-m", "b", "-k", "30").status == 0
+    done = run(*args, "-m", "b" * 200, "-V", "5", "-W", "10")
+    assert done.status == 1 and "Packet too large" in done.err
+
+
 def test_passwords(
     run: Run,
     mosquitto: Callable[..., MosquittoBroker],

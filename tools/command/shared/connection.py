@@ -34,7 +34,8 @@ SHORTEST = 0.001  # s: the client counts ms
 IDENTITY = "-u and -P, and what the broker lets you do"
 # What a person is told to do about a reason code of CONNACK, SUBACK or PUBACK.
 ADVICE = {
-    **{2: "another -i", 0x85: "another -i", 0x84: "without -V 5", 1: "-V 5"},
+    **{2: "another -i; or a shorter -k, of which mosquitto says so too (max_keepalive)"},
+    **{0x85: "another -i", 0x84: "without -V 5", 1: "-V 5"},
     **dict.fromkeys((4, 5, 0x86, 0x87), IDENTITY),
     **dict.fromkeys((3, 0x88, 0x89, 0x97), "later"),
 }
