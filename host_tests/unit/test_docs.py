@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,17 @@ def test_each_option_is_told_of(stub: str, module: str, kind: str) -> None:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             for option in [*node.args.args[2:], *node.args.kwonlyargs]:
                 assert re.search(rf"\b{option.arg}\b", told), option.arg
+
+
+def test_a_port_that_is_taken(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server((docs.HERE, 0)) as other:
+        number = other.getsockname()[1]
+        monkeypatch.setattr("sys.argv", ["docs", "--serve", "--port", str(number)])
+        assert docs.main() == 1
+    said = capsys.readouterr().err
+    assert f"port {number} is taken\nWhat to do: make docs ARGS=" in said
 
 
 needs_mkdocs = pytest.mark.skipif(
