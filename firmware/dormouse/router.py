@@ -35,17 +35,13 @@ def matches(pattern: str, name: str) -> bool:
     return not levels
 
 
-def _tell(error):
-    try:
-        print_exception(error, sys.stdout)
-    except Exception:  # it cannot even be told, and is to end nothing
-        print(type(error).__name__)
-
-
 def show(message, error) -> None:
     """Print what became of a message: the error that its handler raised, or that none wanted it."""
     if error:
-        _tell(error)
+        try:
+            print_exception(error, sys.stdout)
+        except Exception:  # it cannot even be told, and is to end nothing
+            print(type(error).__name__)
     print("handler failed:" if error else "no handler:", message.topic)
 
 

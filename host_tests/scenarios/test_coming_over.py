@@ -351,6 +351,31 @@ def test_mqtt_as_whose_wifi_raises_what_a_port_does() -> None:
         asyncio.run(client.connect())
 
 
+UNTOLD = """
+import asyncio
+from dormouse.compat.mqtt_as import _call
+
+class Untold(Exception):
+    def __str__(self):
+        return "Untold" + 1  # a mistake in it
+
+    __repr__ = __str__
+
+def callback(*args):
+    raise Untold
+
+asyncio.run(_call(callback, b"t", b"", False))
+print("end")
+"""
+
+
+def test_mqtt_as_and_an_error_that_cannot_be_told(runtime: Runtime, tmp_path: Path) -> None:
+    """It does not end what gives messages to the callback."""
+    (tmp_path / "program.py").write_text(UNTOLD)
+    with runtime.start(tmp_path / "program.py", cwd=tmp_path) as device:
+        device.wait_line("end", 20)
+
+
 def test_mqtt_as_with_callbacks(runtime: Runtime, mosquitto: Start, tmp_path: Path) -> None:
     """The Wi-Fi is lost, and the broker; what was published meanwhile comes."""
     broker = mosquitto(persistence=True)

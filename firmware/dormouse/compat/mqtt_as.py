@@ -13,7 +13,7 @@ import sys
 from ..client import Client
 from ..packet import MQTTError, Refused, Will
 from ..patterns.keep import Keeper
-from ..router import _tell
+from ..router import print_exception
 
 try:
     from machine import unique_id
@@ -217,7 +217,10 @@ async def _call(f, *args):
         if hasattr(result, "send"):
             await result
     except Exception as e:
-        _tell(e)
+        try:
+            print_exception(e, sys.stdout)
+        except Exception:  # it cannot even be told
+            print(type(e).__name__)
 
 
 class _Queue:
