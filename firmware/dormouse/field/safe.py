@@ -18,6 +18,7 @@ import gc
 import json
 import os
 import sys
+from os import urandom
 
 from micropython import const
 
@@ -40,6 +41,7 @@ _BYTES = const(131072)  # of an update in one wake
 _LONGEST = const(3400)  # s that RP2 can sleep, with what Node adds
 _STAY = const(600)  # s, at most
 _STEP = const(2)  # s between two looks at what is left of them, at most
+_SELDOM = const(3)  # and one wake in four
 _TICKS = const(0x3FFFFFFF)
 _FILES = const(2048)  # bytes of a list of files
 _COUNTS = ("update.order", "update.order2")  # the number of the last order
@@ -280,7 +282,9 @@ async def visit(guard) -> None:
     name = config.get("client_id") or machine.unique_id().hex()
     wifi = make_wifi(config, None, guard.network and guard.network())
     if wifi:
-        wifi.fresh = True  # what is wrong may be the network that is joined, or the clock's time
+        # What is wrong may be the network that is joined, or the clock's time. (Not in each wake: a
+        # time server's name may take all of it, where there is no name server.)
+        wifi.fresh = not urandom(1)[0] & _SELDOM
     # (Of an application that no wait is short enough for, or none long enough, say.)
     client = make_client(
         config,

@@ -5,7 +5,7 @@ memory, hoard, loop, wait, lookup, stray, cancel, reset, full, "no memory".
 ``network``: with the board's, which can be slow.
 ``writes``: print guard's.
 ``kind``: of store, "unopened", "unwritable", "worn" or "full". ``guard``: the Node's.
-``cable``: of safe mode's network.
+``cable``: of safe mode's network. ``chance``: the byte by which safe mode decides.
 ``repl``: s in which somebody is at the REPL after a Ctrl-C.
 """
 
@@ -185,6 +185,12 @@ def open_store(config):
 
     store.write = noted
     return store
+
+
+if "chance" in config:
+    import dormouse.field.safe as safe
+
+    safe.urandom = lambda n: bytes((config["chance"],))
 
 
 class Cable:
