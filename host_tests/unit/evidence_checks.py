@@ -379,6 +379,38 @@ def check_which_one_is_tried():
     same(line.written(now=1000), b"\x3c" + two.packet[1:])  # which went before
 
 
+def check_a_broker_without_qos_2():
+    # It closes at each: they are set aside together, or each would end two connections of its own,
+    # with the messages at QoS 1 that are behind it. They go one by one, and at once.
+    line = Told(timeout=1000, window=2).up()
+    s = line.session
+    one = s.publish("one", b"", 2)
+    for _ in range(2):
+        line.written()
+        line.again()
+    two = s.publish("two", b"", 2)
+    good = s.publish("good", b"", 1)
+    three = s.publish("three", b"", 2)  # the broker may hold as many as the window
+    line.writes("32 08 0004'good' 0003")
+    line.reads("40 02 0003")
+    same((good.done, one.tries, two.tries, three.tries), (True, 2, 2, 0))
+    line.writes("c000")
+    line.reads(PONG)
+    same(line.written(), b"\x3c" + one.packet[1:])
+    line.again()
+    good = s.publish("good", b"", 1)
+    line.writes("32 08 0004'good' 0005")
+    line.reads("40 02 0005")
+    line.writes("c000")
+    line.reads(PONG)
+    line.writes("34 07 0003'two' 0002")
+    line.reads("50 02 0002")  # after all
+    line.writes("62 02 0002")
+    line.reads("70 02 0002")
+    same((two.done, two.error, one.tries, s.suspects), (True, None, 3, 2))
+    line.writes("34 09 0005'three' 0004")
+
+
 def check_window_beside_what_is_set_aside():
     # A SUBSCRIBE is not of the window.
     line = Told(timeout=1000, window=1).up()
