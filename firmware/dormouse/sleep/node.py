@@ -308,7 +308,10 @@ class Node:
             if self.over:
                 raise StopAsyncIteration
             c._arrived.clear()
-            await c._arrived.wait()
+            try:
+                await c._arrived.wait()
+            except MemoryError:  # the wake has its end, and is not to be the program's
+                await asyncio.sleep(0)
         if self.over and self.error:
             raise StopAsyncIteration
         m = inbox.pop(0)
@@ -337,9 +340,9 @@ class Node:
         return self.budget - (ticks_ms() - self.began & _TICKS)
 
     async def _run(self):
-        self.up = False
-        self.ip = None
         try:
+            self.up = False
+            self.ip = None
             await asyncio.wait_for(self._work(), self._left() / 1000)
         except Exception as e:  # whatever it is, the node has to get to sleep
             self.error = e
