@@ -239,22 +239,30 @@ def check_request_of_an_earlier_wake():
 class Picky(Broker):
     """Closes at a SUBSCRIBE with a certain topic filter in it. (All have one level more.)"""
 
+    bad = b"bad/"
+    most = 8  # filters that it grants in one SUBSCRIBE
+
     def _packet(self, first, body):
         text = bytes(body)
-        self.closes_at = SUBSCRIBE if first >> 4 == SUBSCRIBE and b"bad/" in text else 0
-        self.granted = b"\x01" * text[2:].count(b"/")  # (an identifier may have one, too)
+        self.closes_at = SUBSCRIBE if first >> 4 == SUBSCRIBE and self.bad in text else 0
+        # (An identifier may have a "/", too.)
+        self.granted = b"\x01" * min(text[2:].count(b"/"), self.most)
         super()._packet(first, body)
+
+
+async def some_wakes(broker, store, n, luck=1):
+    wanted = [("a/1", 1), ("bad/1", 1), ("b/1", 1)]
+    for i in range(n):
+        store = Medium({key: bytearray(value) for key, value in store.data.items()})
+        node = boot(broker, store, wanted, luck + i)
+        seen = await wake(broker, node)
+    return store, sorted(node.session.filters), seen
 
 
 async def one_of_them(five, luck):
     broker = Picky(five)
-    wanted = [("a/1", 1), ("bad/1", 1), ("b/1", 1)]
-    store = Medium()
-    for i in range(2):
-        store = Medium({key: bytearray(value) for key, value in store.data.items()})
-        node = boot(broker, store, wanted, luck + i)
-        await wake(broker, node)
-    same(sorted(node.session.filters), ["a/1", "b/1"])
+    _, filters, _ = await some_wakes(broker, Medium(), 2, luck)
+    same(filters, ["a/1", "b/1"])
 
 
 def check_one_filter_that_ends_connections():
@@ -262,6 +270,40 @@ def check_one_filter_that_ends_connections():
     for five in (False, True):
         for luck in range(3):
             asyncio.run(one_of_them(five, luck))
+
+
+async def one_of_them_again(five):
+    broker = Picky(five)
+    broker.bad = b"none"
+    store, filters, _ = await some_wakes(broker, Medium(), 1)
+    same(filters, ["a/1", "b/1", "bad/1"])
+    del broker.bad
+    broker.seen = []  # its session is gone
+    store, filters, _ = await some_wakes(broker, store, 2)
+    same(filters, ["a/1", "b/1"])
+    # It is given up once: what it had of tries is not forgotten over the sleep.
+    _, filters, seen = await some_wakes(broker, store, 4)
+    same((filters, len(seen)), (["a/1", "b/1"], 1))
+    assert len(broker.seen) < 13, broker.seen
+
+
+def check_one_filter_of_a_broker_that_forgot():
+    for five in (False, True):
+        asyncio.run(one_of_them_again(five))
+
+
+async def one_by_one(five):
+    broker = Picky(five)
+    broker.bad = b"none"
+    broker.most = 1
+    _, filters, _ = await some_wakes(broker, Medium(), 2)
+    same(filters, ["a/1", "b/1", "bad/1"])
+
+
+def check_suback_that_does_not_fit():
+    # It was for too many, perhaps.
+    for five in (False, True):
+        asyncio.run(one_by_one(five))
 
 
 async def refused(five):

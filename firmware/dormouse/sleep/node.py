@@ -12,10 +12,10 @@ from time import gmtime, time, time_ns
 
 from micropython import const
 
-from ..packet import MQTTError
+from ..packet import MQTTError, ProtocolError
 from ..resume import groups
 from ..session import ConnectionLost, Message, OutboxFull
-from ..store.durable import CLEAN
+from ..store.durable import CLEAN, subscribed
 from .chip import before, deepsleep, wake_reason
 
 if sys.implementation.name == "micropython":
@@ -389,9 +389,17 @@ class Node:
     def _count(self):
         # What this wake tells about the next ones.
         s = self.session
-        if self.asked:
-            # (Given up, it has more than _TRIES.)
-            s.wary = max([0 if o.done and o.tries <= _TRIES else o.tries for o in self.asked])
+        # (Given up, it has more than _TRIES.)
+        tries = [_tries(o) for o in self.asked] or [s.wary]
+        s.wary = max(tries + [_tries(o) for o in s.again])
+        for o in s.again:
+            if o.tries and not o.done:
+                # It is repeated for a broker that forgot, and connections ended at it: the next
+                # wake asks for it, as for what was never subscribed.
+                for name, _ in o.filters:
+                    s.filters.pop(name, None)
+                subscribed(s)
+                s.withdraw(o, True)  # which saves all that
         if s.overtaken and self.flags & _WHOLE:
             self.flags |= _OVERTAKES
         self.flags &= ~_WHOLE
@@ -594,11 +602,22 @@ class Node:
         s = self.session
         for o in s.outbox:
             if o.tries >= _ASIDE:
-                if o.sent >= 0 or s.tried == self.tried or (o.sent == _NEVER and o in self.asked):
+                if (
+                    o.sent >= 0
+                    or s.tried == self.tried
+                    or (o.sent == _NEVER and o.expect > _PUBCOMP)
+                ):
                     return False
             elif o.expect != _PUBCOMP or s.resumed == 0:
                 return False
         return self._enough() or not (self.session.inbox or self._busy())
+
+
+def _tries(o):
+    # How wary the next wake has to be of this request.
+    if isinstance(o.error, ProtocolError):  # a SUBACK that does not fit: maybe it was too many
+        return _ASIDE
+    return 0 if o.done and o.tries <= _TRIES else o.tries
 
 
 def _lookup(host, port):

@@ -99,7 +99,8 @@ def _gone(s, o):
         s.changes.pop(o.key, None)
 
 
-def _subscribed(s):
+def subscribed(s):
+    """Note what is subscribed for the next record."""
     names = []
     for name in s.filters:
         names.append("%d %s" % (s.filters[name], name))
@@ -452,7 +453,7 @@ def durable(base=Session):
             n = len(self.filters)
             base.lost(self, error)
             if len(self.filters) != n:  # a SUBSCRIBE that repeats was given up
-                _subscribed(self)
+                subscribed(self)
             if self.early == _DOWN:
                 self.doubt = True
             if _COMMITTED in self.changes:
@@ -563,7 +564,7 @@ def durable(base=Session):
                 self.early = _CONNECTING
             # (No copy of them to compare with: for many there may be no memory, each time.)
             if kind == _SUBACK or len(self.filters) != n:
-                _subscribed(self)
+                subscribed(self)
             if kind == _SUBACK:
                 if self.fence == CLEAN:
                     self.fence = _NONE  # retained messages may follow

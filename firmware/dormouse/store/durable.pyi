@@ -8,6 +8,8 @@ from . import Store
 
 CLEAN: int
 
+def subscribed(s: Session) -> None: ...
+
 class _DurableSession(Session):
     store: Store
     full: str | None
