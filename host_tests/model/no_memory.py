@@ -91,6 +91,9 @@ class NoMemory:
                 return trace if path.startswith(str(LIBRARY)) else None
             if event != "line" or frame.f_code.co_name in UNTOUCHED:
                 return trace
+            ends = sys.exception()
+            if ends is not outer and type(ends).__name__ == "PowerCut":
+                return trace  # there is nobody any more for whom memory could run out
             found, sets = lines(path)
             line = frame.f_lineno
             if line in found or any(
@@ -103,7 +106,7 @@ class NoMemory:
                     raise MemoryError
             return trace
 
-        before = sys.gettrace()
+        before, outer = sys.gettrace(), sys.exception()
         sys.settrace(trace)
         try:
             return call()
