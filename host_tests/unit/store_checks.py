@@ -352,6 +352,25 @@ def check_failed_write_changes_nothing():
         same(store.held, {1: b"new", 2: b"b"})
 
 
+class NoAttribute(stores.Store):
+    """Takes no record, and there is no memory to note why."""
+
+    def write(self, changes):
+        raise OSError(28)
+
+    def _failed(self, error):
+        if error:
+            raise MemoryError
+
+    failed = property(lambda self: None, _failed)
+
+
+def check_failed_write_without_memory():
+    store = NoAttribute()
+    raises(MemoryError, store.save, {1: b"x"})
+    same(store.data, {})
+
+
 def check_record():
     """Bytes made by hand; the CRCs by zlib."""
     out = bytearray()

@@ -75,8 +75,8 @@ class Store:
                     del data[key]
             self.write(changes)
         except BaseException as e:
-            self.failed = e
             update(data, old)
+            self.failed = e  # last: there may be no memory for an attribute
             raise
 
 
