@@ -198,9 +198,8 @@ def fill(s, data, now: int):
             busy |= (o.sent >= 0) << 1
             room -= o.expect in (_PUBREC, _PUBCOMP)
             doubt |= o.expect == _PUBREC
-    if (
-        doubt
-    ):  # AWS IoT takes no QoS 2 at all: each would end two connections, and what is behind it
+    if doubt:
+        # AWS IoT takes no QoS 2 at all: each would end two connections, and what is behind it.
         for o in s.outbox:
             if room > 0 and o.expect == _PUBREC and o.sent < 0 and o.tries < _ASIDE:
                 o.tries = _ASIDE
