@@ -49,7 +49,7 @@ def test_cancelled_publish(start, peer: ScriptedPeer) -> None:
 
 @pytest.mark.parametrize(
     ("version", "heap", "trouble"),
-    [(4, "88k", []), (5, "160k", []), (4, "96k", ["trouble"])],
+    [(4, "96k", []), (5, "176k", []), (4, "112k", ["trouble"])],
 )
 def test_heap_in_pieces(
     version: int, heap: str, trouble: list[str], mosquitto: Callable[..., MosquittoBroker]
