@@ -45,6 +45,16 @@ def test_no_registry_host_is_named() -> None:
         assert not [host for host in hosts if host in text], name
 
 
+TOP = """.ci .github .gitignore CHANGELOG.md CONTRIBUTING.md LICENSE Makefile README.md SECURITY.md
+boards docs examples firmware host_tests package.json pyproject.toml requirements tools"""
+
+
+def test_nothing_else_is_in_the_root() -> None:
+    """An experiment's output, say, added with all else."""
+    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    assert {name.split("/")[0] for name in done.stdout.split()} <= set(TOP.split())
+
+
 def test_make_targets_in_readme_exist() -> None:
     text = (ROOT / "README.md").read_text()
     targets = set(re.findall(r"(?:^|`)make ([a-z][a-z-]*)", text, re.M))
