@@ -97,14 +97,14 @@ def resume(s, present: int) -> None:
     s.outbox = outbox  # (made beside it: there may be no memory in the middle)
 
 
-def groups(pairs, most=_FILTERS):
+def groups(pairs):
     """Yield pairs of topic filter and options, as they go in one SUBSCRIBE each: not too many, and
     with one subscription identifier."""
     while pairs:
         part = []
         rest = []
         for pair in pairs:
-            fits = len(part) < most and pair[1] >> 8 == pairs[0][1] >> 8
+            fits = len(part) < _FILTERS and pair[1] >> 8 == pairs[0][1] >> 8
             (part if fits else rest).append(pair)
         yield part
         pairs = rest
@@ -116,7 +116,7 @@ def _repeat(s, filters):
     # one of its filters is the reason, and the others are not to wait for it. What of all that is
     # under way already goes on; what was tried alone keeps its place, and its tries.
     pairs = dict(filters)
-    denied = dict(s.denied)
+    alone = dict(s.denied)
     tries = 0
     again = s.again
     s.again = []
@@ -125,7 +125,7 @@ def _repeat(s, filters):
             continue
         name, options = o.filters[0]
         stays = o.sent >= 0 or (
-            o.tries > _ASIDE and options in (s.filters.get(name), denied.get(name))
+            o.tries > _ASIDE and s.filters.get(name, alone.get(name)) == options
         )
         if stays:
             s.again.append(o)
@@ -134,14 +134,18 @@ def _repeat(s, filters):
         for name, options in o.filters:
             if stays:
                 pairs.pop(name, None)
-                denied.pop(name, None)
+                alone.pop(name, None)
             elif name in s.filters:  # believed, and not even asked for
-                pairs[name] = options
-                tries = max(tries, min(o.tries, _ASIDE))
-    for part in groups(list(pairs.items()), 1 if tries == _ASIDE else _FILTERS):
+                if o.tries < _ASIDE:
+                    pairs[name] = options
+                    tries = max(tries, o.tries)
+                else:
+                    pairs.pop(name, None)
+                    alone[name] = options
+    for part in groups(list(pairs.items())):
         ask(s, part, tries)
-    for pair in denied.items():
-        ask(s, (pair,), _ASIDE)
+    for pair in alone.items():
+        ask(s, [pair], _ASIDE)
 
 
 def ask(s, part, tries: int) -> None:

@@ -867,8 +867,24 @@ def check_one_of_a_repeat_ends_connections():
     # The broker forgets once more: what is denied is not among the others.
     line.again(present=0)
     same(sorted([len(o.filters) for o in s.again if o.tries < 2]), [2])
-    same([o.filters for o in s.again if o.tries >= 2], [(("x", 1),)])
+    same([o.filters for o in s.again if o.tries >= 2], [[("x", 1)]])
     same(line.written()[:2], h("82 0a"))
+
+
+def check_only_what_may_be_the_reason_goes_by_itself():
+    """Of many filters those in that SUBSCRIBE: all of them, one by one, would fill the outbox."""
+    line = Told(timeout=1000).up()
+    s = line.session
+    for i in range(30):
+        s.filters["f/%d" % i] = 1
+    line.again(present=0)
+    for _ in range(2):
+        line.written()
+        line.again()
+    sizes = [len(o.filters) for o in s.again]
+    same((sizes.count(1), sizes.count(8) > 1, sum(sizes)), (8, True, 30))
+    same([len(o.filters) for o in s.again if o.tries >= 2], [1] * 8)
+    same(s.used < 12, True)
 
 
 def check_denied_and_set_aside():
