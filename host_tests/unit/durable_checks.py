@@ -377,6 +377,35 @@ def check_full_store():
     same(len([key for key in s.store.data if key > 255]), 3)
 
 
+class Errorless(Message):
+    """One for whose error there is no memory."""
+
+    @property
+    def error(self):
+        return None
+
+    @error.setter
+    def error(self, error):
+        raise MemoryError
+
+
+def check_no_memory_for_what_makes_room():
+    # The second one that has to go: the first one is where it was.
+    s = Sleeper(full="oldest", outbox_bytes=100)
+    for _ in range(3):
+        s.session.publish("a", b"1" * 20, 1)
+    box = s.session.outbox
+    o, box[1] = box[1], Errorless()
+    for name in ("packet", "pid", "expect", "key"):
+        setattr(box[1], name, getattr(o, name))
+    s.session.pids[o.pid] = box[1]
+    before = list(box)
+    raises(MemoryError, s.session.publish, "a", b"2" * 60, 1)
+    same((s.session.outbox, [o.error for o in before], s.session.used), (before, [None] * 3, 3))
+    s.session.save()
+    same(len([key for key in s.store.data if key > 255]), 3)
+
+
 def check_refused_and_ended_meanwhile():
     # A message at QoS 0 made room, which was not enough.
     s = Sleeper(full="refuse", outbox_bytes=300)

@@ -9,7 +9,7 @@ from dormouse.expiry import Expired, expiring
 from dormouse.mqtt5.session import Disconnected, Failed, Session5, _server
 from dormouse.packet import ProtocolError
 from dormouse.session import Session
-from dormouse.store import Store
+from dormouse.store import Store, StoreFull, message
 from dormouse.store.durable import durable
 from liveness_checks import Medium
 from session5_checks import MOVED, Clock, Line5, M, Owner, Sleeper5, authenticating, subscribed
@@ -449,6 +449,7 @@ class Flash(Store):
     """What was written, and nothing that was only changed in RAM."""
 
     survives = 2
+    full = False
 
     def __init__(self, pages):
         self.pages = pages
@@ -458,6 +459,8 @@ class Flash(Store):
         return {key: bytearray(self.pages[key]) for key in self.pages}
 
     def write(self, changes):
+        if self.full and message(changes):
+            raise StoreFull
         for key in changes:
             self.pages.pop(key, None)
             if changes[key] is not None:
@@ -477,6 +480,28 @@ def check_expiry_when_the_clock_is_set_and_it_sleeps():
             line = Line5(kind, store=Flash(pages), clock=clock)
             line.hello()
             same(len(line.session.outbox), waits)
+
+
+def check_expiry_that_begins_where_the_store_is_full():
+    # That its time begins is noted if there is room: a store takes it for one message more.
+    for kind, connack in (
+        (durable(expiring(Session)), "20 02 00 00"),
+        (durable(Session5), "20 03 00 00 00"),
+    ):
+        clock = Clock()
+        pages = {}
+        line = Line5(kind, store=Flash(pages), clock=clock, window=1)
+        s = line.session
+        s.publish("a", b"1", 2, message_expiry=60)
+        s.publish("a", b"2", 2, message_expiry=60)
+        s.store.full = True
+        clock.now += 800_000_000
+        line.hello()
+        line.reads(connack)
+        line.written()
+        line.reads("50 02 0001")
+        line.writes("62 02 0001")
+        same((s.stuck, s.troubles, [key & 0xFFFF for key in sorted(pages)[-2:]]), (None, 0, [0, 2]))
 
 
 # --- another server

@@ -62,7 +62,8 @@ def _put_back(s, box, victims):
     s.aging = True  # one may expire
     s.soon = 0
     for o in victims:
-        o.error = None
+        if o.error:  # (the last one may have no place for it)
+            o.error = None
         if o.key not in s.store.data:
             s.changes[o.key] = o.packet
         else:
@@ -92,6 +93,18 @@ def without(s, data, error, now: int) -> None:
     at QoS 0, and what asks and answers without a state. Until there is room a message at QoS 1
     comes once more after a reset, and one that was sent counts as never sent. Raises ``error`` for
     the handshakes at QoS 2, and for PUBACK where the application committed something with it."""
+    if isinstance(error, StoreFull):
+        # When the time of a message begins (``expiry``) is noted if there is room: to a store it
+        # is one message more, though the medium has it already.
+        changes = s.changes
+        noted = [key for key in changes if changes[key] and changes[key] is s.store.data.get(key)]
+        for key in noted:
+            del changes[key]
+        if noted:
+            try:
+                return s.save()
+            except (OSError, StoreFull) as e:
+                error = e
     s.failed = now  # in ms; None once it is tried again. (A name less in the session's class.)
     # Counted once in a row; and not told by a call: who is told may publish, and this is in the
     # middle of that.
