@@ -61,7 +61,7 @@ def blame(s, o, error):
         s.outbox.append(o)
         return
     o.tries += 1
-    if o.tries == _ASIDE and isinstance(error, ProtocolError):
+    if o.tries == _ASIDE and isinstance(error, ProtocolError) and hasattr(s, "known"):
         s.known = 0  # a reason code that MQTT 5 has not there: this server means it
     if not s.suspects:
         s.turn = 0

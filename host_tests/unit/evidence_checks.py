@@ -5,6 +5,7 @@ core_checks.py, whose way this is, and docs/proof.md, "Mutants".
 
 from core_checks import h, raises, same
 from dormouse.packet import ConnectionLost, ProtocolError
+from dormouse.resume import reserve
 from dormouse.session import OutboxFull
 from dormouse.store.durable import durable
 from liveness_checks import CLOSED, PONG, Medium, Told, busily, owed
@@ -439,6 +440,21 @@ def check_disconnect_does_not_try_it():
     ended(line, 2)
     s.disconnect()
     line.writes("e000")
+
+
+def check_evidence_takes_no_attribute_more():
+    # Where its table is full a larger one takes some hundred bytes in one piece.
+    line = Told(timeout=1000).up()
+    s = line.session
+    reserve(s)
+    line.again(present=0)
+    o = s.publish("a", b"", 1)
+    line.written()
+    names = sorted(s.__dict__)
+    for _ in range(2):
+        line.again(ProtocolError(0x40))
+        line.written()
+    same((o.tries, s.suspects, sorted(s.__dict__)), (2, 1, names))
 
 
 # --- what comes in
