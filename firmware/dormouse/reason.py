@@ -61,3 +61,9 @@ def text(code: int) -> str:
             name = name[0] + name[1:].lower().replace("_", " ")
             return name.replace("qos", "QoS").replace("Qos", "QoS").replace("Re ", "Re-")
     return "Reason code 0x%02x" % code
+
+
+def refused(code: int) -> str:
+    """Return what CONNACK says at 3.1.1 (section 3.2.2.3): 1 to 5; some brokers say it as MQTT 5
+    does."""
+    return text(code if code > 5 else b"\0\x84\x85\x88\x86\x87"[code])

@@ -132,16 +132,12 @@ def _repeat(s, filters):
         else:
             s._drop(o)
         for name, options in o.filters:
+            pairs.pop(name, None)
             if stays:
-                pairs.pop(name, None)
                 alone.pop(name, None)
             elif name in s.filters:  # believed, and not even asked for
-                if o.tries < _ASIDE:
-                    pairs[name] = options
-                    tries = max(tries, o.tries)
-                else:
-                    pairs.pop(name, None)
-                    alone[name] = options
+                (pairs if o.tries < _ASIDE else alone)[name] = options
+                tries |= o.tries == 1
     for part in groups(list(pairs.items())):
         ask(s, part, tries)
     for pair in alone.items():

@@ -779,13 +779,12 @@ class Session:
     def _connack(self, body):
         if len(body) != 2 or 5 < body[1] < 128:
             raise ProtocolError(0x20)
-        code = body[1]
-        if code:  # (from 128 on it is MQTT 5's: older mochi-mqtt)
+        if body[1]:  # (from 128 on it is MQTT 5's: older mochi-mqtt)
             self.owed = self.unsure  # it has made no session of this CONNECT [MQTT-3.2.2-4]
             # Whatever its session present says: amqtt sets it, against [MQTT-3.2.2-4].
-            from .reason import text  # loaded now: it is much, and seldom needed
+            from .reason import refused  # loaded now: it is much, and seldom needed
 
-            raise Refused(text(code if code > 5 else b"\0\x84\x85\x88\x86\x87"[code]), code)
+            raise Refused(refused(body[1]), body[1])
         if body[0] > (not self.clean):
             raise ProtocolError(0x20)
         self.asked = None
