@@ -22,7 +22,7 @@ from . import why
 
 REPORT = ROOT / "docs" / "footprint.md"
 TARGETS = {"mpy": 10_000, "connected": 14_000}
-MOST = 14_974  # .mpy bytes of a plain client: what must not be exceeded by accident
+MOST = 14_922  # .mpy bytes of a plain client: what must not be exceeded by accident
 
 # Runs on the device.
 PROGRAM = (
