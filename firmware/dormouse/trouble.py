@@ -11,6 +11,7 @@ _PUBLISH = const(3)
 _PUBREC = const(5)
 _PUBCOMP = const(7)
 _SUBACK = const(9)
+_NEVER = const(-2)  # Message.sent
 _CONNECTING = const(1)  # Session.state
 _UP = const(2)
 _TICKS = const(0x3FFFFFFF)
@@ -192,19 +193,28 @@ def fill(s, data, now: int):
     room = s.window
     quota = s.window  # of this connection
     doubt = False
+    proof = None  # that it takes QoS 2: a PUBREC came
     for o in s.outbox:
         quota -= o.sent >= 0 and o.expect < _SUBACK
+        if o.expect == _PUBCOMP:
+            proof = o
         if o.tries >= _ASIDE:
             busy |= (o.sent >= 0) << 1
             room -= o.expect in (_PUBREC, _PUBCOMP)
             doubt |= o.expect == _PUBREC
-    if doubt:
-        # AWS IoT takes no QoS 2 at all: each would end two connections, and what is behind it.
+    if doubt and (s.other is None or s.other.expect != _PUBCOMP):
+        # AWS IoT takes no QoS 2 at all: each would end two connections, and what is behind it. With
+        # the proof those that never went are as before: they would doubt each other, for ever.
         for o in s.outbox:
-            if room > 0 and o.expect == _PUBREC and o.sent < 0 and o.tries < _ASIDE:
-                o.tries = _ASIDE
-                s.suspects += 1
-                room -= 1
+            if o.expect == _PUBREC and o.sent < 0:
+                if proof and o.tries == _ASIDE and o.sent == _NEVER:
+                    o.tries = 1
+                    s.suspects -= 1
+                elif not proof and room > 0 and o.tries < _ASIDE:
+                    o.tries = _ASIDE
+                    s.suspects += 1
+                    room -= 1
+        s.other = proof or s.other
     if s.turn:
         alone = s.pid >= s.turn and _may(s, now)
     else:  # one had its turn, or this is the first time
