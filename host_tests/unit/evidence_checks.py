@@ -443,8 +443,6 @@ def check_one_at_qos_2_that_is_not_borne():
         same((more.tries, s.suspects), (0, 1))
 
 
-
-
 def check_window_beside_what_is_set_aside():
     # A SUBSCRIBE is not of the window.
     line = Told(timeout=1000, window=1).up()
