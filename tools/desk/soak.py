@@ -93,7 +93,7 @@ KINDS = {
     "client, 3.1.1, journal": Kind("client", "4", True, "80k"),
     "client, 5, RAM": Kind("client", "5", False, "80k"),
     "client, 5, journal": Kind("client", "5", True, "104k"),
-    "node, 3.1.1, RTC memory": Kind("node", "4", False, "96k"),
+    "node, 3.1.1, RTC memory": Kind("node", "4", False, "112k"),
     "node, 3.1.1, journal": Kind("node", "4", True, "104k"),
     "node, 5, RTC memory": Kind("node", "5", False, "128k"),
     "node, 5, journal": Kind("node", "5", True, "136k"),
