@@ -6,7 +6,8 @@ import dormouse.mqtt5.session as module
 import dormouse.reason as reason
 from core_checks import h, raises, same
 from dormouse.expiry import Expired, expiring
-from dormouse.mqtt5.session import Disconnected, Failed, Session5, _server
+from dormouse.mqtt5.redirect import server
+from dormouse.mqtt5.session import Disconnected, Failed, Session5
 from dormouse.packet import ProtocolError
 from dormouse.session import Session
 from dormouse.store import Store, StoreFull, message
@@ -567,8 +568,8 @@ def check_server_reference():
         ("a{b", "", 0),
         ("a,b", "", 0),
     ):
-        same(_server(text), (host, port))
-    assert _server("a:" + "9" * 40)[1] > 65535
+        same(server(text), (host, port))
+    assert server("a:" + "9" * 40)[1] > 65535
 
 
 def check_under_way_when_less_is_taken():

@@ -17,7 +17,8 @@ from tools.testing import runtimes
 
 LIBRARY = runtimes.ROOT / "firmware" / "dormouse"
 PROGRAMS = [runtimes.ROOT / "host_tests" / f"typed_{name}.py" for name in ("program", "mistakes")]
-INTERNAL = {"kinds", "mistakes", "mqtt5/convert"}  # no user imports these
+# No user imports these.
+INTERNAL = {"kinds", "mistakes", "mqtt5/convert", "mqtt5/offered", "mqtt5/redirect"}
 PUBLIC = sorted(set(parts.every()) - INTERNAL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -49,6 +49,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "router": ("unit/test_core.py", "scenarios/test_client.py"),
     "stream": ("scenarios/test_ports.py", "scenarios/test_client.py", "scenarios/test_tls.py"),
     "mqtt5/packet": ("unit/test_packet5.py", "scenarios/test_v5.py"),
+    "mqtt5/offered": ("unit/test_core.py",),
+    "mqtt5/redirect": ("unit/test_core.py", "scenarios/test_v5.py"),
     "mqtt5/session": ("unit/test_core.py", "model/test_model5.py", "scenarios/test_v5.py"),
     "store/__init__": ("unit/test_store.py", "model/test_durable.py"),
     "store/journal": ("unit/test_store.py", "scenarios/test_power.py"),

@@ -44,7 +44,6 @@ _FOREVER = const(0xFFFFFFFF)  # Session Expiry Interval: never
 _NAMES = const(32)  # topic names that are looked for again in a connection
 _WINDOW = const(16)  # messages at QoS 1 and 2 that the server may have in flight
 _RECEIVE = const(100)  # of them at most: so many identifiers are kept until PUBREL (``resume``)
-_REDIRECTS = const(3)
 _BURST = const(536)  # bytes, as session's
 _BAD = const(3)  # messages that are not allowed: from this one on they end no connection
 _TICKS = const(0x3FFFFFFF)
@@ -401,15 +400,10 @@ class Session5(_Base):
             raise Failed(code, {})
 
     def _offered(self, pairs):
-        server = self.server
-        for name, options in pairs:
-            code = 0
-            if options >> 8 and not server.get("subscription_id_available", 1):
-                code = 0xA1
-            elif ("#" in name or "+" in name) and not server.get("wildcard_available", 1):
-                code = 0xA2
-            elif name.startswith("$share/") and not server.get("shared_available", 1):
-                code = 0x9E
+        if 0 in self.server.values():
+            from .offered import refused  # loaded now: few servers leave anything out
+
+            code = refused(self.server, pairs)
             if code:
                 raise Failed(code, {})
 
@@ -610,37 +604,16 @@ class Session5(_Base):
         self.keepalive = properties.get("server_keepalive", self.greeting[1]) * 875
 
     def _refuse(self, code, properties):
-        moved = code in _ANOTHER and self._move(properties.get("server_reference", ""))
+        moved = False
+        if code in _ANOTHER and self.redirect:
+            from .redirect import move  # loaded now: few are moved
+
+            moved = move(self, properties.get("server_reference", ""))
         if code and code not in _RETRY and not moved:
             raise Failed(code, properties)
         e = Disconnected(code, properties)
         e.again = moved
         raise e
-
-    def _move(self, reference):
-        # Whether to connect at once to where the server says. One packet of somebody on the way
-        # must not lead to where the password is read, or to where there is nothing for ever.
-        if not self.redirect or self.redirects >= _REDIRECTS:
-            return False
-        owner = self.owner
-        home = self.home or owner.address  # host, port, TLS; the host's name if that is an address
-        host, port = _server(reference)
-        if not host or port > 65535:
-            return False
-        if host != home[3 if len(home) > 3 else 0] and not (
-            home[2]
-            and (
-                self.login == (None, None) and not self.auth
-                if self.redirect is True
-                else host in self.redirect
-            )
-        ):
-            return False
-        self.home = home
-        self.moving = True
-        self.redirects += 1
-        owner.address = host, port or home[1], home[2]
-        return True
 
     def _publish(self, first, body):
         m = Message5()
@@ -684,21 +657,3 @@ class Session5(_Base):
         # As the server counts (section 4.9): also what it repeated of an earlier connection.
         self.unanswered -= first in b"\x40\x70"
         _Base._answer(self, first, pid)
-
-
-def _server(reference):
-    # The first of a list of servers (section 4.11): a name or address, and a port or 0. A host ""
-    # is none.
-    host = reference.split(" ")[0]
-    if host[:1] == "[":
-        host, _, rest = host[1:].partition("]")
-    else:
-        host, colon, rest = host.partition(":")
-        rest = colon + rest
-    for c in host.encode():  # (of a str each would be a name, as MicroPython keeps them)
-        if not (47 < c < 59 or 64 < c < 91 or 96 < c < 123 or c in b".-_"):
-            host = ""
-    port = rest[1:]
-    if rest and (rest[:1] != ":" or not port.isdigit() or port[:1] == "0"):
-        host = ""
-    return host, int(port[:6]) if host and port else 0
