@@ -6,7 +6,7 @@ import dormouse.mqtt5.session as module
 import dormouse.reason as reason
 from core_checks import h, raises, same
 from dormouse.expiry import Expired, expiring
-from dormouse.mqtt5.redirect import server
+from dormouse.mqtt5.server import server
 from dormouse.mqtt5.session import Disconnected, Failed, Session5
 from dormouse.packet import ProtocolError
 from dormouse.session import Session

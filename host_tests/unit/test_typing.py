@@ -18,7 +18,7 @@ from tools.testing import runtimes
 LIBRARY = runtimes.ROOT / "firmware" / "dormouse"
 PROGRAMS = [runtimes.ROOT / "host_tests" / f"typed_{name}.py" for name in ("program", "mistakes")]
 # No user imports these.
-INTERNAL = {"kinds", "mistakes", "mqtt5/convert", "mqtt5/offered", "mqtt5/redirect"}
+INTERNAL = {"kinds", "mistakes", "mqtt5/convert", "mqtt5/server"}
 PUBLIC = sorted(set(parts.every()) - INTERNAL)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -696,6 +696,7 @@ class Ota:
         # Why a whole head is not to be followed.
         total = self._head
         names = []
+        folders = []
         block = os.statvfs(".")[0]
         room = most = 0
         for n, name, _ in self._files():
@@ -711,6 +712,10 @@ class Ota:
             if low in names or low[-4:] == ".old":
                 return "no such name: " + name
             names.append(low)
+            low = low[: low.rfind("/") + 1]
+            if low not in folders:  # which grows by as many names as NAME.old
+                folders.append(low)
+                room += 2 * block
             total += n or 0
             old = _size(name)
             for k in (

@@ -401,7 +401,7 @@ class Session5(_Base):
 
     def _offered(self, pairs):
         if 0 in self.server.values():
-            from .offered import refused  # loaded now: few servers leave anything out
+            from .server import refused  # loaded now: few servers leave anything out
 
             code = refused(self.server, pairs)
             if code:
@@ -606,7 +606,7 @@ class Session5(_Base):
     def _refuse(self, code, properties):
         moved = False
         if code in _ANOTHER and self.redirect:
-            from .redirect import move  # loaded now: few are moved
+            from .server import move  # loaded now: few are moved
 
             moved = move(self, properties.get("server_reference", ""))
         if code and code not in _RETRY and not moved:

@@ -1,4 +1,6 @@
-"""Where a server says that another one is to be used (section 4.11). Loaded when one does."""
+"""What few servers say: that another one is to be used (section 4.11), or what SUBSCRIBE they do
+not take. Loaded when one says so.
+"""
 
 
 def move(s, reference: str) -> bool:
@@ -40,3 +42,16 @@ def server(reference: str) -> tuple:
     if rest and (rest[:1] != ":" or not port.isdigit() or port[:1] == "0"):
         host = ""
     return host, int(port[:6]) if host and port else 0
+
+
+def refused(server: dict, pairs) -> int:
+    """Return the reason code for which a server, by its properties, does not take one of the pairs
+    of topic filter and options, or 0 (sections 3.2.2.3.11 to 3.2.2.3.13)."""
+    for name, options in pairs:
+        if options >> 8 and not server.get("subscription_id_available", 1):
+            return 0xA1
+        if ("#" in name or "+" in name) and not server.get("wildcard_available", 1):
+            return 0xA2
+        if name.startswith("$share/") and not server.get("shared_available", 1):
+            return 0x9E
+    return 0
