@@ -386,9 +386,7 @@ def check_a_broker_without_qos_2():
     line = Told(timeout=1000, window=2).up()
     s = line.session
     one = s.publish("one", b"", 2)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     two = s.publish("two", b"", 2)
     good = s.publish("good", b"", 1)
     three = s.publish("three", b"", 2)  # the broker may hold as many as the window
@@ -417,9 +415,7 @@ def check_one_at_qos_2_that_is_not_borne():
     line = Told(timeout=1000, window=8).up()
     s = line.session
     bad = s.publish("bad", b"", 2)
-    for _ in range(2):
-        line.written()
-        line.again()
+    ended(line, 2)
     others = [s.publish("good", b"", 2) for _ in range(3)]
     line.writes("c000")
     line.reads(PONG)

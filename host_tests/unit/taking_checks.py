@@ -104,6 +104,18 @@ def get(line, rest, m, size=999):
 ONE = h("0001't' 0007")  # topic and identifier
 
 
+def begun(**options):
+    """A message of which the application has taken some, and one of its own on its way: the line,
+    that message, what of it was not read, and the other."""
+    line = Taker(timeout=1000, keepalive=0, **options).up()
+    rest = line.feed(publish(0x32, ONE, content(N)) + h("40 02 0001"))
+    m = line.session.inbox.pop()
+    now(m.readinto(bytearray(10)))
+    o = line.session.publish("u", b"", 1)
+    line.written()
+    return line, m, rest, o
+
+
 def check_taken():
     # It is there when its head is; nothing is read that is not taken; acknowledged after its end.
     for qos, head, answer in (
@@ -485,13 +497,8 @@ def check_answers_behind_it():
         same((s.inbox, s.held, s.dropped), ([], [], int(first == 0x30)))
         assert raises(ConnectionLost, s.take, 0).again
     # Begun: it is given time.
-    line = Taker(timeout=1000, keepalive=0).up()
+    line, m, rest, o = begun()
     s = line.session
-    rest = line.feed(publish(0x32, ONE, content(N)) + h("40 02 0001"))
-    m = s.inbox.pop()
-    now(m.readinto(bytearray(10)))
-    o = s.publish("u", b"", 1)
-    line.written()
     assert s.behind()
     s.paused = True
     s.shed = True  # the driver would
@@ -753,13 +760,8 @@ def check_clean_session_that_is_behind():
         same(line.written(), bytes((answer,)) + h("02 0001") + bytes((answer,)) + h("02 0007"))
         same(s.held, [])
     # Begun, and then nobody takes it.
-    line = Taker(timeout=1000, keepalive=0, clean=True).up()
+    line, m, rest, o = begun(clean=True)
     s = line.session
-    rest = line.feed(publish(0x32, ONE, content(N)) + h("40 02 0001"))
-    m = s.inbox.pop()
-    now(m.readinto(bytearray(10)))
-    o = s.publish("u", b"", 1)
-    line.written()
     s.tick(0)
     s.tick(1000)
     assert s.shed
